@@ -1,0 +1,55 @@
+"""Class lists: one class per line, its synonyms separated by commas or semicolons."""
+import re
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple, Union
+
+CLASS_LISTS = Path(__file__).parent / 'resources' / 'class_lists'
+
+
+def bundled_class_lists() -> List[str]:
+    """Names of the lists that come with ovseg."""
+    return sorted(path.stem for path in CLASS_LISTS.glob('*.txt'))
+
+
+def class_names(name_path: Union[str, Path, Sequence[str]]) -> List[List[str]]:
+    """The synonyms of each class.
+
+    Args:
+        name_path: A bundled list's name, a text file's path, or a list of strings, one per class.
+
+    Raises:
+        FileNotFoundError: neither a bundled list nor a file.
+        ValueError: an empty list or class, or a name that stands twice.
+    """
+    if isinstance(name_path, (str, Path)):
+        where, lines = _read(name_path)
+    else:
+        where, lines = 'the class list', list(name_path)
+    for index, line in enumerate(lines):
+        if not isinstance(line, str):
+            raise ValueError(f'class {index} of {where} is {line!r}; a class is a string, synonyms separated by commas')
+    names = [[name.strip() for name in re.split('[,;]', line)] for line in lines]
+    _check(where, names)
+    return names
+
+
+def _read(name_path: Union[str, Path]) -> Tuple[str, List[str]]:
+    bundled = CLASS_LISTS / f'{name_path}.txt'
+    path = bundled if bundled.is_file() else Path(name_path)
+    if not path.is_file():
+        raise FileNotFoundError(f'name_path={str(name_path)!r} is neither a bundled class list '
+                                f'({", ".join(bundled_class_lists())}) nor a file (looked at {path.absolute()})')
+    return f'class list {path}', path.read_text(encoding='utf-8-sig').rstrip().splitlines()
+
+
+def _check(where: str, names: Sequence[Sequence[str]]) -> None:
+    if not names:
+        raise ValueError(f'{where} has no classes')
+    seen: Dict[str, int] = {}
+    for index, synonyms in enumerate(names):
+        for name in synonyms:
+            if not name:
+                raise ValueError(f'class {index} of {where} has an empty name: {", ".join(synonyms)!r}')
+            if name in seen:
+                raise ValueError(f'{name!r} stands twice in {where}: in class {seen[name]} and in class {index}')
+            seen[name] = index

@@ -1,0 +1,5 @@
+"""Metrics and hooks that mmseg lacks."""
+from ovseg.evaluation.head_accuracy import HeadAccuracy
+from ovseg.evaluation.vocabulary_check_hook import VocabularyCheckHook
+
+__all__ = ['HeadAccuracy', 'VocabularyCheckHook']

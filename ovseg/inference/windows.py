@@ -1,0 +1,107 @@
+"""Sliding windows: where they lie, and how an image is cut into one batch of them."""
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Sequence, Tuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovseg.utils import check_choice
+
+PAD_MODES = ('center', 'none')
+
+
+def window_starts(size: int, crop: int, stride: int) -> Tuple[int, ...]:
+    """Starts of the windows along one axis; the last one is shifted back so that it ends with the image."""
+    return tuple(min(start, size - crop) for start in range(0, max(size - crop + stride - 1, 0) + 1, stride))
+
+
+@dataclass(frozen=True)
+class AxisWindows:
+    """The windows along one image axis, in pixels.
+
+    Args:
+        size: The image.
+        starts: Where each window begins.
+        length: A window, before padding.
+        cells: Patches of a window.
+        pad: Zeros before and after a window.
+    """
+    size: int
+    starts: Tuple[int, ...]
+    length: int
+    cells: int
+    pad: Tuple[int, int]
+
+    @classmethod
+    def plan(cls, size: int, crop: int, stride: int, patch: int, pad_mode: str) -> 'AxisWindows':
+        """Windows of ``crop`` pixels (0, or more than the image: the whole image) every ``stride`` pixels.
+
+        ``pad_mode='center'`` pads each window with zeros on both sides to a multiple of ``patch``; ``'none'`` leaves it
+        to the patch embedding to drop the remainder.
+
+        Raises:
+            ValueError: an unknown ``pad_mode``, or ``'none'`` for an image smaller than one patch.
+        """
+        check_choice('pad_mode', pad_mode, PAD_MODES)
+        length = min(crop, size) if crop else size
+        starts = window_starts(size, length, stride) if crop else (0,)
+        if pad_mode == 'center':
+            missing = -length % patch
+            return cls(size, starts, length, (length + missing) // patch, (missing // 2, missing - missing // 2))
+        if length < patch:
+            raise ValueError(f"an image side of {size} pixels is under one patch ({patch}), and pad_mode='none' cannot "
+                             "enlarge it: use pad_mode='center' or a larger image")
+        return cls(size, starts, length, length // patch, (0, 0))
+
+
+@dataclass(frozen=True)
+class WindowLayout:
+    """The windows of an image: every pair of a row of windows and a column of windows."""
+    rows: AxisWindows
+    cols: AxisWindows
+
+    @classmethod
+    def plan(cls, image_size: Tuple[int, int], crop: int, stride: int, patch: Tuple[int, int],
+             pad_mode: str = 'center') -> 'WindowLayout':
+        """See ``AxisWindows.plan``; ``image_size`` and ``patch`` are ``(height, width)``."""
+        rows, cols = (AxisWindows.plan(size, crop, stride, p, pad_mode) for size, p in zip(image_size, patch))
+        return cls(rows, cols)
+
+    def __len__(self) -> int:
+        return len(self.rows.starts) * len(self.cols.starts)
+
+    def cut(self, image: Tensor) -> Tensor:
+        """The windows of ``image (C, H, W)``, padded: ``(rows * cols, C, h, w)``, row by row."""
+        y, x = (torch.tensor(axis.starts).unsqueeze(1) + torch.arange(axis.length) for axis in (self.rows, self.cols))
+        windows = image[:, y.to(image.device)][..., x.to(image.device)]
+        return F.pad(windows.permute(1, 3, 0, 2, 4).flatten(0, 1), (*self.cols.pad, *self.rows.pad))
+
+    def side_by_side(self, scores: Tensor) -> Tensor:
+        """Scores of all windows, ``(rows * cols, h * w, Q)``, as one map ``(Q, rows * h, cols * w)`` of patches."""
+        tiles = scores.unflatten(1, (self.rows.cells, self.cols.cells))
+        tiles = tiles.unflatten(0, (len(self.rows.starts), len(self.cols.starts)))
+        return tiles.permute(4, 0, 2, 1, 3).flatten(3, 4).flatten(1, 2)
+
+
+def map_windows(function: Callable[[Tensor], Tensor], windows: Sequence[Tensor], batch_size: int) -> List[Tensor]:
+    """Apply ``function`` to the windows of several images in as few batches as possible.
+
+    Args:
+        function: Maps a batch of equally large windows ``(B, C, h, w)`` to ``(B, ...)``.
+        windows: Per image ``(n, C, h, w)``; sizes may differ between images.
+        batch_size: Windows per call at most.
+
+    Returns:
+        Per image ``(n, ...)``.
+    """
+    by_size: Dict[torch.Size, List[int]] = {}
+    for index, batch in enumerate(windows):
+        by_size.setdefault(batch.shape[1:], []).append(index)
+    results: List[Tensor] = [torch.empty(0)] * len(windows)
+    for indices in by_size.values():
+        together = torch.cat([windows[index] for index in indices])
+        mapped = torch.cat([function(batch) for batch in together.split(batch_size)])
+        for index, result in zip(indices, mapped.split([len(windows[index]) for index in indices])):
+            results[index] = result
+    return results

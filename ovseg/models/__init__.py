@@ -1,0 +1,8 @@
+"""Models: the segmentor and its parts."""
+from ovseg.models.classifiers import TokenClassifier
+from ovseg.models.data_preprocessor import OVSegDataPreProcessor
+from ovseg.models.dense_features import DenseFeatures
+from ovseg.models.heads import OutlierImputeHead
+from ovseg.models.segmentors import CLIPSegmentor, CLIPSegTTAModel
+
+__all__ = ['CLIPSegTTAModel', 'CLIPSegmentor', 'DenseFeatures', 'OVSegDataPreProcessor', 'OutlierImputeHead', 'TokenClassifier']

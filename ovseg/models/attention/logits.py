@@ -1,0 +1,14 @@
+"""The two steps that every attention variant shares."""
+from typing import Optional
+
+from torch import Tensor
+
+
+def product(a: Tensor, b: Tensor, scale: Optional[float] = None) -> Tensor:
+    """Scaled dot products ``scale * a @ b.T`` of ``(B, H, T, d)`` tokens: ``(B, H, T, T)``; ``scale`` is ``d ** -0.5``."""
+    return (a * (a.shape[-1] ** -0.5 if scale is None else scale)) @ b.transpose(-2, -1)
+
+
+def softmax(logits: Tensor, bias: Optional[Tensor]) -> Tensor:
+    """Softmax over the keys after adding ``bias (B, 1, T, T)``."""
+    return (logits if bias is None else logits + bias).softmax(dim=-1)

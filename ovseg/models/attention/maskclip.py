@@ -1,0 +1,20 @@
+"""MaskCLIP's attention: none."""
+from typing import Optional, Tuple
+
+import torch
+from torch import Tensor
+
+from ovseg.registry import ATTENTIONS
+
+
+@ATTENTIONS.register_module(name='MaskCLIP')
+def maskclip(q: Tensor, k: Tensor, v: Tensor, grid_size: Tuple[int, int], bias: Optional[Tensor] = None) -> Tensor:
+    """The identity of MaskCLIP (Zhou et al., 2022): each token keeps its own value.
+
+    Raises:
+        ValueError: a ``bias`` is given; there is no softmax that it could enter.
+    """
+    if bias is not None:
+        raise ValueError("model_type='MaskCLIP' has no softmax for the similarity map to enter: "
+                         'set apply_similarity_enhancement=False or choose another model_type')
+    return torch.eye(q.shape[-2], dtype=q.dtype, device=q.device).expand(*q.shape[:2], -1, -1)

@@ -1,0 +1,29 @@
+"""NACLIP's neighbour-aware attention."""
+from typing import Optional, Tuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovseg.models.attention.logits import product, softmax
+from ovseg.registry import ATTENTIONS
+
+
+def gaussian_window(grid_size: Tuple[int, int], std: float, device: Optional[torch.device] = None) -> Tensor:
+    """``ω_ij = exp(-‖p_i - p_j‖² / (2 std²))`` of patches' grid positions, 0 for CLS: ``(1+N, 1+N)`` float32."""
+    rows, cols = (torch.arange(size, dtype=torch.float32, device=device) for size in grid_size)
+    row_term, col_term = (torch.exp(-(x[:, None] - x) ** 2 / (2 * std ** 2)) for x in (rows, cols))
+    return F.pad(torch.kron(row_term, col_term), (1, 0, 1, 0))
+
+
+@ATTENTIONS.register_module(name='NACLIP')
+def naclip(q: Tensor, k: Tensor, v: Tensor, grid_size: Tuple[int, int], bias: Optional[Tensor] = None,
+           scale: Optional[float] = None, gaussian_std: float = 5.0) -> Tensor:
+    """Weights ``softmax(KKᵀ + ω)`` of NACLIP (Hajimiri et al., 2025), ω a Gaussian of the patches' grid distance.
+
+    Raises:
+        ValueError: ``gaussian_std`` is not positive.
+    """
+    if not gaussian_std > 0:
+        raise ValueError(f'attention_cfg.gaussian_std={gaussian_std!r} must be positive')
+    return softmax(product(k, k, scale) + gaussian_window(grid_size, gaussian_std, k.device).to(k.dtype), bias)

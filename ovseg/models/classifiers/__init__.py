@@ -1,0 +1,4 @@
+"""Classifiers on top of the frozen encoder."""
+from ovseg.models.classifiers.token_classifier import TokenClassifier
+
+__all__ = ['TokenClassifier']

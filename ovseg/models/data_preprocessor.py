@@ -1,0 +1,25 @@
+"""Images to the encoder's input."""
+from typing import Any, Dict, Mapping, Optional
+
+from mmseg.models import SegDataPreProcessor
+from mmseg.registry import MODELS
+
+from ovseg.models.encoders.loading import LoadedCLIP
+
+
+@MODELS.register_module()
+class OVSegDataPreProcessor(SegDataPreProcessor):
+    """mmseg's normalisation and channel order for a batch of images of different sizes, which it keeps as a list."""
+
+    def forward(self, data: Dict[str, Any], training: bool = False) -> Dict[str, Any]:
+        """See ``SegDataPreProcessor``; ``inputs`` of the result is a list of ``(3, H, W)`` float images."""
+        data = self.cast_data(data)
+        images = [image[[2, 1, 0]] if self.channel_conversion else image for image in data['inputs']]
+        return dict(inputs=[(image.float() - self.mean) / self.std for image in images],
+                    data_samples=data.get('data_samples'))
+
+
+def build_data_preprocessor(clip: LoadedCLIP, cfg: Optional[Mapping[str, Any]] = None) -> SegDataPreProcessor:
+    """What ``cfg`` says, or else RGB from mmcv's BGR, normalised as the weights of ``clip`` want it."""
+    return MODELS.build(cfg or dict(type='OVSegDataPreProcessor', bgr_to_rgb=True, mean=[255 * value for value in clip.mean],
+                                    std=[255 * value for value in clip.std]))

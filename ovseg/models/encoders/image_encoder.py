@@ -1,0 +1,182 @@
+"""The frozen CLIP ViT whose last block attends differently."""
+import inspect
+from functools import partial
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+import torch
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ovseg.models.attention import similarity_map
+from ovseg.models.attention.logits import product
+from ovseg.models.dense_features import DenseFeatures
+from ovseg.models.encoders.frozen import FrozenModule
+from ovseg.models.encoders.position_embedding import resize_position_embedding
+from ovseg.registry import ATTENTIONS
+from ovseg.utils import check_choice, check_keys
+
+CLS_SOURCES = ('clip', 'last_block')
+SIMILARITY_KEYS = ('similarity_weight', 'temperature', 'layer', 'add_self_similarity')
+
+
+class CLIPImageEncoder(FrozenModule):
+    """An open_clip ``VisionTransformer`` that gives every patch, not only the CLS token, a feature in CLIP's space.
+
+    Blocks 1 to L-1 run unchanged. The last one replaces its attention weights by those of ``model_type``. What differs
+    from the host model: position embeddings are interpolated to the image's grid, patch dropout is off, and no
+    parameter requires a gradient.
+
+    Args:
+        visual: An open_clip ViT with a class token and learnable positions.
+        model_type: A name in ``ATTENTIONS``, without regard to case.
+        ignore_residual: Leave the last block's residual and MLP out.
+        attention_cfg: Keywords of that attention, e.g. ``dict(scale=0.1)`` or NACLIP's ``dict(gaussian_std=5.0)``.
+        similarity_cfg: None for no similarity map; a dict, perhaps empty, adds ``similarity_weight`` (1.0) times the
+            cosine similarity of the patches after block ``layer`` (1-based, L // 2), divided by ``temperature`` (1.0), to
+            the last block's logits. ``add_self_similarity=False`` leaves its diagonal out.
+        cls_source: ``'clip'``: the CLS token that unmodified CLIP gives; ``'last_block'``: row 0 of the modified block.
+        attention_layer: The block whose ``softmax(QKᵀ)`` post-processors see: -1 the last, -2 the one before.
+
+    Raises:
+        TypeError: ``visual`` is not such a ViT.
+        ValueError: an unknown name or key, or a number out of range.
+    """
+
+    visual: VisionTransformer
+
+    def __init__(self, visual: VisionTransformer, model_type: str = 'Experimental', ignore_residual: bool = True,
+                 attention_cfg: Optional[Mapping[str, Any]] = None, similarity_cfg: Optional[Mapping[str, Any]] = None,
+                 cls_source: str = 'clip', attention_layer: int = -1) -> None:
+        super().__init__()
+        check_supported(visual)
+        self.visual = visual
+        self.freeze()
+        layers = len(visual.transformer.resblocks)
+        self.attend = _bind_attention(model_type, dict(attention_cfg or {}), similarity_cfg is not None)
+        self.ignore_residual = ignore_residual
+        self.similarity = None if similarity_cfg is None else _check_similarity(dict(similarity_cfg), layers)
+        self.cls_source = check_choice('cls_source', cls_source, CLS_SOURCES)
+        if not -layers <= attention_layer <= -1:
+            raise ValueError(f'attention_layer={attention_layer!r} must be an integer from {-layers} to -1 '
+                             f'(-1: the last of this model\'s {layers} blocks)')
+        self.attention_layer = layers + attention_layer
+
+    @property
+    def patch_size(self) -> Tuple[int, int]:
+        """Height and width of a patch in pixels."""
+        return tuple(self.visual.patch_size)
+
+    def tokens(self, images: Tensor, with_attention: bool = False) -> DenseFeatures:
+        """Features of width D in front of CLIP's final LayerNorm.
+
+        Args:
+            images: Normalised images ``(B, 3, H, W)``; what exceeds a multiple of the patch is ignored.
+            with_attention: Compute ``attn`` of the result too.
+        """
+        x, grid_size = self._embed(images)
+        *blocks, last = self.visual.transformer.resblocks
+        attn = bias = None
+        for index, block in enumerate(blocks):
+            if with_attention and index == self.attention_layer:
+                attn = _original_attention(*_heads(block, x)[:2])
+            x = block(x)
+            if self.similarity is not None and index + 1 == self.similarity['layer']:
+                bias = _similarity_bias(x, **self.similarity)
+        q, k, v = _heads(last, x)
+        if with_attention and attn is None:
+            attn = _original_attention(q, k)
+        modified = _join(last, self.attend(q, k, v, grid_size, bias) @ v)
+        if not self.ignore_residual:
+            modified = _residual_and_mlp(last, x, modified)
+        cls_token = modified[:, 0] if self.cls_source == 'last_block' else _original_cls(last, x, q, k, v)
+        return DenseFeatures(modified[:, 1:], cls_token, attn, grid_size)
+
+    def project(self, features: DenseFeatures) -> DenseFeatures:
+        """``ln_post`` and projection: from ``tokens`` of width D to ``embeddings`` of width E."""
+        patches, cls_token = (self.visual.ln_post(x) @ self.visual.proj for x in (features.patches, features.cls_token))
+        return features.replace(patches=patches, cls_token=cls_token)
+
+    def _embed(self, images: Tensor) -> Tuple[Tensor, Tuple[int, int]]:
+        """Patch, class and position embeddings, normalised: ``(B, 1+N, D)``, and the grid."""
+        visual = self.visual
+        patches = visual.conv1(images)
+        grid_size = (patches.shape[2], patches.shape[3])
+        patches = patches.flatten(2).transpose(1, 2)
+        cls_token = visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        positions = resize_position_embedding(visual.positional_embedding, visual.grid_size, grid_size)
+        return visual.ln_pre(torch.cat([cls_token, patches], dim=1) + positions.to(patches.dtype)), grid_size
+
+
+def check_supported(visual: nn.Module) -> None:
+    """Refuse image towers that are not plain ViTs with a class token.
+
+    Raises:
+        TypeError: says what the tower is and what is needed.
+    """
+    needed = 'ovseg needs an open_clip VisionTransformer with a class token, e.g. ViT-B-16, ViT-L-14 or ViT-H-14'
+    if not isinstance(visual, VisionTransformer):
+        raise TypeError(f'the image tower is a {type(visual).__name__}; {needed}')
+    if visual.attn_pool is not None:
+        raise TypeError(f'the image tower pools by attention (CoCa); {needed}')
+    if visual.pool_type != 'tok':
+        raise TypeError(f'the image tower pools its patches (pool_type={visual.pool_type!r}); {needed}')
+    if not all(isinstance(block, ResidualAttentionBlock) for block in visual.transformer.resblocks):
+        raise TypeError(f'the image tower has {type(visual.transformer.resblocks[0]).__name__}s; {needed}')
+
+
+def _bind_attention(model_type: str, cfg: Dict[str, Any], with_bias: bool) -> Any:
+    attention = ATTENTIONS.get(model_type)
+    if attention is None:
+        raise ValueError(f'model_type={model_type!r} is unknown; known: {", ".join(sorted(ATTENTIONS.module_dict))}')
+    allowed = list(inspect.signature(attention).parameters)[5:]
+    check_keys('attention_cfg', cfg, allowed, f'model_type={model_type!r}')
+    if with_bias and model_type.casefold() == 'maskclip':
+        raise ValueError("apply_similarity_enhancement=True adds a map to a softmax, and model_type='MaskCLIP' has none: "
+                         'switch it off or choose another model_type')
+    return partial(attention, **cfg)
+
+
+def _check_similarity(cfg: Dict[str, Any], layers: int) -> Dict[str, Any]:
+    check_keys('similarity_enhancement_cfg', cfg, SIMILARITY_KEYS)
+    cfg = {**dict(similarity_weight=1.0, temperature=1.0, layer=layers // 2, add_self_similarity=True), **cfg}
+    if not 1 <= cfg['layer'] < layers:
+        raise ValueError(f'similarity_enhancement_cfg.layer={cfg["layer"]!r} must be an integer from 1 to {layers - 1}: '
+                         f'a block before the last of this model\'s {layers}')
+    if not cfg['temperature'] > 0:
+        raise ValueError(f'similarity_enhancement_cfg.temperature={cfg["temperature"]!r} must be positive')
+    return cfg
+
+
+def _similarity_bias(x: Tensor, layer: int, similarity_weight: float, temperature: float, add_self_similarity: bool) -> Tensor:
+    """``(B, 1, T, T)``: the weighted similarity of the patches of ``x (B, T, D)``, zero in row and column 0."""
+    similarity = similarity_weight * similarity_map(x[:, 1:], temperature, add_self_similarity)
+    return F.pad(similarity, (1, 0, 1, 0)).unsqueeze(1)
+
+
+def _heads(block: ResidualAttentionBlock, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    """q, k, v of the block's input ``x (B, T, D)``, each ``(B, H, T, d)``."""
+    packed = F.linear(block.ln_1(x), block.attn.in_proj_weight, block.attn.in_proj_bias)
+    q, k, v = packed.unflatten(-1, (3, block.attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    return q, k, v
+
+
+def _join(block: ResidualAttentionBlock, values: Tensor) -> Tensor:
+    """Heads' values ``(B, H, T, d)`` to what the block's attention adds to its residual, ``(B, T, D)``."""
+    return block.ls_1(block.attn.out_proj(values.transpose(1, 2).flatten(2)))
+
+
+def _residual_and_mlp(block: ResidualAttentionBlock, x: Tensor, out: Tensor) -> Tensor:
+    z = x + out
+    return z + block.ls_2(block.mlp(block.ln_2(z)))
+
+
+def _original_cls(block: ResidualAttentionBlock, x: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """CLIP's own CLS token ``(B, D)``: the unmodified block, computed for that one row."""
+    out = _join(block, F.scaled_dot_product_attention(q[:, :, :1], k, v))
+    return _residual_and_mlp(block, x[:, :1], out)[:, 0]
+
+
+def _original_attention(q: Tensor, k: Tensor) -> Tensor:
+    """``(B, T, T)``: mean over heads of ``softmax(QKᵀ)``."""
+    return product(q, k).softmax(dim=-1).mean(dim=1)

@@ -1,0 +1,150 @@
+"""CLIP models from open_clip: by name and tag, or from a local checkpoint, never by executing a pickle."""
+import difflib
+import json
+import zipfile
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+
+import open_clip
+import torch
+from mmengine.logging import print_log
+from open_clip.pretrained import download_pretrained
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from ovseg.models.encoders import tiny_clip
+
+EMBEDDED = 'embedded'
+_OPENAI_KEYS = ('input_resolution', 'context_length', 'vocab_size')  # only OpenAI's own archives carry them
+_FOLDER_FILES = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
+
+open_clip.add_model_config(tiny_clip.CONFIG_FILE)
+
+
+class LoadedCLIP(NamedTuple):
+    """A CLIP model with what it takes to feed it: its tokenizer, and the mean and deviation of RGB in [0, 1]."""
+    model: Union[open_clip.CLIP, open_clip.CustomTextCLIP]
+    tokenizer: Callable[[List[str]], Tensor]
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
+
+
+def load_clip(clip_model: str, pretrained: Optional[str]) -> LoadedCLIP:
+    """Build an open_clip model and load its weights.
+
+    Args:
+        clip_model: open_clip's name, e.g. ``'ViT-B-16-quickgelu'``, or ``'ovseg-tiny-clip'``.
+        pretrained: A tag of that model (``'openai'``, ...), a local file (``.pt``, ``.bin``, ``.pth``, ``.safetensors``,
+            an OpenAI JIT archive), a folder as open_clip saves it for the Hugging Face hub, ``'embedded'`` for the tiny
+            CLIP, or None for random weights.
+
+    Raises:
+        ValueError: an unknown model or tag, weights trained with another activation, or weights of another shape.
+        FileNotFoundError: the weights are not on disk and cannot be downloaded.
+    """
+    config = _model_config(clip_model)
+    if pretrained is None:
+        print_log(f'pretrained=None: {clip_model} runs with random weights, so its labels mean nothing', 'current', 30)
+        return _clip(clip_model, open_clip.create_model(clip_model), {})
+    tag = open_clip.get_pretrained_cfg(clip_model, pretrained)
+    quick_gelu = config.get('quick_gelu', False)
+    if tag:
+        _check_activation(clip_model, f'pretrained={pretrained!r}', quick_gelu, tag.get('quick_gelu', False))
+        path = _download(clip_model, pretrained, tag)
+    else:
+        path = _local_file(clip_model, pretrained)
+        trained_with = _recorded_activation(path)
+        if trained_with is not None:
+            _check_activation(clip_model, str(path), quick_gelu, trained_with)
+    return _clip(clip_model, _load(clip_model, config, path), tag or {})
+
+
+def _clip(clip_model: str, model: nn.Module, tag: Dict[str, Any]) -> LoadedCLIP:
+    return LoadedCLIP(model, open_clip.get_tokenizer(clip_model),
+                tuple(tag.get('mean') or open_clip.OPENAI_DATASET_MEAN),
+                tuple(tag.get('std') or open_clip.OPENAI_DATASET_STD))
+
+
+def _model_config(clip_model: str) -> Dict[str, Any]:
+    config = open_clip.get_model_config(clip_model)
+    if config is None:
+        near = difflib.get_close_matches(clip_model, open_clip.list_models(), 3)
+        raise ValueError(f'clip_model={clip_model!r} is not an open_clip model; '
+                         + (f'did you mean {", ".join(map(repr, near))}?' if near else
+                            'open_clip.list_models() lists them, e.g. ViT-B-16-quickgelu'))
+    return config
+
+
+def _check_activation(clip_model: str, weights: str, model_quick: bool, weights_quick: bool) -> None:
+    """QuickGELU weights in a GELU model (or the reverse) load without complaint and are silently worse."""
+    if model_quick == weights_quick:
+        return
+    base = clip_model.replace('-quickgelu', '')
+    right = f'{base}-quickgelu' if weights_quick else base
+    names = {True: 'QuickGELU', False: 'GELU'}
+    raise ValueError(f'{weights} was trained with {names[weights_quick]}, but clip_model={clip_model!r} computes '
+                     f'{names[model_quick]}: set clip_model={right!r}')
+
+
+def _download(clip_model: str, pretrained: str, tag: Dict[str, Any]) -> Path:
+    try:
+        return Path(download_pretrained(tag))
+    except (OSError, RuntimeError, ValueError) as error:
+        hub = tag.get('hf_hub', '').strip('/')
+        source, target = (f'{hub} on the Hugging Face hub', '$HF_HOME (default ~/.cache/huggingface)') if hub else \
+                         (tag['url'], '~/.cache/clip')
+        call = f"python -c \"import open_clip; open_clip.create_model('{clip_model}', '{pretrained}')\""
+        raise FileNotFoundError(
+            f'the weights of {clip_model} ({pretrained}) are not on this machine and could not be downloaded.\n'
+            f'  needed: {source}\n  looked in: {target}\n'
+            f'  to fetch them beforehand, run with network: {call}\n'
+            f'  then copy that folder here, or copy the file and set pretrained=/path/to/file\n'
+            f'  the download said: {error}') from error
+
+
+def _local_file(clip_model: str, pretrained: str) -> Path:
+    """The weights file that ``pretrained`` names: itself, inside its folder, or the embedded one."""
+    if pretrained == EMBEDDED and clip_model == tiny_clip.MODEL_NAME:
+        return tiny_clip.WEIGHTS_FILE
+    path = Path(pretrained).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        for name in _FOLDER_FILES:
+            if (path / name).is_file():
+                return path / name
+        raise FileNotFoundError(f'pretrained={pretrained!r} is a folder without {" or ".join(_FOLDER_FILES)}')
+    tags = open_clip.list_pretrained_tags_by_model(clip_model)
+    if clip_model == tiny_clip.MODEL_NAME:
+        tags = [EMBEDDED]
+    raise ValueError(f'pretrained={pretrained!r} is neither a tag of {clip_model} ({", ".join(tags) or "it has none"}) nor '
+                     f'a file or folder (looked at {path.absolute()})')
+
+
+def _recorded_activation(path: Path) -> Optional[bool]:
+    """Whether the weights were trained with QuickGELU, where file or folder tell; OpenAI's archives always were."""
+    record = path.parent / 'open_clip_config.json'
+    if path.name in _FOLDER_FILES and record.is_file():
+        return bool(json.loads(record.read_text())['model_cfg'].get('quick_gelu', False))
+    return True if _is_torchscript(path) else None
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any('/code/' in name for name in archive.namelist())
+
+
+def _load(clip_model: str, config: Dict[str, Any], path: Path) -> nn.Module:
+    """A model with every key of ``path`` in it."""
+    try:
+        if not _is_torchscript(path):
+            return open_clip.create_model(clip_model, str(path), weights_only=True)
+        model = open_clip.CLIP(**config)
+        state = torch.jit.load(str(path), map_location='cpu').state_dict()
+        model.load_state_dict({key: value.float() for key, value in state.items() if key not in _OPENAI_KEYS})
+        return model
+    except (RuntimeError, KeyError, EOFError, UnpicklingError, SafetensorError) as error:
+        raise ValueError(f'{path} does not hold the weights of {clip_model}: {error}') from error

@@ -1,0 +1,51 @@
+"""Scores that tell how much of an outlier each patch is: the larger, the more."""
+from typing import Any, Callable, Dict
+
+import torch
+from torch import Tensor
+
+LOF_NEIGHBOURS = 30
+
+
+def cls_ratio(attn: Tensor, eps: float = 1e-8) -> Tensor:
+    """``attn[0, i] / (attn[i, i] + eps)``: watched by the CLS token more than by itself. ``(B, N)`` float32."""
+    return attn[:, 0, 1:].float() / (attn.diagonal(dim1=-2, dim2=-1)[:, 1:].float() + eps)
+
+
+def deviation(patches: Tensor) -> Tensor:
+    """L2 distance of each of ``patches (B, N, D)`` from their mean, ``(B, N)``: OutlierImputeHead's criterion."""
+    patches = patches.float()
+    return (patches - patches.mean(dim=1, keepdim=True)).norm(dim=-1)
+
+
+def norm(patches: Tensor) -> Tensor:
+    """L2 norm of each of ``patches (B, N, D)``, ``(B, N)``: the artefacts of "Vision Transformers Need Registers"."""
+    return patches.float().norm(dim=-1)
+
+
+def local_outlier_factor(patches: Tensor, neighbours: int = LOF_NEIGHBOURS) -> Tensor:
+    """Local outlier factor (Breunig et al., 2000), as SC-CLIP uses it, with Euclidean distances.
+
+    Args:
+        patches: ``(B, N, D)``.
+        neighbours: k, clamped to N - 1.
+
+    Returns:
+        ``(B, N)`` float32; about 1 for inliers. 1 for a lone patch.
+    """
+    count = patches.shape[1]
+    if count == 1:
+        return torch.ones(patches.shape[:2], device=patches.device)
+    distance = torch.cdist(patches.float(), patches.float(), compute_mode='donot_use_mm_for_euclid_dist')
+    distance.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
+    near, index = distance.topk(min(neighbours, count - 1), largest=False)
+    reach = near[..., -1].unsqueeze(1).expand(-1, count, -1).gather(2, index).maximum(near)
+    density = 1 / (reach.mean(dim=-1) + 1e-10)
+    return density.unsqueeze(1).expand(-1, count, -1).gather(2, index).mean(dim=-1) / density
+
+
+DETECTORS: Dict[str, Callable[[Tensor, Any], Tensor]] = dict(
+    cls_ratio=lambda patches, attn: cls_ratio(attn),
+    deviation=lambda patches, attn: deviation(patches),
+    norm=lambda patches, attn: norm(patches),
+    lof=lambda patches, attn: local_outlier_factor(patches))

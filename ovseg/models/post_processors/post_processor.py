@@ -1,0 +1,60 @@
+"""What every module of the chain is."""
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovseg.models.dense_features import DenseFeatures
+
+STAGES = ('tokens', 'embeddings')
+
+
+class PostProcessor(ABC):
+    """A training-free module that cleans dense features.
+
+    Attributes:
+        stage: ``'tokens'`` for a module that works in front of CLIP's final LayerNorm and projection (width D),
+            ``'embeddings'`` for one that works behind them (width E).
+        needs_attention: Whether ``features.attn`` must be there.
+    """
+
+    stage: str
+    needs_attention: bool = False
+
+    @abstractmethod
+    def __call__(self, features: DenseFeatures) -> DenseFeatures:
+        """New features; the given ones, and the tensors in them, are not written to."""
+
+
+def attention_of(features: DenseFeatures, module: PostProcessor) -> Tensor:
+    """``features.attn``, for a module that cannot do without.
+
+    Raises:
+        ValueError: the encoder gave none.
+    """
+    if features.attn is None:
+        raise ValueError(f'{type(module).__name__} needs the attention of the encoder, and the features hold none: '
+                         'compute them by encoder.tokens(images, with_attention=True)')
+    return features.attn
+
+
+def remove_direction(x: Tensor, amount: Tensor, direction: Tensor, normalize: bool) -> Tensor:
+    """``x - amount · direction``, in float32 inside.
+
+    Args:
+        x: ``(B, N, E)``.
+        amount: ``(B, N, 1)``.
+        direction: ``(B, E)``.
+        normalize: Divide the direction by its length.
+    """
+    direction = direction.float().unsqueeze(1)
+    if normalize:
+        direction = F.normalize(direction, dim=-1)
+    return (x.float() - amount * direction).to(x.dtype)
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine similarities ``(B, N, M)`` in float32 of ``a (B, N, C)`` and ``b (B, M, C)``; 0 for zero vectors."""
+    unit_a, unit_b = (F.normalize(x.float(), dim=-1) for x in (a, b))
+    return torch.matmul(unit_a, unit_b.transpose(-2, -1))

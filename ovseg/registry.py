@@ -1,0 +1,25 @@
+"""Registries of what ovseg adds to MMSegmentation's own: attentions of the last block and post-processors.
+
+Segmentors, heads, data sets, metrics and hooks are registered in mmseg's registries, so that a config names them as it
+names mmseg's.
+"""
+from typing import Any, Callable, Optional
+
+from mmengine.registry import Registry
+
+
+class _AnyCaseRegistry(Registry):
+    """A registry whose names are matched without regard to case."""
+
+    def get(self, key: str) -> Optional[Callable[..., Any]]:
+        for name in self.module_dict:
+            if name.casefold() == key.casefold():
+                return super().get(name)
+        return super().get(key)
+
+
+# An entry maps (q, k, v: (B, H, T, d), grid_size, bias: (B, 1, T, T) or None) to weights (B, H, T, T).
+ATTENTIONS = _AnyCaseRegistry('attention', scope='mmseg', locations=['ovseg.models.attention'])
+
+# Subclasses of ovseg.models.post_processors.PostProcessor.
+POST_PROCESSORS = Registry('post-processor', scope='mmseg', locations=['ovseg.models.post_processors'])

@@ -1,0 +1,77 @@
+"""Checks at the door: what was given, what is allowed."""
+import difflib
+import inspect
+from numbers import Integral, Real
+from typing import Any, Iterable, Mapping, Optional, Sequence, TypeVar
+
+from mmengine.registry import Registry
+
+T = TypeVar('T')
+
+
+def check_choice(key: str, value: T, choices: Sequence[T]) -> T:
+    """``value``, if it is one of ``choices``.
+
+    Raises:
+        ValueError: names the key, the value and the choices.
+    """
+    if value not in choices:
+        raise ValueError(f'{key}={value!r} is unknown; known: {", ".join(map(str, choices))}')
+    return value
+
+
+def check_keys(where: str, given: Mapping[str, Any], allowed: Iterable[str], context: str = '') -> None:
+    """Refuse keys that are not ``allowed``.
+
+    Raises:
+        ValueError: names the key, the nearest allowed one, and all of them.
+    """
+    allowed = sorted(allowed)
+    for key in given:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, 1)
+            raise ValueError(f'{where} has no key {key!r}' + (f' with {context}' if context else '')
+                             + (f'; did you mean {near[0]!r}?' if near else '')
+                             + f'; allowed: {", ".join(allowed) or "none"}')
+
+
+def check_number(key: str, value: float, at_least: float, at_most: Optional[float] = None, above: bool = False) -> float:
+    """``value``, if it is a number from ``at_least`` (or ``above`` it) to ``at_most``.
+
+    Raises:
+        ValueError: names the key, the value and the range.
+    """
+    right_type = isinstance(value, Real) and not isinstance(value, bool)
+    if not (right_type and (value > at_least if above else value >= at_least) and (at_most is None or value <= at_most)):
+        range_ = f'in [{at_least}, {at_most}]' if at_most is not None else f'{">" if above else ">="} {at_least}'
+        raise ValueError(f'{key}={value!r} must be a number {range_}')
+    return value
+
+
+def check_integer(key: str, value: int, at_least: int) -> int:
+    """``value``, if it is an integer and at least ``at_least``.
+
+    Raises:
+        ValueError: names the key, the value and the range.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
+        raise ValueError(f'{key}={value!r} must be an integer >= {at_least}')
+    return value
+
+
+def build_checked(registry: Registry, cfg: Mapping[str, Any]) -> Any:
+    """Build ``cfg`` by ``registry``, with errors that list what is allowed.
+
+    Raises:
+        ValueError: no or an unknown ``type``, or a key that its constructor does not have.
+    """
+    known = ', '.join(sorted(registry.module_dict))
+    type_ = cfg.get('type')
+    class_ = registry.get(type_) if isinstance(type_, str) else type_
+    if class_ is None:
+        raise ValueError(f'{registry.name} type={type_!r} is unknown; known: {known}')
+    parameters = inspect.signature(class_).parameters.values()
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        check_keys(str(type_), {key: value for key, value in cfg.items() if key != 'type'},
+                   [parameter.name for parameter in parameters])
+    return registry.build(dict(cfg))

@@ -1,0 +1,53 @@
+"""Images, truth and predictions side by side."""
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+
+def overlay(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], opacity: float = 0.65) -> np.ndarray:
+    """``image (H, W, 3)`` uint8 RGB with the palette's colour of each label on it; labels outside the palette stay clear."""
+    known = labels < len(palette)
+    painted = np.asarray(palette, np.float32)[np.where(known, labels, 0)]
+    weight = opacity * known[..., None]
+    return (image * (1 - weight) + painted * weight).round().astype(np.uint8)
+
+
+def contact_sheet(images: Sequence[np.ndarray], label_maps: Dict[str, Sequence[np.ndarray]], classes: Sequence[str],
+                  palette: Sequence[Sequence[int]], pairs_per_row: int = 2) -> Figure:
+    """One strip per image: the image itself, then each set of label maps painted on it.
+
+    Args:
+        images: ``(H, W, 3)`` uint8 RGB.
+        label_maps: Column title to one ``(H, W)`` integer map per image.
+        classes: Names for the legend; only those that occur in a map are listed.
+        palette: One RGB colour per class, 0 to 255.
+        pairs_per_row: Strips next to each other.
+
+    Returns:
+        A matplotlib figure, 1.7 inches per picture; ``figure.savefig(path)`` writes it.
+    """
+    columns = ['image', *label_maps]
+    rows = -(-len(images) // pairs_per_row)
+    figure = Figure(figsize=(1.7 * len(columns) * pairs_per_row, 1.5 * rows + 0.8), dpi=110, layout='constrained')
+    axes = figure.subplots(rows, len(columns) * pairs_per_row, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for index, image in enumerate(images):
+        row, strip = divmod(index, pairs_per_row)
+        pictures = [image, *(overlay(image, maps[index], palette) for maps in label_maps.values())]
+        for column, (title, picture) in enumerate(zip(columns, pictures)):
+            axis = axes[row, strip * len(columns) + column]
+            axis.imshow(picture, aspect='auto')
+            if row == 0:
+                axis.set_title(title, fontsize=10)
+    figure.legend(handles=_legend(label_maps, classes, palette), loc='outside lower center', ncols=8, fontsize=8, frameon=False)
+    return figure
+
+
+def _legend(label_maps: Dict[str, Sequence[np.ndarray]], classes: Sequence[str],
+            palette: Sequence[Sequence[int]]) -> List[Patch]:
+    present = sorted({label for maps in label_maps.values() for map_ in maps for label in np.unique(map_)})
+    colours: List[Tuple[float, ...]] = [tuple(channel / 255 for channel in rgb) for rgb in palette]
+    return [Patch(color=colours[label], label=classes[label]) for label in present if label < len(classes)]

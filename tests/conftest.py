@@ -1,0 +1,36 @@
+"""Fixtures that test files share."""
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+import torch
+from open_clip.transformer import VisionTransformer
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(20260213)
+
+
+@pytest.fixture(scope='session')
+def goldens_dir() -> Path:
+    return Path(__file__).parent / 'data' / 'goldens'
+
+
+@pytest.fixture
+def tiny_vit() -> Callable[..., VisionTransformer]:
+    """Factory of random ViTs: grid 3 x 5, D=22, H=2, d=11, L=5, E=13 unless asked otherwise."""
+    def build(grid_size=(3, 5), patch_size=7, width=22, layers=5, heads=2, output_dim=13, **kwargs: Any):
+        image_size = tuple(size * patch_size for size in grid_size)
+        visual = VisionTransformer(image_size, patch_size, width, layers, heads, 2.0, output_dim=output_dim, **kwargs)
+        # biases of 0, norms of 1 and a LayerScale of 1e-5 would hide mistakes
+        with torch.no_grad():
+            for parameter in visual.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+        return visual.eval()
+    return build

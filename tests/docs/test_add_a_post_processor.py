@@ -1,0 +1,70 @@
+"""The code of the page "add a post-processor", run as its reader would."""
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
+
+import ovseg
+from ovseg.registry import POST_PROCESSORS
+
+ROOT = Path(ovseg.__file__).parents[1]
+BLOCKS = re.findall(r'```python\n(.*?)```', (ROOT / 'docs' / 'add_a_post_processor.md').read_text(), flags=re.DOTALL)
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """The page's config, with the page's module beside it."""
+    module, config = BLOCKS
+    (tmp_path / 'sharpen.py').write_text(module)
+    assert "'configs/" in config
+    (tmp_path / 'config.py').write_text(config.replace("'configs/", f"'{ROOT}/configs/"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path / 'config.py'
+    sys.modules.pop('sharpen', None)
+    POST_PROCESSORS._module_dict.pop('Sharpen', None)
+
+
+def read(path, **options):
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict({'model.pretrained': None, **options})
+    return cfg
+
+
+def build(path, **options):
+    cfg = read(path, **options)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return MODELS.build(cfg.model)
+
+
+def test_the_module_has_under_twenty_lines():
+    assert 5 < len(BLOCKS[0].strip().splitlines()) < 20
+
+
+def test_the_config_builds_a_model_with_the_module_in_its_chain(config):
+    segmentor = build(config)
+    assert [type(module).__name__ for module in segmentor.post_processors.modules] == ['GlobalDebias', 'Sharpen']
+    assert segmentor.post_processors.modules[1].amount == 0.3
+    image = torch.randn(3, 61, 83)
+    result, = segmentor.predict([image])
+    assert result.pred_sem_seg.data.shape == (1, 61, 83)
+
+
+def test_the_module_moves_patches_away_from_their_mean(config):
+    segmentor = build(config)
+    windows = torch.randn(2, 3, 48, 80)
+    found = segmentor.extract_feat(windows).patches
+    segmentor.post_processors.modules.pop()
+    before = segmentor.extract_feat(windows).patches
+    mean = sum(before[:, i] for i in range(15)) / 15
+    for i in range(15):
+        torch.testing.assert_close(found[:, i], before[:, i] + 0.3 * (before[:, i] - mean), atol=1e-5, rtol=1e-4)
+
+
+def test_an_unknown_keyword_lists_what_the_module_takes(config):
+    with pytest.raises(ValueError, match=r"Sharpen has no key 'amuont'.*allowed: amount"):
+        build(config, **{'model.post_processors.1.amuont': 0.3})

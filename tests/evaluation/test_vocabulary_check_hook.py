@@ -1,0 +1,91 @@
+from itertools import count
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.runner import Runner
+from PIL import Image
+
+from ovseg.models import CLIPSegmentor
+
+RUN = count()
+
+
+@pytest.fixture
+def evaluate(tmp_path):
+    """Run a real ``Runner.test()`` over two images; returns the metrics and what was logged."""
+    rng = np.random.default_rng(0)
+    for folder in ('images', 'annotations'):
+        (tmp_path / folder).mkdir()
+    for name in ('a', 'b'):
+        Image.fromarray(rng.integers(0, 256, (37, 53, 3), np.uint8)).save(tmp_path / 'images' / f'{name}.jpg')
+        Image.fromarray(rng.integers(0, 2, (37, 53), np.uint8)).save(tmp_path / 'annotations' / f'{name}.png')
+
+    def run(classes, tta=False, **model_cfg):
+        model = dict(type='CLIPSegmentor', clip_model='ovseg-tiny-clip', pretrained=None, prompt_templates='plain',
+                     slide_crop=0, **model_cfg)
+        flips = [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)]
+        augment = dict(type='TestTimeAug', transforms=[flips, [dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]])
+        pipeline = [augment] if tta else [dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+        dataset = dict(type='BaseSegDataset', data_root=str(tmp_path), pipeline=[dict(type='LoadImage'), *pipeline],
+                       metainfo=dict(classes=classes, palette=[[7 * i, 0, 0] for i in range(len(classes))]),
+                       data_prefix=dict(img_path='images', seg_map_path='annotations'))
+        log_folder = tmp_path / 'logs'
+        metrics = Runner.from_cfg(Config(dict(
+            default_scope='mmseg', experiment_name=f'vocabulary_check_{next(RUN)}', work_dir=str(log_folder),
+            model=dict(type='CLIPSegTTAModel', module=model) if tta else model,
+            test_dataloader=dict(batch_size=1, num_workers=0, dataset=dataset,
+                                 sampler=dict(type='DefaultSampler', shuffle=False)),
+            test_evaluator=dict(type='IoUMetric', iou_metrics=['mIoU']), test_cfg=dict(type='TestLoop'),
+            custom_hooks=[dict(type='VocabularyCheckHook')]))).test()
+        log, = log_folder.rglob('*.log')
+        return metrics, log.read_text()
+    return run
+
+
+@pytest.fixture
+def segmented(monkeypatch):
+    """Counts the calls of the segmentor."""
+    calls = []
+    original = CLIPSegmentor.test_step
+
+    def test_step(self, data):
+        calls.append(1)
+        return original(self, data)
+
+    monkeypatch.setattr(CLIPSegmentor, 'test_step', test_step)
+    return calls
+
+
+@pytest.mark.parametrize('tta', [False, True])
+@pytest.mark.parametrize('names', [['cat', 'dog, puppy', 'sky'], ['cat']])
+def test_a_list_of_another_length_is_refused_before_the_first_image(evaluate, segmented, names, tta):
+    with pytest.raises(ValueError) as error:
+        evaluate(['cat', 'dog'], tta, name_path=names)
+    for part in (f'{len(names)} classes', 'has 2', 'name_path', 'BaseSegDataset', "'dog'", f"'{names[-1]}'"):
+        assert part in str(error.value)
+    assert not segmented
+
+
+@pytest.mark.parametrize('tta', [False, True])
+def test_a_list_of_the_same_length_is_evaluated(evaluate, segmented, tta):
+    metrics, log = evaluate(['cat', 'dog'], tta, name_path=['cat', 'dog, puppy, hound'])
+    assert 0 <= metrics['mIoU'] <= 100
+    assert len(segmented) == (4 if tta else 2)
+    assert 'prob_thd' not in log
+
+
+@pytest.mark.parametrize('tta', [False, True])
+def test_a_threshold_without_a_background_class_warns(evaluate, tta):
+    _, log = evaluate(['cat', 'dog'], tta, name_path=['cat', 'dog'], prob_thd=0.3, bg_idx=1)
+    warning, = (line for line in log.splitlines() if 'no background class' in line)
+    for part in ('WARNING', 'prob_thd=0.3', 'class 1', "'dog'", 'set prob_thd=0'):
+        assert part in warning
+
+
+@pytest.mark.parametrize(('classes', 'prob_thd'), [(['background', 'dog'], 0.3), (['cat', 'dog'], 0.0)],
+                         ids=['background class', 'no threshold'])
+def test_no_warning_where_nothing_can_go_wrong(evaluate, classes, prob_thd):
+    _, log = evaluate(classes, name_path=['everything else', 'dog'], prob_thd=prob_thd)
+    assert 'mIoU' in log
+    assert 'background class' not in log

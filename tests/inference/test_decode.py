@@ -1,0 +1,194 @@
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from open_clip.transformer import QuickGELU, VisionTransformer
+from torch.nn import functional as F
+
+from ovseg.inference.decode import bilinear_matrix, class_probabilities, label_map, merge_windows
+from ovseg.inference.windows import WindowLayout
+from ovseg.models.encoders import CLIPImageEncoder
+
+
+def resized(maps, size):
+    return F.interpolate(maps[None], size=size, mode='bilinear', align_corners=False)[0]
+
+
+def loop_merge(scores, image_size, crop, stride, patch, pad_mode, out_size):
+    """Upsample every window, cut its padding off, add it to a canvas, divide by the counts, resize."""
+    height, width = image_size
+    crop_h, crop_w = min(crop or height, height), min(crop or width, width)
+    rows = (max(height - crop_h + stride - 1, 0) // stride if crop else 0) + 1
+    cols = (max(width - crop_w + stride - 1, 0) // stride if crop else 0) + 1
+    canvas, counts = torch.zeros(scores.shape[2], height, width), torch.zeros(height, width)
+    windows = iter(scores)
+    for row in range(rows):
+        for col in range(cols):
+            top = min(row * stride + crop_h, height) - crop_h
+            left = min(col * stride + crop_w, width) - crop_w
+            padded_h, padded_w, y, x = crop_h, crop_w, 0, 0
+            if pad_mode == 'center':
+                padded_h, padded_w = -(-crop_h // patch[0]) * patch[0], -(-crop_w // patch[1]) * patch[1]
+                y, x = (padded_h - crop_h) // 2, (padded_w - crop_w) // 2
+            grid = next(windows).t().reshape(-1, padded_h // patch[0], padded_w // patch[1])
+            dense = resized(grid, (padded_h, padded_w))[:, y:y + crop_h, x:x + crop_w]
+            canvas[:, top:top + crop_h, left:left + crop_w] += dense
+            counts[top:top + crop_h, left:left + crop_w] += 1
+    assert next(windows, None) is None
+    return resized(canvas / counts, out_size)
+
+
+@st.composite
+def geometries(draw):
+    patch = draw(st.sampled_from([(2, 2), (5, 5), (3, 7), (7, 2)]))
+    pad_mode = draw(st.sampled_from(['center', 'none']))
+    least = max(patch) if pad_mode == 'none' else 1
+    size = draw(st.integers(least, 71)), draw(st.integers(least, 71))
+    crop = draw(st.one_of(st.just(0), st.integers(max(least, 3), 59)))
+    stride = draw(st.integers(-(-crop // 4), crop)) if crop else draw(st.integers(0, 5))
+    return size, crop, stride, patch, pad_mode, (draw(st.integers(1, 61)), draw(st.integers(1, 61)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(geometries(), st.integers(0, 2 ** 32 - 1))
+def test_merge_equals_the_straightforward_loop(geometry, seed):
+    size, crop, stride, patch, pad_mode, out_size = geometry
+    layout = WindowLayout.plan(size, crop, stride, patch, pad_mode)
+    scores = torch.randn(len(layout), layout.rows.cells * layout.cols.cells, 3, generator=torch.Generator().manual_seed(seed))
+    merged = merge_windows(scores, layout, out_size)
+    torch.testing.assert_close(merged, loop_merge(scores, *geometry), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('size', 'crop', 'stride', 'out_size'), [
+    ((1, 1), 0, 0, (1, 1)), ((1, 1), 224, 112, (5, 7)), ((40, 3000), 224, 112, (40, 3000)), ((3000, 40), 0, 0, (53, 11)),
+    ((337, 449), 224, 112, (500, 667)), ((337, 449), 224, 224, (101, 61)), ((449, 337), 0, 0, (449, 337))])
+@pytest.mark.parametrize('patch', [(16, 16), (14, 14)])
+def test_merge_of_usual_and_odd_images(size, crop, stride, out_size, patch):
+    layout = WindowLayout.plan(size, crop, stride, patch)
+    scores = torch.randn(len(layout), layout.rows.cells * layout.cols.cells, 2)
+    expected = loop_merge(scores, size, crop, stride, patch, 'center', out_size)
+    torch.testing.assert_close(merge_windows(scores, layout, out_size), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_equal_scores_stay_equal_under_any_overlap():
+    layout = WindowLayout.plan((53, 101), 23, 11, (5, 7), 'center')
+    merged = merge_windows(torch.full((len(layout), 5 * 4, 2), 0.37), layout, (61, 97))
+    torch.testing.assert_close(merged, torch.full((2, 61, 97), 0.37))
+
+
+def test_half_precision_scores_are_merged_in_float32():
+    layout = WindowLayout.plan((23, 41), 13, 7, (5, 5), 'center')
+    scores = torch.randn(len(layout), 9, 2).bfloat16()
+    merged = merge_windows(scores, layout, (29, 31))
+    assert merged.dtype == torch.float32
+    expected = loop_merge(scores.float(), (23, 41), 13, 7, (5, 5), 'center', (29, 31))
+    torch.testing.assert_close(merged, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(('size', 'out_size'), [(1, 5), (7, 3), (3, 7), (11, 11)])
+def test_bilinear_matrix_interpolates_along_one_axis(size, out_size):
+    values = torch.randn(size)
+    expected = torch.empty(out_size)
+    for index in range(out_size):
+        position = min(max((index + 0.5) * size / out_size - 0.5, 0), size - 1)
+        low = int(position)
+        high = min(low + 1, size - 1)
+        expected[index] = values[low] + (position - low) * (values[high] - values[low])
+    torch.testing.assert_close(bilinear_matrix(size, out_size) @ values, expected, atol=1e-6, rtol=1e-5)
+
+
+def loop_class_probabilities(scores, query_to_class, num_classes, logit_scale):
+    queries, height, width = scores.shape
+    probabilities = torch.zeros(num_classes, height, width)
+    for y in range(height):
+        for x in range(width):
+            weights = [math.exp(logit_scale * scores[q, y, x].item()) for q in range(queries)]
+            for q in range(queries):
+                k = query_to_class[q]
+                probabilities[k, y, x] = max(probabilities[k, y, x].item(), weights[q] / sum(weights))
+    return probabilities
+
+
+@pytest.mark.parametrize(('query_to_class', 'num_classes'), [
+    ([0, 1, 2], 3),
+    ([0, 0, 1, 2, 2, 2], 3),
+    ([0, 0, 0, 0], 1),
+    ([2, 0, 1, 0, 2], 3),
+    ([2, 0, 1], 3),
+], ids=['no synonyms', 'synonyms', 'one class', 'mixed order', 'mixed order without synonyms'])
+def test_class_probabilities_equal_the_loop(query_to_class, num_classes):
+    scores = torch.randn(len(query_to_class), 5, 7)
+    found = class_probabilities(scores, torch.tensor(query_to_class), num_classes, 3.7)
+    torch.testing.assert_close(found, loop_class_probabilities(scores, query_to_class, num_classes, 3.7))
+
+
+def test_a_class_takes_its_best_synonym_not_their_sum():
+    scores = torch.tensor([0.3, 0.3, 0.5]).log().view(3, 1, 1)
+    found = class_probabilities(scores, torch.tensor([0, 0, 1]), 2, 1.0)
+    torch.testing.assert_close(found.flatten(), torch.tensor([0.3, 0.5]) / 1.1)
+
+
+def test_scores_are_left_as_they_were():
+    scores = torch.randn(4, 3, 5)
+    before = scores.clone()
+    label_map(class_probabilities(scores, torch.tensor([0, 0, 1, 2]), 3, 40), 0.9, 1)
+    assert torch.equal(scores, before)
+
+
+@pytest.mark.parametrize(('prob_thd', 'bg_idx'), [(0.0, 0), (0.3, 0), (0.5, 2), (1.0, 1)])
+def test_label_map_equals_the_loop(prob_thd, bg_idx):
+    probabilities = torch.rand(5, 11, 13)
+    expected = torch.empty(11, 13, dtype=torch.int64)
+    for y in range(11):
+        for x in range(13):
+            best = max(range(5), key=lambda k: probabilities[k, y, x].item())
+            expected[y, x] = bg_idx if probabilities[best, y, x] < prob_thd else best
+    labels = label_map(probabilities, prob_thd, bg_idx)
+    assert labels.dtype == torch.int64
+    assert torch.equal(labels, expected)
+
+
+def test_a_probability_equal_to_the_threshold_keeps_its_label():
+    assert label_map(torch.tensor([[[0.25]], [[0.5]]]), prob_thd=0.5).item() == 1
+    assert label_map(torch.tensor([[[0.25]], [[0.5]]]), prob_thd=0.5001).item() == 0
+
+
+@pytest.fixture(scope='module')
+def goldens(goldens_dir):
+    return {name: dict(np.load(goldens_dir / f'{name}.npz')) for name in ('vit_state', 'inputs', 'expected')}
+
+
+SEGMENTATIONS = [f'{arch}/crop{crop}-stride{stride}-thd{thd}' for arch in ('reduced-naclip', 'vanilla-vanilla')
+                 for crop, stride in ((64, 32), (0, 0)) for thd in ('0.0', '0.3')]
+
+
+def test_all_published_segmentations_are_checked(goldens):
+    keys = [f'segment/naclip-repo/{name}/pred' for name in SEGMENTATIONS]
+    assert sorted(keys) == sorted(key for key in goldens['expected'] if key.startswith('segment/') and key.endswith('/pred'))
+
+
+@pytest.mark.parametrize('name', SEGMENTATIONS)
+def test_labels_and_probabilities_of_the_published_code(goldens, name):
+    inputs = {key: torch.from_numpy(value) for key, value in goldens['inputs'].items()}
+    visual = VisionTransformer(64, 16, 128, 4, 2, 4.0, output_dim=64, act_layer=QuickGELU)
+    visual.load_state_dict({key: torch.from_numpy(value) for key, value in goldens['vit_state'].items()})
+    architecture, setting = name.split('/')
+    encoder = CLIPImageEncoder(visual, 'NACLIP' if architecture == 'reduced-naclip' else 'Vanilla',
+                               ignore_residual=architecture == 'reduced-naclip')
+    crop, stride, threshold = re.findall(r'[\d.]+', setting)
+    image = inputs['segment_image'][0]
+    layout = WindowLayout.plan(tuple(image.shape[1:]), int(crop), int(stride), (16, 16), 'none')
+    with torch.no_grad():
+        embeddings = encoder.project(encoder.tokens(layout.cut(image))).patches
+    scores = F.normalize(embeddings, dim=-1) @ inputs['query_features'].t()
+    dense = merge_windows(scores, layout, tuple(inputs['segment_ori_shape'].tolist()))
+    probabilities = class_probabilities(dense, inputs['query_idx'], 7, 40)
+    expected = {kind: goldens['expected'][f'segment/naclip-repo/{name}/{kind}'] for kind in ('pred', 'probs')}
+    relative = (probabilities / probabilities.sum(0)).numpy()
+    np.testing.assert_allclose(relative, expected['probs'], atol=1e-4, rtol=0)
+    labels = label_map(probabilities, float(threshold), bg_idx=0).numpy()
+    assert (labels == expected['pred'][0]).mean() >= 0.9999

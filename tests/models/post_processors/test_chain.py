@@ -1,0 +1,176 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ovseg.models.post_processors import (
+    CTD, GlobalDebias, OutlierSuppression, PostProcessor, PostProcessorChain, SelfAttnEnhancement, modules_from_switches)
+
+OURS = ('CTD', 'GlobalDebias', 'OutlierSuppression', 'SelfAttnEnhancement')
+
+
+class Append(PostProcessor):
+    """Multiplies by ten and adds its number, so that the result tells the order."""
+
+    def __init__(self, number, stage, needs_attention=False):
+        self.number, self.stage, self.needs_attention = number, stage, needs_attention
+
+    def __call__(self, features):
+        return features.replace(patches=10 * features.patches + self.number)
+
+
+def order_of(chain, features_of, stage):
+    features = features_of((1, 1), batch=1, channels=1)
+    return chain(features.replace(patches=torch.zeros(1, 1, 1)), stage).patches.item()
+
+
+def test_modules_of_a_stage_act_in_order(features_of):
+    chain = PostProcessorChain([Append(1, 'tokens'), Append(2, 'tokens'), Append(3, 'embeddings'), Append(4, 'embeddings')])
+    assert order_of(chain, features_of, 'tokens') == 12
+    assert order_of(chain, features_of, 'embeddings') == 34
+
+
+def test_a_chain_equals_its_modules_by_hand(features_of, grid):
+    features = features_of(grid)
+    chain = PostProcessorChain([
+        dict(type='SelfAttnEnhancement', enhancement_strength=0.9), dict(type='OutlierSuppression', top_k=5),
+        dict(type='GlobalDebias', factor=0.3), dict(type='CTD', eps=0.7, min_samples=2)])
+    tokens = OutlierSuppression(top_k=5)(SelfAttnEnhancement(0.9)(features)).patches
+    embeddings = CTD(eps=0.7, min_samples=2)(GlobalDebias(0.3)(features)).patches
+    assert torch.equal(chain(features, 'tokens').patches, tokens)
+    assert torch.equal(chain(features, 'embeddings').patches, embeddings)
+
+
+def test_an_empty_chain_returns_what_it_is_given(features_of):
+    features, chain = features_of((2, 2)), PostProcessorChain()
+    assert chain(features, 'tokens') is features and chain(features, 'embeddings') is features
+    assert not chain.needs_attention
+
+
+def test_it_needs_attention_if_a_module_does():
+    plain, needy = Append(1, 'embeddings'), Append(2, 'embeddings', needs_attention=True)
+    assert not PostProcessorChain([plain]).needs_attention
+    assert PostProcessorChain([plain, needy]).needs_attention
+    assert PostProcessorChain([needy, plain]).needs_attention
+
+
+def test_own_orders_within_a_stage_are_allowed():
+    chain = PostProcessorChain([dict(type=name) for name in ('OutlierSuppression', 'SelfAttnEnhancement', 'CTD', 'GlobalDebias',
+                                                             'CTD')])
+    assert [type(module).__name__ for module in chain.modules] == [
+        'OutlierSuppression', 'SelfAttnEnhancement', 'CTD', 'GlobalDebias', 'CTD']
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), height=st.integers(1, 6), width=st.integers(1, 6),
+       dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32]), mode=st.sampled_from(['feature', 'attention']))
+def test_a_chain_of_modules_that_are_off_changes_no_bit(features_of, seed, height, width, dtype, mode):
+    features = features_of((height, width), seed=seed)
+    features = features.replace(patches=features.patches.to(dtype), cls_token=features.cls_token.to(dtype))
+    chain = PostProcessorChain([SelfAttnEnhancement(0, mode=mode), OutlierSuppression(0), GlobalDebias(0), CTD(factor=0)])
+    for stage in ('tokens', 'embeddings'):
+        found = chain(features, stage)
+        assert torch.equal(found.patches, features.patches) and torch.equal(found.cls_token, features.cls_token)
+
+
+# ---- switches --------------------------------------------------------------------------------------------------------
+
+SWITCHES = dict(apply_self_attn_enhancement=(True, 'SelfAttnEnhancement'), apply_outlier_suppression=(True, 'OutlierSuppression'),
+                global_debias_factor=(0.2, 'GlobalDebias'), apply_ctd=(True, 'CTD'))
+
+
+@pytest.mark.parametrize('combination', range(16))
+def test_switched_modules_stand_in_the_fixed_order(combination):
+    on = [switch for bit, switch in enumerate(SWITCHES) if combination >> bit & 1]
+    chain = PostProcessorChain(modules_from_switches(**{switch: SWITCHES[switch][0] for switch in reversed(on)}))
+    assert [type(module).__name__ for module in chain.modules] == [SWITCHES[switch][1] for switch in on]
+
+
+def test_everything_off_is_no_chain():
+    assert modules_from_switches() == []
+    assert modules_from_switches(apply_self_attn_enhancement=False, outlier_suppression_cfg=dict(top_k=3),
+                                 global_debias_factor=0, ctd_cfg=dict(eps=1)) == []
+
+
+def test_own_modules_replace_the_chain():
+    own = [dict(type='CTD', eps=0.3), Append(1, 'embeddings')]
+    assert modules_from_switches(post_processors=own) == own
+    assert modules_from_switches(post_processors=[]) == []
+
+
+def test_a_cfg_of_none_means_defaults():
+    module, = PostProcessorChain(modules_from_switches(apply_ctd=True, ctd_cfg=None)).modules
+    assert (module.eps, module.min_samples) == (1.1, 11)
+
+
+# ---- refusals --------------------------------------------------------------------------------------------------------
+
+
+def refusal(function, *args, **kwargs):
+    with pytest.raises(ValueError) as caught:
+        function(*args, **kwargs)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(('first', 'second'), [('CTD', 'OutlierSuppression'), ('GlobalDebias', 'SelfAttnEnhancement')])
+def test_a_chain_that_goes_back_to_tokens_is_refused(first, second):
+    message = refusal(PostProcessorChain, [dict(type=first), dict(type=second)])
+    assert all(text in message for text in ('post_processors', first, second, 'tokens', 'embeddings'))
+
+
+def test_going_back_is_refused_further_down_too():
+    message = refusal(PostProcessorChain, [Append(1, 'tokens'), GlobalDebias(), Append(3, 'embeddings'), OutlierSuppression()])
+    assert 'OutlierSuppression works on tokens and cannot follow Append' in message
+
+
+def test_an_unknown_stage_is_refused():
+    message = refusal(PostProcessorChain, [Append(1, 'pixels')])
+    assert all(text in message for text in ('Append', "'pixels'", 'tokens, embeddings'))
+
+
+@pytest.mark.parametrize('type_', ['Sharpen', 'ctd ', '', None])
+def test_an_unknown_type_lists_the_known(type_):
+    message = refusal(PostProcessorChain, [dict(type=type_)])
+    assert f'type={type_!r} is unknown' in message and all(name in message for name in OURS)
+
+
+def test_a_missing_type_lists_the_known():
+    message = refusal(PostProcessorChain, [dict(eps=0.3)])
+    assert 'type' in message and all(name in message for name in OURS)
+
+
+def test_an_unknown_key_lists_the_known():
+    message = refusal(PostProcessorChain, [dict(type='CTD', epsilon=0.3)])
+    assert all(text in message for text in ("CTD has no key 'epsilon'", "did you mean 'eps'", 'min_samples', 'normalize_cls'))
+
+
+@pytest.mark.parametrize('modules', [dict(type='CTD'), [3], [None]], ids=str)
+def test_what_is_no_list_of_modules_is_refused(modules):
+    with pytest.raises((TypeError, ValueError), match='post_processors'):
+        PostProcessorChain(modules_from_switches(post_processors=modules))
+
+
+@pytest.mark.parametrize('switch', SWITCHES)
+def test_own_modules_and_a_switch_exclude_each_other(switch):
+    for own in ([dict(type='CTD')], []):
+        message = refusal(modules_from_switches, post_processors=own, **{switch: SWITCHES[switch][0]})
+        assert 'post_processors' in message and switch in message
+        assert not any(other in message for other in SWITCHES if other != switch)
+
+
+@pytest.mark.parametrize(('cfg', 'module', 'key', 'meant'), [
+    ('self_attn_enhancement_cfg', 'SelfAttnEnhancement', 'enhancement_strenght', 'enhancement_strength'),
+    ('outlier_suppression_cfg', 'OutlierSuppression', 'topk', 'top_k'),
+    ('ctd_cfg', 'CTD', 'min_sample', 'min_samples')])
+@pytest.mark.parametrize('on', [True, False])
+def test_unknown_keys_are_refused_even_of_modules_that_are_off(cfg, module, key, meant, on):
+    message = refusal(modules_from_switches, **{cfg: {key: 1}, 'apply_' + cfg[:-len('_cfg')]: on})
+    assert f'{module} has no key {key!r}' in message and f"did you mean '{meant}'" in message and 'allowed:' in message
+
+
+@pytest.mark.parametrize('factor', [-0.2, math.nan, '0.2'])
+def test_a_bad_factor_is_refused(factor):
+    assert f'global_debias_factor={factor!r} must be a number >= 0' in refusal(
+        modules_from_switches, global_debias_factor=factor)

@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from ovseg.models import OVSegDataPreProcessor
+
+MEAN, STD = [11., 23., 37.], [2., 3., 5.]
+
+
+def images():
+    return [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in ((5, 7), (11, 3), (1, 1))]
+
+
+def loop_normalised(image, order):
+    result = torch.empty(image.shape)
+    for channel, source in enumerate(order):
+        for y in range(image.shape[1]):
+            for x in range(image.shape[2]):
+                result[channel, y, x] = (image[source, y, x].item() - MEAN[channel]) / STD[channel]
+    return result
+
+
+@pytest.mark.parametrize(('bgr_to_rgb', 'order'), [(True, (2, 1, 0)), (False, (0, 1, 2))])
+def test_images_of_any_size_equal_the_loop(bgr_to_rgb, order):
+    inputs = images()
+    result = OVSegDataPreProcessor(mean=MEAN, std=STD, bgr_to_rgb=bgr_to_rgb)(dict(inputs=inputs))
+    assert isinstance(result['inputs'], list)
+    assert len(result['inputs']) == len(inputs)
+    for found, image in zip(result['inputs'], inputs):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, loop_normalised(image, order))
+
+
+def test_a_batch_tensor_is_taken_as_its_images():
+    batch = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
+    result = OVSegDataPreProcessor(mean=MEAN, std=STD)(dict(inputs=batch))
+    assert len(result['inputs']) == 2
+    torch.testing.assert_close(result['inputs'][1], loop_normalised(batch[1], (0, 1, 2)))
+
+
+def test_data_samples_are_handed_on():
+    samples = [object(), object(), object()]
+    preprocessor = OVSegDataPreProcessor(mean=MEAN, std=STD)
+    assert preprocessor(dict(inputs=images(), data_samples=samples))['data_samples'] == samples
+    assert preprocessor(dict(inputs=images()))['data_samples'] is None
+
+
+def test_inputs_are_left_alone():
+    inputs = [image.float() for image in images()]
+    before = [image.clone() for image in inputs]
+    OVSegDataPreProcessor(mean=MEAN, std=STD, bgr_to_rgb=True)(dict(inputs=inputs))
+    assert all(torch.equal(image, copy) for image, copy in zip(inputs, before))
+
+
+def test_without_mean_and_deviation_values_stay_as_they_are():
+    inputs = images()
+    result = OVSegDataPreProcessor(bgr_to_rgb=True)(dict(inputs=inputs))['inputs']
+    assert len(result) == len(inputs)
+    for found, image in zip(result, inputs):
+        torch.testing.assert_close(found, torch.stack([image[2], image[1], image[0]]).float())

@@ -1,0 +1,122 @@
+import importlib
+import importlib.util
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError
+
+import mmcv
+import pytest
+import torch
+
+from ovseg import compat
+from ovseg.compat import check_dependencies, check_version, mmcv_operators
+
+EXTENSION = 'mmcv._ext'
+
+
+@pytest.mark.parametrize('found', ['2.0.0', '2.1.0', '2.1.99', '2.0.0+cu121'])
+def test_versions_inside_the_range_pass(found):
+    check_version('mmcv', found, '2.0.0', '2.2.0', 'pip install x')
+
+
+@pytest.mark.parametrize('found', ['1.7.2', '2.2.0', '2.0.0rc4', '2.10.0', '3.0'])
+def test_versions_outside_the_range_are_refused_with_range_and_remedy(found):
+    with pytest.raises(ImportError) as error:
+        check_version('mmcv', found, '2.0.0', '2.2.0', 'pip install "mmcv-lite==2.1.0"')
+    for part in (f'mmcv {found} is installed', '>= 2.0.0', '< 2.2.0', 'pip install "mmcv-lite==2.1.0"'):
+        assert part in str(error.value)
+
+
+def test_what_is_installed_here_passes():
+    check_dependencies()
+
+
+def test_an_unfit_mmcv_is_refused(monkeypatch):
+    monkeypatch.setattr(mmcv, '__version__', '2.2.0')
+    with pytest.raises(ImportError, match=r'mmcv 2\.2\.0 .*pip install "mmcv-lite'):
+        check_dependencies()
+
+
+def test_an_unfit_mmsegmentation_is_refused(monkeypatch):
+    monkeypatch.setattr(compat, 'version', lambda package: '0.30.0')
+    with pytest.raises(ImportError, match=r'mmsegmentation 0\.30\.0 .*pip install "mmsegmentation'):
+        check_dependencies()
+
+
+def test_a_missing_mmsegmentation_is_named(monkeypatch):
+    def missing(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(compat, 'version', missing)
+    with pytest.raises(ImportError, match='mmsegmentation is not installed: pip install'):
+        check_dependencies()
+
+
+@pytest.fixture
+def no_extension(monkeypatch):
+    """mmcv-lite, also where full mmcv is installed."""
+    monkeypatch.delitem(sys.modules, EXTENSION, raising=False)
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+
+
+def test_the_stand_in_exists_only_inside(no_extension):
+    with mmcv_operators():
+        assert importlib.import_module(EXTENSION) is sys.modules[EXTENSION]
+    assert EXTENSION not in sys.modules
+
+
+def test_the_stand_in_goes_away_after_an_error(no_extension):
+    with pytest.raises(KeyError, match='from inside'), mmcv_operators():
+        raise KeyError('from inside')
+    assert EXTENSION not in sys.modules
+
+
+@pytest.mark.parametrize('arguments', [(), (1, 2)])
+def test_its_operators_name_themselves_and_the_remedy(no_extension, arguments):
+    with mmcv_operators():
+        operator = sys.modules[EXTENSION].roi_align_forward
+    with pytest.raises(RuntimeError, match=r"'roi_align_forward'.*pip uninstall mmcv-lite; pip install .*mmcv>="):
+        operator(*arguments)
+
+
+def test_the_stand_in_has_no_special_attributes(no_extension):
+    with mmcv_operators(), pytest.raises(AttributeError):
+        sys.modules[EXTENSION].__wrapped__  # noqa: B018
+
+
+def test_a_real_extension_is_left_alone(monkeypatch):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: ModuleSpec(name, None))
+    before = sys.modules.get(EXTENSION)
+    with mmcv_operators():
+        assert sys.modules.get(EXTENSION) is before
+    assert sys.modules.get(EXTENSION) is before
+
+
+@pytest.mark.skipif(importlib.util.find_spec(EXTENSION) is not None, reason='full mmcv is installed')
+def test_an_operator_of_mmcv_lite_names_itself():
+    from mmcv.ops import nms
+    with pytest.raises(RuntimeError, match=r"operator 'nms' was called"):
+        nms(torch.tensor([[0., 0., 5., 7.]]), torch.tensor([0.5]), 0.3)
+
+
+FRESH = """
+import importlib.util
+full = importlib.util.find_spec('mmcv._ext') is not None
+import ovseg
+import sys
+from mmengine.utils.dl_utils.misc import mmcv_full_available
+from mmseg.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
+assert mmcv_full_available() is full
+assert ('mmcv._ext' in sys.modules) <= full
+for registry, name in ((MODELS, 'CLIPSegmentor'), (MODELS, 'CLIPSegTTAModel'), (MODELS, 'OVSegDataPreProcessor'),
+                       (DATASETS, 'DemoScenesDataset'), (HOOKS, 'VocabularyCheckHook'), (TRANSFORMS, 'LoadImage')):
+    assert registry.module_dict[name].__module__.startswith('ovseg.'), name
+print('registered')
+"""
+
+
+def test_importing_ovseg_in_a_fresh_interpreter_registers_everything():
+    run = subprocess.run([sys.executable, '-W', 'ignore', '-c', FRESH], capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == 'registered'

@@ -1,0 +1,119 @@
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS, MODELS
+from PIL import Image
+
+import ovseg
+from ovseg.datasets.demo_scenes import draw_scene
+
+ROOT = Path(ovseg.__file__).parents[1]
+TOOL = ROOT / 'tools' / 'test.py'
+DEMO_CONFIGS = sorted((ROOT / 'configs' / 'demo').glob('*.py'))
+SIZES = {'a': (61, 67), 'b': (71, 53), 'c': (43, 101)}
+
+
+@pytest.fixture(scope='module')
+def scenes(tmp_path_factory):
+    root = tmp_path_factory.mktemp('evaluation') / 'scenes'
+    for folder in ('images', 'annotations'):
+        (root / folder).mkdir(parents=True)
+    for seed, (name, size) in enumerate(SIZES.items()):
+        scene = draw_scene(np.random.default_rng(seed), *size)
+        Image.fromarray(scene.image).save(root / 'images' / f'{name}.jpg')
+        Image.fromarray(scene.labels).save(root / 'annotations' / f'{name}.png')
+    return root
+
+
+def arguments(scenes, work_dir, *options):
+    return [str(TOOL), str(DEMO_CONFIGS[0]), '--work-dir', str(work_dir), *options, '--cfg-options', 'model.pretrained=None',
+            f'test_dataloader.dataset.data_root={scenes}', 'test_dataloader.num_workers=0', 'model.prompt_templates=plain']
+
+
+def run(folder, command):
+    """In a process of its own, away from the repository, as a user would."""
+    return subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, 'PYTHONPATH': str(ROOT)})
+
+
+@pytest.fixture(scope='module')
+def evaluated(scenes):
+    """The folder in which the tool has run, and its output."""
+    folder = scenes.parent
+    finished = run(folder, arguments(scenes, folder / 'work', '--out', str(folder / 'labels'), '--show-dir', 'pictures'))
+    assert finished.returncode == 0, finished.stderr
+    return folder, finished.stdout
+
+
+def scores_in(text):
+    return [float(score) for score in re.findall(r'mIoU: +([\d.]+)', text)]
+
+
+def mean_iou(folder, scenes):
+    hits, unions = np.zeros(16), np.zeros(16)
+    for name in SIZES:
+        found = np.array(Image.open(folder / f'{name}.png'))
+        truth = np.array(Image.open(scenes / 'annotations' / f'{name}.png'))
+        assert found.shape == truth.shape
+        for k in range(16):
+            hits[k] += ((found == k) & (truth == k)).sum()
+            unions[k] += ((found == k) | (truth == k)).sum()
+    seen = unions > 0
+    return 100 * (hits[seen] / unions[seen]).mean()
+
+
+def test_the_score_of_the_written_label_maps_is_printed(scenes, evaluated):
+    folder, output = evaluated
+    assert sorted(path.name for path in (folder / 'labels').iterdir()) == ['a.png', 'b.png', 'c.png']
+    score, = scores_in(output)
+    assert score == pytest.approx(mean_iou(folder / 'labels', scenes), abs=0.01)
+
+
+def test_the_score_is_logged_in_the_work_dir(evaluated):
+    folder, output = evaluated
+    log, = (folder / 'work').rglob('*.log')
+    assert scores_in(log.read_text()) == scores_in(output)
+
+
+def test_every_prediction_is_painted(evaluated):
+    folder, _ = evaluated
+    painted = {path.name: np.array(Image.open(path)) for path in (folder / 'pictures').rglob('*.png')}
+    assert [name[:len('test_a.')] for name in sorted(painted)] == ['test_a.', 'test_b.', 'test_c.']
+    assert all(picture.std() > 5 for picture in painted.values())
+
+
+def test_an_unknown_setting_fails_and_is_named(scenes, tmp_path):
+    finished = run(tmp_path, [*arguments(scenes, tmp_path), 'model.slide_cropp=100'])
+    assert finished.returncode != 0
+    assert "'slide_cropp'" in finished.stderr and "did you mean 'slide_crop'" in finished.stderr
+
+
+def test_test_time_augmentation(scenes, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.setattr(sys, 'argv', arguments(scenes, tmp_path, '--tta', '--out', str(tmp_path / 'labels')))
+    runpy.run_path(str(TOOL), run_name='__main__')
+    score, = scores_in(capfd.readouterr().out)
+    assert score == pytest.approx(mean_iou(tmp_path / 'labels', scenes), abs=0.01)
+
+
+def test_there_are_demo_configs():
+    assert {path.stem for path in DEMO_CONFIGS} >= {'vanilla_tiny-clip_demo', 'gated_tiny-clip_demo'}
+
+
+@pytest.mark.parametrize('path', DEMO_CONFIGS, ids=lambda path: path.stem)
+def test_demo_configs_build_and_fit_their_data_set(path):
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict({'model.pretrained': None})
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    assert model.class_names == list(dataset.metainfo['classes'])
+    assert len(dataset) == 60

@@ -1,0 +1,61 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import load_checkpoint
+from mmseg.registry import MODELS
+
+import ovseg
+
+ROOT = Path(ovseg.__file__).parents[1]
+TOOL, CONFIG = ROOT / 'tools' / 'train.py', ROOT / 'configs' / 'demo' / 'outlier_impute_head_tiny-clip.py'
+OPTIONS = ['train_dataloader.dataset.length=8', 'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0',
+           'train_cfg.max_epochs=1', 'model.pretrained=None', 'val_dataloader.dataset.length=8', 'default_hooks.logger.interval=1']
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """The work dir and the output of one run, in a process of its own, away from the repository."""
+    folder = tmp_path_factory.mktemp('training')
+    finished = subprocess.run(
+        [sys.executable, str(TOOL), str(CONFIG), '--work-dir', 'work', '--cfg-options', *OPTIONS], cwd=folder,
+        capture_output=True, text=True, timeout=300, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    assert finished.returncode == 0, finished.stderr
+    return folder / 'work', finished.stdout
+
+
+def test_both_heads_are_scored_side_by_side(trained):
+    line, = (line for line in trained[1].splitlines() if 'top1_n1' in line)
+    scores = dict(re.findall(r'(top1_n\d): ([\d.]+)', line))
+    assert set(scores) == {'top1_n1', 'top1_n4'}
+    assert all(float(score) in {12.5 * hits for hits in range(9)} for score in scores.values())
+
+
+def test_losses_of_both_heads_are_logged(trained):
+    losses = re.findall(r'loss_n1: ([\d.]+).*loss_n4: ([\d.]+)', trained[1])
+    assert len(losses) == 2 and all(0 < float(loss) < 10 for pair in losses for loss in pair)
+
+
+def test_the_checkpoint_can_be_loaded_into_the_model(trained):
+    cfg = Config.fromfile(CONFIG)
+    cfg.merge_from_dict({'model.pretrained': None})
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(cfg.model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    load_checkpoint(model, str(trained[0] / 'epoch_1.pth'), map_location='cpu', strict=True)
+    assert not torch.equal(model.state_dict()['heads.n1.mlp.0.weight'], before['heads.n1.mlp.0.weight'])
+    n1, n4 = (model.heads[name].mlp[0].weight for name in ('n1', 'n4'))
+    assert not torch.equal(n1, n4)  # they started equal and were trained
+    logits = model.eval()([torch.randn(3, 48, 80)])
+    assert {name: tuple(value.shape) for name, value in logits.items()} == dict(n1=(1, 16), n4=(1, 16))
+
+
+def test_the_merged_config_is_kept(trained):
+    config, = trained[0].glob('outlier_impute_head*.py')
+    assert Config.fromfile(config, import_custom_modules=False).train_dataloader.dataset.length == 8

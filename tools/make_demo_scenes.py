@@ -1,0 +1,35 @@
+"""Draw the held-out scenes of the demo, in mmseg's layout: images/*.jpg and annotations/*.png (class indices).
+
+    python tools/make_demo_scenes.py --out ovseg/datasets/resources/demo_scenes
+"""
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.progress import track
+
+from ovseg.datasets.demo_scenes import draw_scene
+
+# Training draws from seeds (seed, index); this one has three numbers, so that its streams are others.
+HELD_OUT = 2 ** 31
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--out', type=Path, required=True)
+    parser.add_argument('--count', type=int, default=60)
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
+    for folder in ('images', 'annotations'):
+        (args.out / folder).mkdir(parents=True, exist_ok=True)
+    for index in track(range(args.count), 'scenes'):
+        rng = np.random.default_rng((HELD_OUT, args.seed, index))
+        height, width = 32 * rng.integers(7, 15), 32 * rng.integers(7, 21)
+        scene = draw_scene(rng, height, width)
+        Image.fromarray(scene.image).save(args.out / 'images' / f'{index:03d}.jpg', quality=90)
+        Image.fromarray(scene.labels).save(args.out / 'annotations' / f'{index:03d}.png', optimize=True)
+
+
+if __name__ == '__main__':
+    main()

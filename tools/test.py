@@ -1,0 +1,57 @@
+"""Evaluate a config on its data set: mmseg's tools/test.py, without the need of a checkpoint.
+
+    python tools/test.py configs/demo/gated_tiny-clip_demo.py
+    python tools/test.py CONFIG --cfg-options model.model_type=NACLIP --out predictions --show-dir pictures
+"""
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint to load on top; CLIP weights come with the config')
+    parser.add_argument('--work-dir', help='folder for logs and metrics (default: work_dirs/NAME OF THE CONFIG)')
+    parser.add_argument('--out', help='folder for predicted label maps, for offline evaluation')
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument('--show-dir', help='folder for painted predictions')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds each window stays open')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+                        help='override settings, e.g. model.logit_scale=50 model.slide_crop=0')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--tta', action='store_true', help="test-time augmentation, with the config's tta_pipeline")
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    return parser.parse_args()
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config with the command line merged in."""
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.load_from = args.checkpoint
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    if args.show or args.show_dir:
+        cfg.default_hooks.visualization.update(draw=True, show=args.show, wait_time=args.wait_time)
+    if args.show_dir:
+        cfg.visualizer.save_dir = args.show_dir
+    if args.out:
+        cfg.test_evaluator.update(output_dir=args.out)
+    if args.tta:
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = {**cfg.tta_model, 'module': cfg.model}
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    Runner.from_cfg(read_config(args)).test()
+
+
+if __name__ == '__main__':
+    main()

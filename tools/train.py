@@ -1,0 +1,45 @@
+"""Train a config, with mmseg's arguments. Segmentors here are training-free; this is for heads on a frozen encoder.
+
+    python tools/train.py configs/demo/outlier_impute_head_tiny-clip.py
+"""
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/NAME OF THE CONFIG)')
+    parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint in the work dir')
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+                        help='override settings, e.g. train_cfg.max_epochs=8 model.heads.n4.top_k=3')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    return parser.parse_args()
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config with the command line merged in."""
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.resume = args.resume
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    Runner.from_cfg(read_config(args)).train()
+
+
+if __name__ == '__main__':
+    main()
