@@ -1,6 +1,7 @@
 """Checks at the door: what was given, what is allowed."""
 import difflib
 import inspect
+import math
 from numbers import Integral, Real
 from typing import Any, Iterable, Mapping, Optional, Sequence, TypeVar
 
@@ -35,27 +36,29 @@ def check_keys(where: str, given: Mapping[str, Any], allowed: Iterable[str], con
                              + f'; allowed: {", ".join(allowed) or "none"}')
 
 
-def check_number(key: str, value: float, at_least: float, at_most: Optional[float] = None, above: bool = False) -> float:
-    """``value``, if it is a number from ``at_least`` (or ``above`` it) to ``at_most``.
+def check_number(key: str, value: float, at_least: float = 0, at_most: Optional[float] = None, above: bool = False) -> float:
+    """``value``, if it is a finite number from ``at_least`` (or ``above`` 0) to ``at_most``.
 
     Raises:
         ValueError: names the key, the value and the range.
     """
-    right_type = isinstance(value, Real) and not isinstance(value, bool)
-    if not (right_type and (value > at_least if above else value >= at_least) and (at_most is None or value <= at_most)):
-        range_ = f'in [{at_least}, {at_most}]' if at_most is not None else f'{">" if above else ">="} {at_least}'
-        raise ValueError(f'{key}={value!r} must be a number {range_}')
+    right_type = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not (right_type and (value > 0 if above else value >= at_least) and (at_most is None or value <= at_most)):
+        range_ = 'positive' if above else f'a number >= {at_least}' if at_most is None else f'in [{at_least}, {at_most}]'
+        raise ValueError(f'{key}={value!r} must be {range_}')
     return value
 
 
-def check_integer(key: str, value: int, at_least: int) -> int:
-    """``value``, if it is an integer and at least ``at_least``.
+def check_integer(key: str, value: int, at_least: int, at_most: Optional[int] = None, meaning: str = '') -> int:
+    """``value``, if it is an integer from ``at_least`` to ``at_most``; ``meaning`` explains the range in the error.
 
     Raises:
         ValueError: names the key, the value and the range.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
-        raise ValueError(f'{key}={value!r} must be an integer >= {at_least}')
+    right_type = isinstance(value, Integral) and not isinstance(value, bool)
+    if not (right_type and value >= at_least and (at_most is None or value <= at_most)):
+        range_ = f'>= {at_least}' if at_most is None else f'from {at_least} to {at_most}'
+        raise ValueError(f'{key}={value!r} must be an integer {range_}' + (f' ({meaning})' if meaning else ''))
     return value
 
 
@@ -67,7 +70,7 @@ def build_checked(registry: Registry, cfg: Mapping[str, Any]) -> Any:
     """
     known = ', '.join(sorted(registry.module_dict))
     type_ = cfg.get('type')
-    class_ = registry.get(type_) if isinstance(type_, str) else type_
+    class_ = registry.get(type_) if isinstance(type_, str) and type_ else None
     if class_ is None:
         raise ValueError(f'{registry.name} type={type_!r} is unknown; known: {known}')
     parameters = inspect.signature(class_).parameters.values()

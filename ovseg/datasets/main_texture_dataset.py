@@ -33,6 +33,8 @@ class MainTextureDataset(Dataset):
         return self.length or len(self.shipped)
 
     def __getitem__(self, index: int) -> Dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f'there is no scene {index} among {len(self)}')
         image, labels = self._drawn(index) if self.length else self._shipped(index)
         sample = BaseDataElement(gt_label=int(np.bincount(labels.ravel()).argmax()))
         return dict(inputs=torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), data_samples=sample)

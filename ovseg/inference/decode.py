@@ -62,7 +62,7 @@ def class_probabilities(scores: Tensor, query_to_class: Tensor, num_classes: int
     """
     probabilities = (scores * logit_scale).softmax(dim=0)
     if num_classes == len(query_to_class):
-        return probabilities
+        return probabilities[query_to_class.argsort()]
     index = query_to_class.view(-1, 1, 1).expand_as(probabilities)
     return probabilities.new_zeros(num_classes, *scores.shape[1:]).scatter_reduce_(0, index, probabilities, 'amax')
 

@@ -15,8 +15,10 @@ class OVSegDataPreProcessor(SegDataPreProcessor):
         """See ``SegDataPreProcessor``; ``inputs`` of the result is a list of ``(3, H, W)`` float images."""
         data = self.cast_data(data)
         images = [image[[2, 1, 0]] if self.channel_conversion else image for image in data['inputs']]
-        return dict(inputs=[(image.float() - self.mean) / self.std for image in images],
-                    data_samples=data.get('data_samples'))
+        images = [image.float() for image in images]
+        if self._enable_normalize:
+            images = [(image - self.mean) / self.std for image in images]
+        return dict(inputs=images, data_samples=data.get('data_samples'))
 
 
 def build_data_preprocessor(clip: LoadedCLIP, cfg: Optional[Mapping[str, Any]] = None) -> SegDataPreProcessor:

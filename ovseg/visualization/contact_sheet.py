@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 
 def overlay(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], opacity: float = 0.65) -> np.ndarray:
     """``image (H, W, 3)`` uint8 RGB with the palette's colour of each label on it; labels outside the palette stay clear."""
-    known = labels < len(palette)
+    known = (labels >= 0) & (labels < len(palette))
     painted = np.asarray(palette, np.float32)[np.where(known, labels, 0)]
     weight = opacity * known[..., None]
     return (image * (1 - weight) + painted * weight).round().astype(np.uint8)
@@ -50,4 +50,4 @@ def _legend(label_maps: Dict[str, Sequence[np.ndarray]], classes: Sequence[str],
             palette: Sequence[Sequence[int]]) -> List[Patch]:
     present = sorted({label for maps in label_maps.values() for map_ in maps for label in np.unique(map_)})
     colours: List[Tuple[float, ...]] = [tuple(channel / 255 for channel in rgb) for rgb in palette]
-    return [Patch(color=colours[label], label=classes[label]) for label in present if label < len(classes)]
+    return [Patch(color=colours[label], label=classes[label]) for label in present if 0 <= label < len(classes)]

@@ -15,6 +15,6 @@ def maskclip(q: Tensor, k: Tensor, v: Tensor, grid_size: Tuple[int, int], bias: 
         ValueError: a ``bias`` is given; there is no softmax that it could enter.
     """
     if bias is not None:
-        raise ValueError("model_type='MaskCLIP' has no softmax for the similarity map to enter: "
-                         'set apply_similarity_enhancement=False or choose another model_type')
+        raise ValueError("apply_similarity_enhancement=True adds a map to a softmax, and model_type='MaskCLIP' has none: "
+                         'switch it off or choose another model_type')
     return torch.eye(q.shape[-2], dtype=q.dtype, device=q.device).expand(*q.shape[:2], -1, -1)

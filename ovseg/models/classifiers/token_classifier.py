@@ -43,7 +43,8 @@ class TokenClassifier(BaseModel):
 
     def forward(self, inputs: List[Tensor], data_samples: Optional[List[Any]] = None,
                 mode: str = 'tensor') -> Union[Dict[str, Tensor], List[Any]]:
-        """``'loss'``: cross-entropy per head; ``'tensor'``: logits per head; ``'predict'``: samples with ``pred_scores``.
+        """``'loss'``: cross-entropy per head; ``'tensor'``: logits per head; ``'predict'``: samples with ``pred_scores``, the
+        mean logits of a sample's versions.
 
         Args:
             inputs: Equally large normalised images ``(3, H, W)``.
@@ -60,6 +61,7 @@ class TokenClassifier(BaseModel):
             labels = torch.tensor([sample.gt_label for sample in data_samples], device=tokens.device)
             return {f'loss_{name}': F.cross_entropy(value, labels.repeat_interleave(len(value) // len(labels)))
                     for name, value in logits.items()}
+        scores = {name: value.unflatten(0, (len(data_samples), -1)).mean(dim=1) for name, value in logits.items()}
         for index, sample in enumerate(data_samples):
-            sample.set_data(dict(pred_scores={name: value[index] for name, value in logits.items()}))
+            sample.set_data(dict(pred_scores={name: value[index] for name, value in scores.items()}))
         return data_samples

@@ -14,7 +14,7 @@ from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.encoders.frozen import FrozenModule
 from ovseg.models.encoders.position_embedding import resize_position_embedding
 from ovseg.registry import ATTENTIONS
-from ovseg.utils import check_choice, check_keys
+from ovseg.utils import check_choice, check_integer, check_keys, check_number
 
 CLS_SOURCES = ('clip', 'last_block')
 SIMILARITY_KEYS = ('similarity_weight', 'temperature', 'layer', 'add_self_similarity')
@@ -57,10 +57,7 @@ class CLIPImageEncoder(FrozenModule):
         self.ignore_residual = ignore_residual
         self.similarity = None if similarity_cfg is None else _check_similarity(dict(similarity_cfg), layers)
         self.cls_source = check_choice('cls_source', cls_source, CLS_SOURCES)
-        if not -layers <= attention_layer <= -1:
-            raise ValueError(f'attention_layer={attention_layer!r} must be an integer from {-layers} to -1 '
-                             f'(-1: the last of this model\'s {layers} blocks)')
-        self.attention_layer = layers + attention_layer
+        self.attention_layer = layers + check_integer('attention_layer', attention_layer, -layers, -1)
 
     @property
     def patch_size(self) -> Tuple[int, int]:
@@ -126,25 +123,22 @@ def check_supported(visual: nn.Module) -> None:
 
 
 def _bind_attention(model_type: str, cfg: Dict[str, Any], with_bias: bool) -> Any:
-    attention = ATTENTIONS.get(model_type)
+    attention = ATTENTIONS.get(model_type) if isinstance(model_type, str) else None
     if attention is None:
         raise ValueError(f'model_type={model_type!r} is unknown; known: {", ".join(sorted(ATTENTIONS.module_dict))}')
     allowed = list(inspect.signature(attention).parameters)[5:]
     check_keys('attention_cfg', cfg, allowed, f'model_type={model_type!r}')
-    if with_bias and model_type.casefold() == 'maskclip':
-        raise ValueError("apply_similarity_enhancement=True adds a map to a softmax, and model_type='MaskCLIP' has none: "
-                         'switch it off or choose another model_type')
-    return partial(attention, **cfg)
+    attend = partial(attention, **cfg)
+    probe = torch.zeros(1, 1, 2, 1)  # wrong numbers are refused now, not at the first image
+    attend(probe, probe, probe, (1, 1), torch.zeros(1, 1, 2, 2) if with_bias else None)
+    return attend
 
 
 def _check_similarity(cfg: Dict[str, Any], layers: int) -> Dict[str, Any]:
     check_keys('similarity_enhancement_cfg', cfg, SIMILARITY_KEYS)
     cfg = {**dict(similarity_weight=1.0, temperature=1.0, layer=layers // 2, add_self_similarity=True), **cfg}
-    if not 1 <= cfg['layer'] < layers:
-        raise ValueError(f'similarity_enhancement_cfg.layer={cfg["layer"]!r} must be an integer from 1 to {layers - 1}: '
-                         f'a block before the last of this model\'s {layers}')
-    if not cfg['temperature'] > 0:
-        raise ValueError(f'similarity_enhancement_cfg.temperature={cfg["temperature"]!r} must be positive')
+    check_integer('similarity_enhancement_cfg.layer', cfg['layer'], 1, layers - 1)
+    check_number('similarity_enhancement_cfg.temperature', cfg['temperature'], above=True)
     return cfg
 
 

@@ -1,23 +1,18 @@
 """CLIP models from open_clip: by name and tag, or from a local checkpoint, never by executing a pickle."""
 import difflib
-import json
-import zipfile
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import open_clip
-import torch
 from mmengine.logging import print_log
+from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import download_pretrained
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ovseg.models.encoders import tiny_clip
+from ovseg.models.encoders.checkpoints import FOLDER_FILES, read_state_dict, recorded_activation, recorded_settings
 
 EMBEDDED = 'embedded'
-_OPENAI_KEYS = ('input_resolution', 'context_length', 'vocab_size')  # only OpenAI's own archives carry them
-_FOLDER_FILES = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
 
 open_clip.add_model_config(tiny_clip.CONFIG_FILE)
 
@@ -54,16 +49,18 @@ def load_clip(clip_model: str, pretrained: Optional[str]) -> LoadedCLIP:
         path = _download(clip_model, pretrained, tag)
     else:
         path = _local_file(clip_model, pretrained)
-        trained_with = _recorded_activation(path)
+        trained_with = recorded_activation(path)
         if trained_with is not None:
             _check_activation(clip_model, str(path), quick_gelu, trained_with)
-    return _clip(clip_model, _load(clip_model, config, path), tag or {})
+    model = _build(clip_model, config)
+    _load(model, clip_model, path)
+    return _clip(clip_model, model, tag or recorded_settings(path).get('preprocess_cfg', {}))
 
 
-def _clip(clip_model: str, model: nn.Module, tag: Dict[str, Any]) -> LoadedCLIP:
+def _clip(clip_model: str, model: nn.Module, preprocess: Dict[str, Any]) -> LoadedCLIP:
     return LoadedCLIP(model, open_clip.get_tokenizer(clip_model),
-                tuple(tag.get('mean') or open_clip.OPENAI_DATASET_MEAN),
-                tuple(tag.get('std') or open_clip.OPENAI_DATASET_STD))
+                tuple(preprocess.get('mean') or open_clip.OPENAI_DATASET_MEAN),
+                tuple(preprocess.get('std') or open_clip.OPENAI_DATASET_STD))
 
 
 def _model_config(clip_model: str) -> Dict[str, Any]:
@@ -111,10 +108,10 @@ def _local_file(clip_model: str, pretrained: str) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        for name in _FOLDER_FILES:
+        for name in FOLDER_FILES:
             if (path / name).is_file():
                 return path / name
-        raise FileNotFoundError(f'pretrained={pretrained!r} is a folder without {" or ".join(_FOLDER_FILES)}')
+        raise FileNotFoundError(f'pretrained={pretrained!r} is a folder without {" or ".join(FOLDER_FILES)}')
     tags = open_clip.list_pretrained_tags_by_model(clip_model)
     if clip_model == tiny_clip.MODEL_NAME:
         tags = [EMBEDDED]
@@ -122,29 +119,22 @@ def _local_file(clip_model: str, pretrained: str) -> Path:
                      f'a file or folder (looked at {path.absolute()})')
 
 
-def _recorded_activation(path: Path) -> Optional[bool]:
-    """Whether the weights were trained with QuickGELU, where file or folder tell; OpenAI's archives always were."""
-    record = path.parent / 'open_clip_config.json'
-    if path.name in _FOLDER_FILES and record.is_file():
-        return bool(json.loads(record.read_text())['model_cfg'].get('quick_gelu', False))
-    return True if _is_torchscript(path) else None
+def _build(clip_model: str, config: Dict[str, Any]) -> Union[open_clip.CLIP, open_clip.CustomTextCLIP]:
+    """An open_clip model that waits for its weights."""
+    if 'multimodal_cfg' in config:
+        raise ValueError(f'clip_model={clip_model!r} is a CoCa model, whose image tower pools by attention: choose a plain ViT')
+    custom_text = config.pop('custom_text', False) or 'hf_model_name' in config['text_cfg']
+    return (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config)
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any('/code/' in name for name in archive.namelist())
-
-
-def _load(clip_model: str, config: Dict[str, Any], path: Path) -> nn.Module:
-    """A model with every key of ``path`` in it."""
+def _load(model: Union[open_clip.CLIP, open_clip.CustomTextCLIP], clip_model: str, path: Path) -> None:
+    """Fill every parameter of ``model`` from ``path``."""
     try:
-        if not _is_torchscript(path):
-            return open_clip.create_model(clip_model, str(path), weights_only=True)
-        model = open_clip.CLIP(**config)
-        state = torch.jit.load(str(path), map_location='cpu').state_dict()
-        model.load_state_dict({key: value.float() for key, value in state.items() if key not in _OPENAI_KEYS})
-        return model
-    except (RuntimeError, KeyError, EOFError, UnpicklingError, SafetensorError) as error:
+        state = read_state_dict(path)
+        if 'positional_embedding' in state and not hasattr(model, 'positional_embedding'):
+            state = convert_to_custom_text_state_dict(state)
+        if 'logit_scale' in state and state['logit_scale'].numel() == 1:  # a scalar in some releases, a vector in others
+            state['logit_scale'] = state['logit_scale'].reshape(model.logit_scale.shape)
+        model.load_state_dict(state)
+    except (ValueError, RuntimeError) as error:
         raise ValueError(f'{path} does not hold the weights of {clip_model}: {error}') from error

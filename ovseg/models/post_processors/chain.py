@@ -21,8 +21,7 @@ class PostProcessorChain:
     """
 
     def __init__(self, modules: Sequence[Any] = ()) -> None:
-        self.modules: List[PostProcessor] = [
-            build_checked(POST_PROCESSORS, module) if isinstance(module, Mapping) else module for module in modules]
+        self.modules: List[PostProcessor] = [_build(module) for module in modules]
         last: Optional[PostProcessor] = None
         for module in self.modules:
             name = type(module).__name__
@@ -43,6 +42,14 @@ class PostProcessorChain:
             if module.stage == stage:
                 features = module(features)
         return features
+
+
+def _build(module: Any) -> PostProcessor:
+    if isinstance(module, Mapping):
+        return build_checked(POST_PROCESSORS, module)
+    if not isinstance(module, PostProcessor):
+        raise ValueError(f'post_processors is a list of dicts with a type, or of PostProcessor objects, not of {module!r}')
+    return module
 
 
 def modules_from_switches(apply_self_attn_enhancement: bool = False, self_attn_enhancement_cfg: Config = None,

@@ -47,7 +47,7 @@ class CTD(PostProcessor):
     def __init__(self, metric: str = 'euclidean', eps: float = 1.1, min_samples: int = 11, factor: float = 1.5,
                  normalize_cls: bool = True) -> None:
         self.metric = check_choice('CTD metric', metric, METRICS)
-        self.eps = check_number('CTD eps', eps, 0, above=True)
+        self.eps = check_number('CTD eps', eps, above=True)
         self.min_samples = check_integer('CTD min_samples', min_samples, 1)
         self.factor = check_number('CTD factor', factor, 0)
         self.normalize_cls = normalize_cls

@@ -18,8 +18,9 @@ from ovseg.inference.windows import PAD_MODES, WindowLayout, map_windows
 from ovseg.models.data_preprocessor import build_data_preprocessor
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.encoders import CLIPImageEncoder, TextEncoder, load_clip
+from ovseg.models.encoders.image_encoder import SIMILARITY_KEYS
 from ovseg.models.post_processors import PostProcessorChain, modules_from_switches
-from ovseg.utils import check_choice, check_keys
+from ovseg.utils import check_choice, check_integer, check_keys, check_number
 
 Images = Union[Tensor, Sequence[Tensor]]
 
@@ -74,9 +75,11 @@ class CLIPSegmentor(BaseSegmentor):
         _check_numbers(logit_scale, prob_thd, slide_crop, slide_stride, window_batch_size)
         clip = load_clip(clip_model, pretrained)
         super().__init__(build_data_preprocessor(clip, data_preprocessor))
-        self.image_encoder = CLIPImageEncoder(
-            clip.model.visual, model_type, ignore_residual, attention_cfg,
-            dict(similarity_enhancement_cfg or {}) if apply_similarity_enhancement else None, cls_source, attention_layer)
+        similarity_cfg = dict(similarity_enhancement_cfg or {})
+        check_keys('similarity_enhancement_cfg', similarity_cfg, SIMILARITY_KEYS)
+        self.image_encoder = CLIPImageEncoder(clip.model.visual, model_type, ignore_residual, attention_cfg,
+                                              similarity_cfg if apply_similarity_enhancement else None, cls_source,
+                                              attention_layer)
         del clip.model.visual  # the image encoder owns it now
         self.text_encoder = TextEncoder(clip.model, clip.tokenizer)
         self.post_processors = PostProcessorChain(modules_from_switches(**switches))
@@ -94,8 +97,7 @@ class CLIPSegmentor(BaseSegmentor):
     def set_classes(self, names: Union[str, Path, Sequence[str]]) -> None:
         """Change the vocabulary of a live model; ``names`` as ``name_path``."""
         classes = class_names(names)
-        if not 0 <= self.bg_idx < len(classes):
-            raise ValueError(f'bg_idx={self.bg_idx} must be the index of one of the {len(classes)} classes')
+        check_integer('bg_idx', self.bg_idx, 0, len(classes) - 1, f'there are {len(classes)} classes')
         self.class_names = [synonyms[0] for synonyms in classes]
         self.query_names = [name for synonyms in classes for name in synonyms]
         query_to_class = [index for index, synonyms in enumerate(classes) for _ in synonyms]
@@ -171,18 +173,12 @@ class CLIPSegmentor(BaseSegmentor):
         return F.normalize(self.extract_feat(windows).patches.float(), dim=-1) @ self.query_embeddings.t()
 
 
-def _check_numbers(logit_scale: float, prob_thd: float, slide_crop: int, slide_stride: int, batch_size: int) -> None:
-    if not 0 <= prob_thd <= 1:
-        raise ValueError(f'prob_thd={prob_thd!r} is a probability and must lie in [0, 1]')
-    if not logit_scale > 0:
-        raise ValueError(f'logit_scale={logit_scale!r} must be positive')
-    if slide_crop < 0:
-        raise ValueError(f'slide_crop={slide_crop!r} must be a number of pixels, or 0 for the whole image')
-    if slide_crop and not 0 < slide_stride <= slide_crop:
-        raise ValueError(f'slide_stride={slide_stride!r} must be from 1 to slide_crop={slide_crop}: a larger step would '
-                         'leave pixels without a window')
-    if batch_size < 1:
-        raise ValueError(f'window_batch_size={batch_size!r} must be at least 1')
+def _check_numbers(logit_scale: float, prob_thd: float, slide_crop: int, slide_stride: int, window_batch_size: int) -> None:
+    check_number('logit_scale', logit_scale, above=True)
+    check_number('prob_thd', prob_thd, 0, 1)
+    if check_integer('slide_crop', slide_crop, 0, meaning='pixels, or 0 for the whole image'):
+        check_integer('slide_stride', slide_stride, 1, slide_crop, f'slide_crop={slide_crop}: no pixel is left out')
+    check_integer('window_batch_size', window_batch_size, 1)
 
 
 def _flipped_axes(sample: SegDataSample) -> Tuple[int, ...]:

@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovseg.models.post_processors import (
-    CTD, GlobalDebias, OutlierSuppression, PostProcessor, PostProcessorChain, SelfAttnEnhancement, modules_from_switches)
+    CTD,
+    GlobalDebias,
+    OutlierSuppression,
+    PostProcessor,
+    PostProcessorChain,
+    SelfAttnEnhancement,
+    modules_from_switches,
+)
 
 OURS = ('CTD', 'GlobalDebias', 'OutlierSuppression', 'SelfAttnEnhancement')
 
@@ -63,7 +70,7 @@ def test_own_orders_within_a_stage_are_allowed():
         'OutlierSuppression', 'SelfAttnEnhancement', 'CTD', 'GlobalDebias', 'CTD']
 
 
-@settings(max_examples=30, deadline=None)
+@settings(derandomize=True, max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), height=st.integers(1, 6), width=st.integers(1, 6),
        dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32]), mode=st.sampled_from(['feature', 'attention']))
 def test_a_chain_of_modules_that_are_off_changes_no_bit(features_of, seed, height, width, dtype, mode):
@@ -77,7 +84,8 @@ def test_a_chain_of_modules_that_are_off_changes_no_bit(features_of, seed, heigh
 
 # ---- switches --------------------------------------------------------------------------------------------------------
 
-SWITCHES = dict(apply_self_attn_enhancement=(True, 'SelfAttnEnhancement'), apply_outlier_suppression=(True, 'OutlierSuppression'),
+SWITCHES = dict(apply_self_attn_enhancement=(True, 'SelfAttnEnhancement'),
+                apply_outlier_suppression=(True, 'OutlierSuppression'),
                 global_debias_factor=(0.2, 'GlobalDebias'), apply_ctd=(True, 'CTD'))
 
 

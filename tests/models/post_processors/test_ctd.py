@@ -115,7 +115,7 @@ def test_clusters_are_those_of_normalised_patches(clustered, metric, eps):
     assert found.shape == (3, 36) and found.dtype == torch.int64
     np.testing.assert_array_equal(found == -1, expected == -1)
     for window, reference in zip(found.numpy(), expected):
-        renamed = {pair for pair in zip(window, reference)}
+        renamed = set(zip(window, reference))
         assert len(renamed) == len(set(window)) == len(set(reference))
 
 
@@ -152,7 +152,7 @@ def test_a_cluster_whose_mean_is_zero_is_unchanged():
 # ---- invariants ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), eps=st.floats(0.05, 1.2), min_samples=st.integers(1, 9), factor=st.floats(0, 5),
        dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32]))
 def test_noise_keeps_every_bit(clustered, seed, eps, min_samples, factor, dtype):
@@ -163,14 +163,14 @@ def test_noise_keeps_every_bit(clustered, seed, eps, min_samples, factor, dtype)
     assert torch.equal(found[noise], features.patches[noise])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(derandomize=True, max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), eps=st.floats(0.05, 1.2), min_samples=st.integers(1, 9), normalize_cls=st.booleans())
 def test_a_factor_of_zero_changes_no_bit(clustered, seed, eps, min_samples, normalize_cls):
     features = clustered((4, 5), seed)
     assert torch.equal(CTD('cosine', eps, min_samples, 0, normalize_cls)(features).patches, features.patches)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(derandomize=True, max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), scale=st.floats(0.01, 100))
 def test_scaling_the_cls_token_scales_what_is_removed(clustered, seed, scale):
     features = clustered((4, 5), seed)
@@ -183,7 +183,7 @@ def test_scaling_the_cls_token_scales_what_is_removed(clustered, seed, scale):
     torch.testing.assert_close(same, other, atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(derandomize=True, max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_every_patch_of_a_cluster_loses_the_same(clustered, seed):
     features = clustered((4, 5), seed)
@@ -200,9 +200,9 @@ def test_every_patch_of_a_cluster_loses_the_same(clustered, seed):
 
 @pytest.mark.parametrize(('cfg', 'texts'), [
     (dict(metric='manhattan'), ("metric='manhattan'", 'euclidean, cosine')),
-    (dict(eps=0), ('eps=0', '> 0')),
-    (dict(eps=-1.1), ('eps=-1.1', '> 0')),
-    (dict(eps=math.nan), ('eps=nan', '> 0')),
+    (dict(eps=0), ('eps=0', 'positive')),
+    (dict(eps=-1.1), ('eps=-1.1', 'positive')),
+    (dict(eps=math.nan), ('eps=nan', 'positive')),
     (dict(eps='1'), ("eps='1'", 'number')),
     (dict(min_samples=0), ('min_samples=0', 'integer >= 1')),
     (dict(min_samples=-3), ('min_samples=-3', 'integer >= 1')),

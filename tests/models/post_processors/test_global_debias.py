@@ -66,7 +66,7 @@ def test_zero_vectors_are_no_problem(features_of, normalize_cls):
 SEEDS, FACTORS = st.integers(0, 10**6), st.floats(0.01, 10)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(seed=SEEDS, factor=FACTORS, normalize_cls=st.booleans())
 def test_a_patch_orthogonal_to_the_cls_token_is_unchanged(features_of, seed, factor, normalize_cls):
     features = features_of((2, 3), seed=seed)
@@ -79,7 +79,7 @@ def test_a_patch_orthogonal_to_the_cls_token_is_unchanged(features_of, seed, fac
                               atol=2e-5, rtol=0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(seed=SEEDS, factor=FACTORS, normalize_cls=st.booleans())
 def test_patches_on_other_axes_than_the_cls_token_keep_every_bit(features_of, seed, factor, normalize_cls):
     features = features_of((2, 3), seed=seed)
@@ -89,7 +89,7 @@ def test_patches_on_other_axes_than_the_cls_token_keep_every_bit(features_of, se
     assert torch.equal(global_debias(patches, cls_token, factor, normalize_cls), patches)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(seed=SEEDS, factor=FACTORS, scale=st.floats(0.01, 100))
 def test_scaling_the_cls_token_scales_what_is_removed(features_of, seed, factor, scale):
     features = features_of((2, 3), seed=seed)
@@ -100,7 +100,7 @@ def test_scaling_the_cls_token_scales_what_is_removed(features_of, seed, factor,
     torch.testing.assert_close(more, scale * removed, atol=1e-5 * size * max(scale, 1), rtol=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(seed=SEEDS, factor=FACTORS, scale=st.floats(0.01, 100))
 def test_a_normalised_cls_token_has_no_length(features_of, seed, factor, scale):
     features = features_of((2, 3), seed=seed)
@@ -109,7 +109,7 @@ def test_a_normalised_cls_token_has_no_length(features_of, seed, factor, scale):
     torch.testing.assert_close(scaled, found, atol=1e-5 * (1 + factor), rtol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(derandomize=True, max_examples=30, deadline=None)
 @given(seed=SEEDS, normalize_cls=st.booleans(), dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32]))
 def test_a_factor_of_zero_changes_no_bit(features_of, seed, normalize_cls, dtype):
     features = features_of((5, 3), seed=seed)

@@ -4,10 +4,7 @@ import pytest
 import torch
 from sklearn.neighbors import LocalOutlierFactor
 
-from ovseg.models.post_processors.outlier_detectors import (
-    DETECTORS, cls_ratio, deviation, local_outlier_factor, norm)
-
-COUNTS = [1, 2, 7, 30, 31, 32, 61]
+from ovseg.models.post_processors.outlier_detectors import DETECTORS, cls_ratio, deviation, local_outlier_factor, norm
 
 
 def plain_lof(patches):
@@ -59,7 +56,7 @@ def test_lengths_over_the_range_of_half_precision(features_of, detector):
 
 
 @pytest.mark.filterwarnings('ignore:n_neighbors')
-@pytest.mark.parametrize('count', COUNTS[1:])
+@pytest.mark.parametrize('count', [2, 7, 30, 31, 32, 61])
 def test_lof_equals_scikit_learn(count):
     patches = torch.randn(3, count, 11)
     patches[:, 0] *= 5

@@ -175,7 +175,7 @@ def test_all_zeros_stay_zeros(features_of, detector):
     assert torch.equal(OutlierSuppression(9, 0.7, detector)(features).patches, features.patches)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(derandomize=True, max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), height=st.integers(1, 7), width=st.integers(1, 7), top_k=st.integers(0, 6),
        temp=st.floats(0, 1))
 def test_only_outliers_and_their_neighbours_are_touched(features_of, seed, height, width, top_k, temp):
@@ -188,7 +188,7 @@ def test_only_outliers_and_their_neighbours_are_touched(features_of, seed, heigh
         assert torch.equal(found[b, rest], features.patches[b, rest])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(derandomize=True, max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), height=st.integers(1, 6), width=st.integers(1, 6), temp=st.floats(0, 1),
        dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32]))
 def test_a_top_k_of_zero_changes_no_bit(features_of, seed, height, width, temp, dtype):
@@ -197,7 +197,7 @@ def test_a_top_k_of_zero_changes_no_bit(features_of, seed, height, width, temp, 
     assert torch.equal(OutlierSuppression(0, temp)(features).patches, features.patches)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(derandomize=True, max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), height=st.integers(1, 6), width=st.integers(1, 6), top_k=st.integers(1, 9))
 def test_a_temperature_of_zero_touches_outliers_only(features_of, seed, height, width, top_k):
     features = features_of((height, width), seed=seed)

@@ -55,7 +55,8 @@ def test_switches_build_the_chain_with_their_numbers(build):
 
 
 def test_switches_without_numbers_take_the_defaults(build):
-    segmentor = build(apply_self_attn_enhancement=True, apply_outlier_suppression=True, global_debias_factor=0.2, apply_ctd=True)
+    segmentor = build(apply_self_attn_enhancement=True, apply_outlier_suppression=True, global_debias_factor=0.2,
+                      apply_ctd=True)
     assert numbers(segmentor) == dict(
         SelfAttnEnhancement=dict(strength=0.1, threshold=0.15, mode='feature'),
         OutlierSuppression=dict(top_k=30, contamination_temp=0.1, needs_attention=True),
@@ -213,18 +214,21 @@ def test_attention_is_computed_only_when_needed(build, windows, monkeypatch, cfg
 
 
 @pytest.mark.parametrize(('cfg', 'texts'), [
-    (dict(apply_outlier_supression=True), ("'apply_outlier_supression'", "did you mean 'apply_outlier_suppression'", 'apply_ctd',
-                                           'self_attn_enhancement_cfg', 'global_debias_factor', 'post_processors')),
+    (dict(apply_outlier_supression=True),
+     ("'apply_outlier_supression'", "did you mean 'apply_outlier_suppression'", 'apply_ctd', 'self_attn_enhancement_cfg',
+      'global_debias_factor', 'post_processors')),
     (dict(ctd_cfgs=dict()), ("'ctd_cfgs'", "did you mean 'ctd_cfg'", 'outlier_suppression_cfg')),
     (dict(apply_outlier_suppression=True, outlier_suppression_cfg=dict(topk=3)),
      ("'topk'", "did you mean 'top_k'", 'contamination_temp', 'detector')),
     (dict(outlier_suppression_cfg=dict(topk=3)), ("'topk'", "did you mean 'top_k'", 'contamination_temp', 'detector')),
-    (dict(self_attn_enhancement_cfg=dict(strength=1)), ("'strength'", 'enhancement_strength', 'min_self_attn_threshold', 'mode')),
+    (dict(self_attn_enhancement_cfg=dict(strength=1)),
+     ("'strength'", 'enhancement_strength', 'min_self_attn_threshold', 'mode')),
     (dict(ctd_cfg=dict(radius=1)), ("'radius'", 'eps', 'metric', 'min_samples', 'normalize_cls')),
     (dict(global_debias_factor=-0.2), ('global_debias_factor=-0.2', '>= 0')),
     (dict(apply_outlier_suppression=True, outlier_suppression_cfg=dict(top_k=-1)), ('top_k=-1', '>= 0')),
-    (dict(apply_outlier_suppression=True, outlier_suppression_cfg=dict(detector='iqr')), ("detector='iqr'", 'cls_ratio', 'lof')),
-    (dict(apply_ctd=True, ctd_cfg=dict(eps=0)), ('eps=0', '> 0')),
+    (dict(apply_outlier_suppression=True, outlier_suppression_cfg=dict(detector='iqr')),
+     ("detector='iqr'", 'cls_ratio', 'lof')),
+    (dict(apply_ctd=True, ctd_cfg=dict(eps=0)), ('eps=0', 'positive')),
     (dict(apply_ctd=True, post_processors=[dict(type='CTD')]), ('apply_ctd', 'post_processors')),
     (dict(global_debias_factor=0.2, post_processors=[]), ('global_debias_factor', 'post_processors')),
     (dict(apply_ctd=True, apply_outlier_suppression=True, post_processors=[]),
