@@ -36,7 +36,7 @@ def read_config(args: argparse.Namespace) -> Config:
     cfg.load_from = args.checkpoint
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     if args.show or args.show_dir:
-        cfg.default_hooks.visualization.update(draw=True, show=args.show, wait_time=args.wait_time)
+        cfg.default_hooks.visualization.update(draw=True, interval=1, show=args.show, wait_time=args.wait_time)
     if args.show_dir:
         cfg.visualizer.save_dir = args.show_dir
     if args.out:

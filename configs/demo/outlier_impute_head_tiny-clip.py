@@ -27,5 +27,5 @@ param_scheduler = dict(type='CosineAnnealingLR', T_max=4, by_epoch=True)
 default_hooks = dict(
     logger=dict(interval=16), checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1))
 log_processor = dict(by_epoch=True)
-custom_hooks = []
+custom_hooks = [dict(type='PlainCheckpointHook')]
 randomness = dict(seed=0)

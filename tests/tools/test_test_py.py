@@ -37,7 +37,8 @@ def scenes(tmp_path_factory):
 
 def arguments(scenes, work_dir, *options):
     return [str(TOOL), str(DEMO / 'gated_tiny-clip_demo.py'), '--work-dir', str(work_dir), *options,
-            '--cfg-options', 'model.pretrained=None', f'test_dataloader.dataset.data_root={scenes}', 'test_dataloader.num_workers=0', 'model.prompt_templates=plain']
+            '--cfg-options', 'model.pretrained=None', 'model.prompt_templates=plain', 'test_dataloader.num_workers=0',
+            f'test_dataloader.dataset.data_root={scenes}']
 
 
 def run(folder, command):
