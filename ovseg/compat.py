@@ -29,8 +29,10 @@ def check_dependencies() -> None:
     Raises:
         ImportError: see ``check_version``; also where a package is missing.
     """
-    # mmcv and mmcv-lite are two distributions of one module
-    import mmcv
+    try:
+        import mmcv  # mmcv and mmcv-lite are two distributions of one module
+    except ModuleNotFoundError as error:
+        raise ImportError('mmcv is not installed: pip install "mmcv-lite==2.1.0"') from error
     check_version('mmcv', mmcv.__version__, '2.0.0', '2.2.0', 'pip install "mmcv-lite==2.1.0"')
     try:
         mmseg = version('mmsegmentation')

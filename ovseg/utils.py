@@ -5,9 +5,16 @@ import math
 from numbers import Integral, Real
 from typing import Any, Iterable, Mapping, Optional, Sequence, TypeVar
 
+import torch
 from mmengine.registry import Registry
+from torch import Tensor
 
 T = TypeVar('T')
+
+
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """A context in which autocast, where it is on, leaves float32 products on the device of ``tensor`` alone."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def check_choice(key: str, value: T, choices: Sequence[T]) -> T:
@@ -18,6 +25,17 @@ def check_choice(key: str, value: T, choices: Sequence[T]) -> T:
     """
     if value not in choices:
         raise ValueError(f'{key}={value!r} is unknown; known: {", ".join(map(str, choices))}')
+    return value
+
+
+def check_flag(key: str, value: bool) -> bool:
+    """``value``, if it is True or False.
+
+    Raises:
+        ValueError: names the key and the value.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f'{key}={value!r} must be True or False')
     return value
 
 
@@ -36,7 +54,8 @@ def check_keys(where: str, given: Mapping[str, Any], allowed: Iterable[str], con
                              + f'; allowed: {", ".join(allowed) or "none"}')
 
 
-def check_number(key: str, value: float, at_least: float = 0, at_most: Optional[float] = None, above: bool = False) -> float:
+def check_number(key: str, value: float, at_least: float = 0, at_most: Optional[float] = None,
+                 above: bool = False) -> float:
     """``value``, if it is a finite number from ``at_least`` (or ``above`` 0) to ``at_most``.
 
     Raises:
@@ -44,7 +63,8 @@ def check_number(key: str, value: float, at_least: float = 0, at_most: Optional[
     """
     right_type = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     if not (right_type and (value > 0 if above else value >= at_least) and (at_most is None or value <= at_most)):
-        range_ = 'positive' if above else f'a number >= {at_least}' if at_most is None else f'in [{at_least}, {at_most}]'
+        open_ended = 'a positive number' if above else f'a number >= {at_least}'
+        range_ = open_ended if at_most is None else f'in [{at_least}, {at_most}]'
         raise ValueError(f'{key}={value!r} must be {range_}')
     return value
 

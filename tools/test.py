@@ -7,8 +7,12 @@ import argparse
 import os
 from pathlib import Path
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
+
+TRAINING_KEYS = ('train_dataloader', 'train_cfg', 'val_dataloader', 'val_cfg', 'val_evaluator', 'optim_wrapper', 'optimizer',
+                 'param_scheduler')
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,7 +37,9 @@ def read_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
-    cfg.load_from = args.checkpoint
+    cfg.load_from = args.checkpoint or cfg.get('load_from')
+    for key in TRAINING_KEYS:  # mmseg's own data set configs bring them, and a Runner refuses half of a training setup
+        cfg.pop(key, None)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     if args.show or args.show_dir:
         cfg.default_hooks.visualization.update(draw=True, interval=1, show=args.show, wait_time=args.wait_time)
@@ -50,6 +56,8 @@ def read_config(args: argparse.Namespace) -> Config:
 def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.launcher == 'pytorch' and not torch.cuda.is_available():
+        torch.distributed.init_process_group('gloo')  # mmengine would look for a GPU per process
     Runner.from_cfg(read_config(args)).test()
 
 

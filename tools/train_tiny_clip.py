@@ -23,9 +23,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+import ovseg  # noqa: F401  registers the model config with open_clip
 from ovseg.datasets.demo_scenes import caption, draw_close_up, draw_scene
 from ovseg.datasets.prompt_templates import prompt_templates
-from ovseg.models.encoders.tiny_clip import CONFIG_FILE, MODEL_NAME
+from ovseg.models.encoders.tiny_clip import MODEL_NAME
 
 SIZE = 224
 
@@ -103,7 +104,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=192)
     parser.add_argument('--lr', type=float, default=1.5e-3)
     parser.add_argument('--weight-decay', type=float, default=0.1)
-    parser.add_argument('--patch-dropout', type=float, default=0.5)
+    parser.add_argument('--patch-dropout', type=float, default=0.75)
     parser.add_argument('--cls-waits', type=float, default=0.8,
                         help='share of pictures in which the CLS token sees no patch before the last block')
     parser.add_argument('--close-ups', type=float, default=0.5, help='share of pictures that one class fills')
@@ -131,7 +132,6 @@ def main() -> None:
     args = parse_args()
     torch.manual_seed(args.seed)
     args.work_dir.mkdir(parents=True, exist_ok=True)
-    open_clip.add_model_config(CONFIG_FILE)
     model = open_clip.create_model(MODEL_NAME, force_patch_dropout=args.patch_dropout).to(args.device).train()
     regularise(model.visual, args.cls_waits)
     mean, std = (torch.tensor(x, device=args.device).view(3, 1, 1) * 255

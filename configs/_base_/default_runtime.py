@@ -11,3 +11,5 @@ custom_hooks = [dict(type='VocabularyCheckHook')]
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 test_cfg = dict(type='TestLoop')
+tta_model = dict(type='CLIPSegTTAModel')
+model_wrapper_cfg = dict(type='FrozenModelWrapper')

@@ -29,3 +29,4 @@ default_hooks = dict(
 log_processor = dict(by_epoch=True)
 custom_hooks = [dict(type='PlainCheckpointHook')]
 randomness = dict(seed=0)
+model_wrapper_cfg = dict(type='MMDistributedDataParallel', broadcast_buffers=False)

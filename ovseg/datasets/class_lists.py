@@ -50,6 +50,7 @@ def _check(where: str, names: Sequence[Sequence[str]]) -> None:
         for name in synonyms:
             if not name:
                 raise ValueError(f'class {index} of {where} has an empty name: {", ".join(synonyms)!r}')
-            if name in seen:
-                raise ValueError(f'{name!r} stands twice in {where}: in class {seen[name]} and in class {index}')
-            seen[name] = index
+            key = name.casefold()  # CLIP's tokenizer does not see case
+            if key in seen:
+                raise ValueError(f'{name!r} stands twice in {where}: in class {seen[key]} and in class {index}')
+            seen[key] = index

@@ -14,6 +14,7 @@ class LoadImage(LoadImageFromFile):
         """See ``LoadImageFromFile``.
 
         Raises:
+            FileNotFoundError: there is no such file.
             ValueError: the file is empty, cut off or no image; its path is in the message.
         """
         try:

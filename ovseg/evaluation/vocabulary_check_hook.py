@@ -18,7 +18,7 @@ class VocabularyCheckHook(Hook):
         """See ``Hook``.
 
         Raises:
-            ValueError: the numbers of classes differ.
+            ValueError: the numbers of classes differ, or the same names stand in another order.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model = getattr(model, 'module', model)  # test-time augmentation wraps the segmentor
@@ -28,6 +28,9 @@ class VocabularyCheckHook(Hook):
             raise ValueError(
                 f'name_path lists {len(model.class_names)} classes ({_ends(model.class_names)}), but '
                 f'{type(dataset).__name__} has {len(classes)} ({_ends(classes)}): their labels would be mixed up')
+        if set(classes) == set(model.class_names) and list(classes) != model.class_names:
+            raise ValueError(f"name_path lists the classes of {type(dataset).__name__} in another order: their labels would be "
+                             f"mixed up (the data set's order: {', '.join(classes)})")
         if model.prob_thd > 0 and 'background' not in classes:
             print_log(f'prob_thd={model.prob_thd} turns uncertain pixels into class {model.bg_idx} '
                       f'({classes[model.bg_idx]!r}), but {type(dataset).__name__} has no background class: set prob_thd=0',

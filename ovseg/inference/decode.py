@@ -18,7 +18,7 @@ def bilinear_matrix(size: int, out_size: int) -> Tensor:
     return F.interpolate(torch.eye(size).unsqueeze(0), size=out_size, mode='linear', align_corners=False)[0].t()
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=32)
 def axis_operator(axis: AxisWindows, out_size: int, device: torch.device) -> Tensor:
     """``(out_size, windows * cells)``: merges the windows' patch scores along one axis and resizes to ``out_size``."""
     padded = axis.pad[0] + axis.length + axis.pad[1]

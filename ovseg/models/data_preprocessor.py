@@ -1,5 +1,5 @@
 """Images to the encoder's input."""
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import MODELS
@@ -9,7 +9,17 @@ from ovseg.models.encoders.loading import LoadedCLIP
 
 @MODELS.register_module()
 class OVSegDataPreProcessor(SegDataPreProcessor):
-    """mmseg's normalisation and channel order for a batch of images of different sizes, which it keeps as a list."""
+    """mmseg's normalisation and channel order for a batch of images of different sizes, which it keeps as a list.
+
+    Args:
+        mean: Per channel, None for no normalisation.
+        std: Per channel.
+        bgr_to_rgb: Reverse the channels.
+    """
+
+    def __init__(self, mean: Optional[Sequence[float]] = None, std: Optional[Sequence[float]] = None,
+                 bgr_to_rgb: bool = False) -> None:
+        super().__init__(mean, std, bgr_to_rgb=bgr_to_rgb)
 
     def forward(self, data: Dict[str, Any], training: bool = False) -> Dict[str, Any]:
         """See ``SegDataPreProcessor``; ``inputs`` of the result is a list of ``(3, H, W)`` float images."""

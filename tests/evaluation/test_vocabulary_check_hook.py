@@ -67,6 +67,12 @@ def test_a_list_of_another_length_is_refused_before_the_first_image(evaluate, se
     assert not segmented
 
 
+def test_the_same_names_in_another_order_are_refused_before_the_first_image(evaluate, segmented):
+    with pytest.raises(ValueError, match=r'another order.*cat, dog'):
+        evaluate(['cat', 'dog'], name_path=['dog', 'cat'])
+    assert not segmented
+
+
 @pytest.mark.parametrize('tta', [False, True])
 def test_a_list_of_the_same_length_is_evaluated(evaluate, segmented, tta):
     metrics, log = evaluate(['cat', 'dog'], tta, name_path=['cat', 'dog, puppy, hound'])

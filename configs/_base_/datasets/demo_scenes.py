@@ -22,4 +22,3 @@ tta_pipeline = [
         transforms=[[dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
                     [dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]])
 ]
-tta_model = dict(type='CLIPSegTTAModel')

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from ovseg.models.attention.logits import product, softmax
 from ovseg.registry import ATTENTIONS
+from ovseg.utils import check_number
 
 
 def gaussian_window(grid_size: Tuple[int, int], std: float, device: Optional[torch.device] = None) -> Tensor:
@@ -24,6 +25,5 @@ def naclip(q: Tensor, k: Tensor, v: Tensor, grid_size: Tuple[int, int], bias: Op
     Raises:
         ValueError: ``gaussian_std`` is not positive.
     """
-    if not gaussian_std > 0:
-        raise ValueError(f'attention_cfg.gaussian_std={gaussian_std!r} must be positive')
+    check_number('attention_cfg.gaussian_std', gaussian_std, above=True)
     return softmax(product(k, k, scale) + gaussian_window(grid_size, gaussian_std, k.device).to(k.dtype), bias)

@@ -2,6 +2,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovseg.utils import check_number
+
 
 def similarity_map(features: Tensor, temperature: float = 1.0, add_self_similarity: bool = True) -> Tensor:
     """``S_ij = cos(x_i, x_j) / temperature`` between the patches of a window.
@@ -17,8 +19,7 @@ def similarity_map(features: Tensor, temperature: float = 1.0, add_self_similari
     Raises:
         ValueError: ``temperature`` is not positive.
     """
-    if not temperature > 0:
-        raise ValueError(f'similarity temperature={temperature!r} must be positive')
+    check_number('similarity temperature', temperature, above=True)
     unit = F.normalize(features.float(), dim=-1)
     similarity = unit @ unit.transpose(-2, -1) / temperature
     if not add_self_similarity:

@@ -1,5 +1,6 @@
 """Weights from local files, never by executing a pickle."""
 import json
+import struct
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
@@ -25,12 +26,15 @@ def read_state_dict(path: Path) -> Dict[str, Tensor]:
     """
     try:
         state = _read(path)
-    except (RuntimeError, EOFError, OSError, KeyError, TypeError, UnpicklingError, SafetensorError) as error:
+    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, struct.error, UnpicklingError,
+            SafetensorError) as error:
         raise ValueError(f'it cannot be read ({error})') from error
     if isinstance(state, dict) and 'state_dict' in state:
         state = state['state_dict']
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not state:
         raise ValueError(f'it is not a dict of tensors but a {type(state).__name__}')
+    if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
+        raise ValueError('not everything in it is a named tensor')
     state = {key.removeprefix('module.'): value for key, value in state.items()}
     return {key: value for key, value in state.items() if key not in _OPENAI_KEYS}
 

@@ -1,5 +1,6 @@
 """The frozen CLIP ViT whose last block attends differently."""
 import inspect
+import math
 from functools import partial
 from typing import Any, Dict, Mapping, Optional, Tuple
 
@@ -14,7 +15,7 @@ from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.encoders.frozen import FrozenModule
 from ovseg.models.encoders.position_embedding import resize_position_embedding
 from ovseg.registry import ATTENTIONS
-from ovseg.utils import check_choice, check_integer, check_keys, check_number
+from ovseg.utils import check_choice, check_flag, check_integer, check_keys, check_number, full_precision
 
 CLS_SOURCES = ('clip', 'last_block')
 SIMILARITY_KEYS = ('similarity_weight', 'temperature', 'layer', 'add_self_similarity')
@@ -54,7 +55,7 @@ class CLIPImageEncoder(FrozenModule):
         self.freeze()
         layers = len(visual.transformer.resblocks)
         self.attend = _bind_attention(model_type, dict(attention_cfg or {}), similarity_cfg is not None)
-        self.ignore_residual = ignore_residual
+        self.ignore_residual = check_flag('ignore_residual', ignore_residual)
         self.similarity = None if similarity_cfg is None else _check_similarity(dict(similarity_cfg), layers)
         self.cls_source = check_choice('cls_source', cls_source, CLS_SOURCES)
         self.attention_layer = layers + check_integer('attention_layer', attention_layer, -layers, -1)
@@ -97,7 +98,7 @@ class CLIPImageEncoder(FrozenModule):
     def _embed(self, images: Tensor) -> Tuple[Tensor, Tuple[int, int]]:
         """Patch, class and position embeddings, normalised: ``(B, 1+N, D)``, and the grid."""
         visual = self.visual
-        patches = visual.conv1(images)
+        patches = visual.conv1(images.to(visual.conv1.weight.dtype))
         grid_size = (patches.shape[2], patches.shape[3])
         patches = patches.flatten(2).transpose(1, 2)
         cls_token = visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
@@ -126,7 +127,8 @@ def _bind_attention(model_type: str, cfg: Dict[str, Any], with_bias: bool) -> An
     attention = ATTENTIONS.get(model_type) if isinstance(model_type, str) else None
     if attention is None:
         raise ValueError(f'model_type={model_type!r} is unknown; known: {", ".join(sorted(ATTENTIONS.module_dict))}')
-    allowed = list(inspect.signature(attention).parameters)[5:]
+    fixed = ('q', 'k', 'v', 'grid_size', 'bias')
+    allowed = [name for name in inspect.signature(attention).parameters if name not in fixed]
     check_keys('attention_cfg', cfg, allowed, f'model_type={model_type!r}')
     attend = partial(attention, **cfg)
     probe = torch.zeros(1, 1, 2, 1)  # wrong numbers are refused now, not at the first image
@@ -139,12 +141,15 @@ def _check_similarity(cfg: Dict[str, Any], layers: int) -> Dict[str, Any]:
     cfg = {**dict(similarity_weight=1.0, temperature=1.0, layer=layers // 2, add_self_similarity=True), **cfg}
     check_integer('similarity_enhancement_cfg.layer', cfg['layer'], 1, layers - 1)
     check_number('similarity_enhancement_cfg.temperature', cfg['temperature'], above=True)
+    check_number('similarity_enhancement_cfg.similarity_weight', cfg['similarity_weight'], -math.inf)
+    check_flag('similarity_enhancement_cfg.add_self_similarity', cfg['add_self_similarity'])
     return cfg
 
 
 def _similarity_bias(x: Tensor, layer: int, similarity_weight: float, temperature: float, add_self_similarity: bool) -> Tensor:
     """``(B, 1, T, T)``: the weighted similarity of the patches of ``x (B, T, D)``, zero in row and column 0."""
-    similarity = similarity_weight * similarity_map(x[:, 1:], temperature, add_self_similarity)
+    with full_precision(x):
+        similarity = similarity_weight * similarity_map(x[:, 1:], temperature, add_self_similarity)
     return F.pad(similarity, (1, 0, 1, 0)).unsqueeze(1)
 
 

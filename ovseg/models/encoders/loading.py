@@ -124,6 +124,7 @@ def _build(clip_model: str, config: Dict[str, Any]) -> Union[open_clip.CLIP, ope
     if 'multimodal_cfg' in config:
         raise ValueError(f'clip_model={clip_model!r} is a CoCa model, whose image tower pools by attention: choose a plain ViT')
     custom_text = config.pop('custom_text', False) or 'hf_model_name' in config['text_cfg']
+    config['text_cfg']['hf_model_pretrained'] = False  # its weights are in the checkpoint, too
     return (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config)
 
 

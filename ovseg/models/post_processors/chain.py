@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.post_processors.post_processor import STAGES, PostProcessor
 from ovseg.registry import POST_PROCESSORS
-from ovseg.utils import build_checked, check_choice, check_keys, check_number
+from ovseg.utils import build_checked, check_choice, check_flag, check_keys, check_number, full_precision
 
 Config = Optional[Mapping[str, Any]]
 
@@ -38,9 +38,10 @@ class PostProcessorChain:
 
     def __call__(self, features: DenseFeatures, stage: str) -> DenseFeatures:
         """Apply the modules of ``stage`` (``'tokens'`` or ``'embeddings'``) in order."""
-        for module in self.modules:
-            if module.stage == stage:
-                features = module(features)
+        with full_precision(features.patches):
+            for module in self.modules:
+                if module.stage == stage:
+                    features = module(features)
         return features
 
 
@@ -72,13 +73,17 @@ def modules_from_switches(apply_self_attn_enhancement: bool = False, self_attn_e
         ValueError: an unknown keyword of a module, switched on or not, or ``post_processors`` together with a switch.
     """
     check_number('global_debias_factor', global_debias_factor, 0)
+    for switch, value in dict(apply_self_attn_enhancement=apply_self_attn_enhancement,
+                              apply_outlier_suppression=apply_outlier_suppression, apply_ctd=apply_ctd).items():
+        check_flag(switch, value)
+    configs = dict(SelfAttnEnhancement=self_attn_enhancement_cfg, OutlierSuppression=outlier_suppression_cfg, CTD=ctd_cfg)
+    for name, cfg in configs.items():
+        check_keys(name, cfg or {}, inspect.signature(POST_PROCESSORS.get(name)).parameters)
     switched: Dict[str, Dict[str, Any]] = dict(
         apply_self_attn_enhancement=dict(type='SelfAttnEnhancement', **(self_attn_enhancement_cfg or {})),
         apply_outlier_suppression=dict(type='OutlierSuppression', **(outlier_suppression_cfg or {})),
         global_debias_factor=dict(type='GlobalDebias', factor=global_debias_factor),
         apply_ctd=dict(type='CTD', **(ctd_cfg or {})))
-    for module in switched.values():
-        check_keys(module['type'], module, ['type', *inspect.signature(POST_PROCESSORS.get(module['type'])).parameters])
     on = [switch for switch, value in dict(
         apply_self_attn_enhancement=apply_self_attn_enhancement, apply_outlier_suppression=apply_outlier_suppression,
         global_debias_factor=global_debias_factor, apply_ctd=apply_ctd).items() if value]

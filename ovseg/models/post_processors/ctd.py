@@ -7,7 +7,7 @@ from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.post_processors.dbscan import METRICS, dbscan
 from ovseg.models.post_processors.post_processor import PostProcessor, cosine, remove_direction
 from ovseg.registry import POST_PROCESSORS
-from ovseg.utils import check_choice, check_integer, check_number
+from ovseg.utils import check_choice, check_flag, check_integer, check_number
 
 
 def cluster_debias(patches: Tensor, cls_token: Tensor, labels: Tensor, factor: float, normalize_cls: bool = True) -> Tensor:
@@ -50,7 +50,7 @@ class CTD(PostProcessor):
         self.eps = check_number('CTD eps', eps, above=True)
         self.min_samples = check_integer('CTD min_samples', min_samples, 1)
         self.factor = check_number('CTD factor', factor, 0)
-        self.normalize_cls = normalize_cls
+        self.normalize_cls = check_flag('CTD normalize_cls', normalize_cls)
 
     def cluster(self, embeddings: Tensor) -> Tensor:
         """Clusters of each window's ``embeddings (B, N, E)``: ``(B, N)`` int64, noise -1."""

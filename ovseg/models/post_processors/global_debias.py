@@ -4,7 +4,7 @@ from torch import Tensor
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.post_processors.post_processor import PostProcessor, cosine, remove_direction
 from ovseg.registry import POST_PROCESSORS
-from ovseg.utils import check_number
+from ovseg.utils import check_flag, check_number
 
 
 def global_debias(patches: Tensor, cls_token: Tensor, factor: float, normalize_cls: bool = False) -> Tensor:
@@ -36,7 +36,7 @@ class GlobalDebias(PostProcessor):
 
     def __init__(self, factor: float = 0.2, normalize_cls: bool = False) -> None:
         self.factor = check_number('GlobalDebias factor', factor, 0)
-        self.normalize_cls = normalize_cls
+        self.normalize_cls = check_flag('GlobalDebias normalize_cls', normalize_cls)
 
     def __call__(self, features: DenseFeatures) -> DenseFeatures:
         """See ``PostProcessor``."""

@@ -20,7 +20,7 @@ from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.encoders import CLIPImageEncoder, TextEncoder, load_clip
 from ovseg.models.encoders.image_encoder import SIMILARITY_KEYS
 from ovseg.models.post_processors import PostProcessorChain, modules_from_switches
-from ovseg.utils import check_choice, check_integer, check_keys, check_number
+from ovseg.utils import check_choice, check_flag, check_integer, check_keys, check_number, full_precision
 
 Images = Union[Tensor, Sequence[Tensor]]
 
@@ -75,10 +75,11 @@ class CLIPSegmentor(BaseSegmentor):
         _check_numbers(logit_scale, prob_thd, slide_crop, slide_stride, window_batch_size)
         clip = load_clip(clip_model, pretrained)
         super().__init__(build_data_preprocessor(clip, data_preprocessor))
+        apply = check_flag('apply_similarity_enhancement', apply_similarity_enhancement)
         similarity_cfg = dict(similarity_enhancement_cfg or {})
         check_keys('similarity_enhancement_cfg', similarity_cfg, SIMILARITY_KEYS)
         self.image_encoder = CLIPImageEncoder(clip.model.visual, model_type, ignore_residual, attention_cfg,
-                                              similarity_cfg if apply_similarity_enhancement else None, cls_source,
+                                              similarity_cfg if apply else None, cls_source,
                                               attention_layer)
         del clip.model.visual  # the image encoder owns it now
         self.text_encoder = TextEncoder(clip.model, clip.tokenizer)
@@ -87,7 +88,8 @@ class CLIPSegmentor(BaseSegmentor):
         self.logit_scale, self.prob_thd, self.bg_idx = logit_scale, prob_thd, bg_idx
         self.slide_crop, self.slide_stride = slide_crop, slide_stride
         self.pad_mode = check_choice('pad_mode', pad_mode, PAD_MODES)
-        self.window_batch_size, self.with_seg_logits = window_batch_size, with_seg_logits
+        self.window_batch_size = window_batch_size
+        self.with_seg_logits = check_flag('with_seg_logits', with_seg_logits)
         self.set_classes(name_path)
         patch = max(self.image_encoder.patch_size)
         if 0 < slide_crop < patch:
@@ -165,12 +167,16 @@ class CLIPSegmentor(BaseSegmentor):
         windows = [layout.cut(image) for layout, image in zip(layouts, inputs)]
         window_scores = map_windows(self._patch_scores, windows, self.window_batch_size)
         for scores, layout, size in zip(window_scores, layouts, sizes):
-            dense_scores = merge_windows(scores, layout, size)
-            yield class_probabilities(dense_scores, self.query_to_class, self.out_channels, self.logit_scale)
+            with full_precision(scores):
+                dense_scores = merge_windows(scores, layout, size)
+                probabilities = class_probabilities(dense_scores, self.query_to_class, self.out_channels, self.logit_scale)
+            yield probabilities
 
     def _patch_scores(self, windows: Tensor) -> Tensor:
         """Cosine similarity of every patch with every query, ``(B, N, Q)`` float32."""
-        return F.normalize(self.extract_feat(windows).patches.float(), dim=-1) @ self.query_embeddings.t()
+        patches = self.extract_feat(windows).patches.float()
+        with full_precision(patches):
+            return F.normalize(patches, dim=-1) @ self.query_embeddings.float().t()
 
 
 def _check_numbers(logit_scale: float, prob_thd: float, slide_crop: int, slide_stride: int, window_batch_size: int) -> None:

@@ -90,7 +90,7 @@ def test_naclip_gaussian_std(std):
 
 @pytest.mark.parametrize('std', [0, -1.0, float('nan')])
 def test_naclip_refuses_a_gaussian_std_that_is_not_positive(std):
-    with pytest.raises(ValueError, match=r'gaussian_std=.* must be positive'):
+    with pytest.raises(ValueError, match=r'gaussian_std=.* must be a positive number'):
         ATTENTIONS.get('NACLIP')(*qkv(), GRID, None, gaussian_std=std)
 
 

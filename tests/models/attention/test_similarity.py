@@ -43,7 +43,7 @@ def test_zero_vectors_are_similar_to_nothing():
 
 @pytest.mark.parametrize('temperature', [0, -0.5, float('nan')])
 def test_refuses_a_temperature_that_is_not_positive(temperature):
-    with pytest.raises(ValueError, match=r'temperature=.* must be positive'):
+    with pytest.raises(ValueError, match=r'temperature=.* must be a positive number'):
         similarity_map(torch.randn(B, N, D), temperature)
 
 

@@ -26,11 +26,13 @@ MISMATCHED = {'toy-narrow-vision': dict(vision_cfg=dict(CONFIG['vision_cfg'], wi
               'toy-deeper': dict(vision_cfg=dict(CONFIG['vision_cfg'], layers=3)),
               'toy-other-space': dict(embed_dim=17)}
 
+OTHERS = {'toy-two-towers': dict(custom_text=True), 'toy-hub-text': dict(text_cfg=dict(hf_model_name='owner/text'))}
+
 
 @pytest.fixture(scope='module', autouse=True)
 def _toy_models(tmp_path_factory):
     folder = tmp_path_factory.mktemp('model_configs')
-    for name, changes in {GELU: {}, QUICK: dict(quick_gelu=True), **MISMATCHED}.items():
+    for name, changes in {GELU: {}, QUICK: dict(quick_gelu=True), **MISMATCHED, **OTHERS}.items():
         (folder / f'{name}.json').write_text(json.dumps({**CONFIG, **changes}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(open_clip.factory, '_MODEL_CONFIGS', dict(open_clip.factory._MODEL_CONFIGS))
@@ -100,6 +102,38 @@ def test_safetensors(tmp_path, state):
     path = tmp_path / 'weights.safetensors'
     save_file(state, path)
     assert_holds(load_clip(GELU, str(path)), state)
+
+
+def test_logit_scale_may_be_a_vector_of_one(tmp_path, state):
+    torch.save({**state, 'logit_scale': state['logit_scale'].reshape(1)}, tmp_path / 'weights.pt')
+    assert_holds(load_clip(GELU, str(tmp_path / 'weights.pt')), state)
+
+
+def renamed_for_a_text_tower(state):
+    text = ('transformer.', 'token_embedding.', 'positional_embedding', 'ln_final.', 'text_projection')
+    return {f'text.{key}' if key.startswith(text) else key: value for key, value in state.items()}
+
+
+@pytest.mark.parametrize('rename', [dict, renamed_for_a_text_tower], ids=['as one tower', 'as two towers'])
+def test_model_with_a_text_tower_of_its_own(tmp_path, state, rename):
+    torch.save(rename(state), tmp_path / 'weights.pt')
+    assert_holds(load_clip('toy-two-towers', str(tmp_path / 'weights.pt')), renamed_for_a_text_tower(state))
+
+
+def test_no_text_tower_is_downloaded_where_the_checkpoint_has_one(tmp_path, state, monkeypatch):
+    downloads = []
+
+    def text_encoder(name, pretrained, **kwargs):
+        downloads.append(pretrained)
+        tower = nn.Linear(3, 5)
+        tower.context_length, tower.vocab_size = 11, 53
+        return tower
+
+    monkeypatch.setattr(open_clip.model, 'HFTextEncoder', text_encoder)
+    torch.save(state, tmp_path / 'weights.pt')
+    with pytest.raises(ValueError, match=r'does not hold the weights of toy-hub-text'):
+        load_clip('toy-hub-text', str(tmp_path / 'weights.pt'))
+    assert downloads == [False]
 
 
 @pytest.mark.parametrize('safe', [True, False], ids=['safetensors', 'bin'])
@@ -210,14 +244,14 @@ def test_a_pickle_that_poses_as_an_openai_archive_is_not_executed(tmp_path, stat
     assert not target.exists()
 
 
-@pytest.mark.parametrize('thing', [[1, 2], torch.zeros(3), {}, 5, {'weight': 1}], ids=repr)
+@pytest.mark.parametrize('thing', [[1, 2], torch.zeros(3), {}, 5, {'a': 1}, {3: torch.zeros(3)}], ids=repr)
 def test_a_file_of_something_else(tmp_path, thing):
     torch.save(thing, tmp_path / 'weights.pt')
     with pytest.raises(ValueError, match=r'weights.pt does not hold the weights of toy-vit'):
         load_clip(GELU, str(tmp_path / 'weights.pt'))
 
 
-@pytest.mark.parametrize('content', [b'', b'<html>not found</html>', b'PK\x03\x04 cut off'])
+@pytest.mark.parametrize('content', [b'', b'<html>not found</html>', b'PK\x03\x04 cut off', b'\x80\x02K', b'\x80\x02X\x05'])
 @pytest.mark.parametrize('suffix', ['.pt', '.safetensors'])
 def test_a_broken_file(tmp_path, content, suffix):
     path = tmp_path / f'weights{suffix}'
