@@ -34,18 +34,17 @@ def dbscan(points: Tensor, eps: float, min_samples: int, metric: str = 'euclidea
 
 
 def pairwise_distances(points: Tensor, metric: str) -> Tensor:
-    """``(B, N, N)`` distances between ``points (B, N, E)``, in float32 or better; a zero vector's cosine distance is 1.
+    """``(B, N, N)`` distances between ``points (B, N, E)``, as matrix products in float64 (float32 on MPS, which lacks it).
 
-    Differences are taken before they are squared: expanding the square would lose small distances to rounding.
+    In float32 the expanded square would lose distances under 1e-3 to rounding.
     """
-    points = points if points.dtype == torch.float64 else points.float()
+    points = points.float() if points.device.type == 'mps' else points.double()
     if metric == 'cosine':
-        points = F.normalize(points, dim=-1)
-    distance = torch.cdist(points, points, compute_mode='donot_use_mm_for_euclid_dist')
-    if metric == 'euclidean':
-        return distance
-    zero = (points == 0).all(dim=-1)
-    return (distance ** 2 / 2).masked_fill(zero.unsqueeze(-1) | zero.unsqueeze(-2), 1)
+        unit = F.normalize(points, dim=-1)
+        return 1 - unit @ unit.transpose(-2, -1)
+    square = (points ** 2).sum(dim=-1)
+    product = points @ points.transpose(-2, -1)
+    return (square.unsqueeze(-1) + square.unsqueeze(-2) - 2 * product).clamp(min=0).sqrt()
 
 
 def _closure(linked: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ MISMATCHED = {'toy-narrow-vision': dict(vision_cfg=dict(CONFIG['vision_cfg'], wi
               'toy-deeper': dict(vision_cfg=dict(CONFIG['vision_cfg'], layers=3)),
               'toy-other-space': dict(embed_dim=17)}
 
-OTHERS = {'toy-two-towers': dict(custom_text=True), 'toy-hub-text': dict(text_cfg=dict(hf_model_name='owner/text'))}
+OTHERS = {'toy-two-towers': dict(custom_text=True), 'toy-hub-text': dict(text_cfg=dict(hf_model_name='owner/text')),
+          'toy-vector-scale': dict(nonscalar_logit_scale=True)}
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -104,9 +105,11 @@ def test_safetensors(tmp_path, state):
     assert_holds(load_clip(GELU, str(path)), state)
 
 
-def test_logit_scale_may_be_a_vector_of_one(tmp_path, state):
-    torch.save({**state, 'logit_scale': state['logit_scale'].reshape(1)}, tmp_path / 'weights.pt')
-    assert_holds(load_clip(GELU, str(tmp_path / 'weights.pt')), state)
+@pytest.mark.parametrize(('name', 'saved_shape', 'shape'), [(GELU, (1,), ()), ('toy-vector-scale', (), (1,))])
+def test_logit_scale_may_be_a_scalar_or_a_vector_of_one(tmp_path, state, name, saved_shape, shape):
+    torch.save({**state, 'logit_scale': state['logit_scale'].reshape(saved_shape)}, tmp_path / 'weights.pt')
+    clip = load_clip(name, str(tmp_path / 'weights.pt'))
+    assert_holds(clip, {**state, 'logit_scale': state['logit_scale'].reshape(shape)})
 
 
 def renamed_for_a_text_tower(state):
@@ -146,6 +149,14 @@ def test_hub_folder(tmp_path, name, safe):
 def test_file_inside_a_hub_folder(tmp_path):
     state = save_hub_folder(GELU, tmp_path)
     assert_holds(load_clip(GELU, str(tmp_path / 'open_clip_model.safetensors')), state)
+
+
+def test_settings_of_a_hub_folder_are_not_those_of_another_file_in_it(tmp_path, state):
+    save_hub_folder(GELU, tmp_path)
+    torch.save(state, tmp_path / 'mine.pt')
+    clip = load_clip(QUICK, str(tmp_path / 'mine.pt'))
+    assert_holds(clip, state)
+    assert clip.mean[0] == pytest.approx(0.481, abs=1e-3)
 
 
 def test_hub_folder_s_normalisation_is_used(tmp_path):

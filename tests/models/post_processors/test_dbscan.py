@@ -162,13 +162,13 @@ def test_distances_equal_plain_ones(metric):
     points[:, 4] = 0
     expected = [[[plain_distance(a, b, metric) for b in window] for a in window] for window in points.numpy()]
     off = ~torch.eye(13, dtype=torch.bool)
-    torch.testing.assert_close(pairwise_distances(points, metric)[:, off], torch.tensor(expected).float()[:, off],
+    torch.testing.assert_close(pairwise_distances(points, metric)[:, off], torch.tensor(expected).double()[:, off],
                                atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('metric', ['euclidean', 'cosine'])
-def test_half_precision_points_are_clustered_in_float32(dtype, metric):
+def test_half_precision_points_are_clustered_as_float32_ones(dtype, metric):
     points = (100 * torch.randn(3, 37, 11)).to(dtype)
     eps = {'euclidean': 380.0, 'cosine': 0.6}[metric]
     found = dbscan(points, eps, 5, metric)
