@@ -26,8 +26,8 @@ def read_state_dict(path: Path) -> Dict[str, Tensor]:
     """
     try:
         state = _read(path)
-    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, struct.error, UnpicklingError,
-            SafetensorError) as error:
+    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, AttributeError, AssertionError, struct.error,
+            UnpicklingError, SafetensorError) as error:  # damaged bytes raise any of these inside torch
         raise ValueError(f'it cannot be read ({error})') from error
     if isinstance(state, dict) and 'state_dict' in state:
         state = state['state_dict']
@@ -42,7 +42,12 @@ def read_state_dict(path: Path) -> Dict[str, Tensor]:
 def recorded_settings(path: Path) -> Dict[str, Any]:
     """``open_clip_config.json`` beside a weights file of a Hugging Face folder; empty where there is none."""
     record = path.parent / FOLDER_CONFIG
-    return json.loads(record.read_text()) if path.name in FOLDER_FILES and record.is_file() else {}
+    if path.name not in FOLDER_FILES or not record.is_file():
+        return {}
+    try:
+        return json.loads(record.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f'{record} is not valid JSON: {error}') from error
 
 
 def recorded_activation(path: Path) -> Optional[bool]:
