@@ -155,7 +155,8 @@ def main() -> None:
         torch.set_rng_state(saved['rng'].cpu())
     pairs = DrawnPairs(steps * args.batch_size, args.seed, args.close_ups)
     loader = DataLoader(pairs, args.batch_size, sampler=range(start * args.batch_size, len(pairs)),
-                        num_workers=args.workers, prefetch_factor=2 if args.workers else None)
+                        num_workers=args.workers, prefetch_factor=2 if args.workers else None,
+                        generator=torch.Generator())  # its own, so that starting a loader leaves the restored one alone
 
     columns = (TextColumn('step'), MofNCompleteColumn(), BarColumn(), TextColumn('loss {task.fields[loss]:.3f}'),
                TimeRemainingColumn())
