@@ -1,0 +1,76 @@
+import math
+
+import pytest
+import torch
+
+from ovseg.datasets import bundled_class_lists
+
+KNOWN_ATTENTIONS = ('Vanilla', 'MaskCLIP', 'SCLIP', 'ClearCLIP', 'NACLIP', 'KK', 'SFP', 'SegEarth', 'Experimental', 'Gated')
+
+
+REFUSALS = [
+    (dict(slide_cropp=224), ("'slide_cropp'", "did you mean 'slide_crop'", 'allowed:', 'name_path')),
+    (dict(completely_else=1), ("'completely_else'", 'allowed:', 'slide_stride')),
+    (dict(model_type='GatedCLIP'), ("model_type='GatedCLIP'", *KNOWN_ATTENTIONS)),
+    (dict(name_path=['cat', '']), ('class 1', 'empty name')),
+    (dict(name_path=['cat', 'dog, cat']), ("'cat' stands twice", 'class 0', 'class 1')),
+    (dict(name_path=[]), ('no classes',)),
+    (dict(slide_stride=68), ('slide_stride=68', 'slide_crop=67')),
+    (dict(slide_stride=0), ('slide_stride=0', 'from 1')),
+    (dict(slide_stride=-3), ('slide_stride=-3', 'from 1')),
+    (dict(slide_crop=15, slide_stride=7), ('slide_crop=15', '16 pixels', '0 takes the whole image')),
+    (dict(slide_crop=-1), ('slide_crop=-1', '0 for the whole image')),
+    (dict(prob_thd=-0.1), ('prob_thd=-0.1', '[0, 1]')),
+    (dict(prob_thd=1.1), ('prob_thd=1.1', '[0, 1]')),
+    (dict(prob_thd=math.nan), ('prob_thd=nan', '[0, 1]')),
+    (dict(bg_idx=3), ('bg_idx=3', '3 classes')),
+    (dict(bg_idx=-1), ('bg_idx=-1', '3 classes')),
+    (dict(logit_scale=0), ('logit_scale=0', 'positive')),
+    (dict(logit_scale=-40), ('logit_scale=-40', 'positive')),
+    (dict(logit_scale=math.nan), ('logit_scale=nan', 'positive')),
+    (dict(logit_scale=math.inf), ('logit_scale=inf',)),
+    (dict(pad_mode='reflect'), ("pad_mode='reflect'", 'center', 'none')),
+    (dict(window_batch_size=0), ('window_batch_size=0', '>= 1')),
+    (dict(window_batch_size=-2), ('window_batch_size=-2', '>= 1')),
+    (dict(prompt_templates=['a photo']), ("'a photo'", 'exactly one {}')),
+    (dict(prompt_templates='imagenet'), ("prompt_templates='imagenet'", 'imagenet80')),
+    (dict(prompt_templates=[]), ('prompt_templates=[]', 'empty')),
+    (dict(cls_source='mean'), ("cls_source='mean'", 'clip', 'last_block')),
+    (dict(attention_layer=-5), ('attention_layer=-5', 'from -4 to -1')),
+    (dict(attention_cfg=dict(scael=1)), ("'scael'", "did you mean 'scale'")),
+    (dict(apply_similarity_enhancement=True, similarity_enhancement_cfg=dict(similarity_wieght=1)),
+     ("'similarity_wieght'", "did you mean 'similarity_weight'", 'temperature')),
+    (dict(similarity_enhancement_cfg=dict(similarity_wieght=1)), ("'similarity_wieght'", "did you mean 'similarity_weight'")),
+]
+
+
+@pytest.mark.parametrize(('cfg', 'parts'), REFUSALS, ids=[str(cfg) for cfg, _ in REFUSALS])
+def test_bad_settings_are_refused_with_what_was_given_and_what_is_allowed(build, cfg, parts):
+    with pytest.raises(ValueError) as error:
+        build(**cfg)
+    for part in parts:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize('cfg', [dict(slide_crop=67.5), dict(slide_stride=41.5), dict(window_batch_size=2.5), dict(bg_idx=0.5)],
+                         ids=str)
+def test_numbers_that_count_must_be_whole(build, cfg):
+    (key, value), = cfg.items()
+    with pytest.raises((ValueError, TypeError), match=f'{key}={value}'):
+        build(**cfg)
+
+
+def test_an_unknown_class_list_is_answered_with_the_bundled_ones(build):
+    with pytest.raises(FileNotFoundError, match="name_path='ade20'") as error:
+        build(name_path='ade20')
+    for name in bundled_class_lists():
+        assert name in str(error.value)
+
+
+def test_without_padding_an_image_under_one_patch_is_refused(build):
+    with pytest.raises(ValueError, match=r"13 pixels.*pad_mode='center'"):
+        build(pad_mode='none').predict([torch.randn(3, 97, 13)])
+
+
+def test_stride_is_not_looked_at_for_whole_images(build):
+    assert build(slide_crop=0, slide_stride=112).slide_crop == 0
