@@ -23,8 +23,10 @@ def class_names(name_path: Union[str, Path, Sequence[str]]) -> List[List[str]]:
     """
     if isinstance(name_path, (str, Path)):
         where, lines = _read(name_path)
-    else:
+    elif isinstance(name_path, (list, tuple)):
         where, lines = 'the class list', list(name_path)
+    else:
+        raise ValueError(f'name_path={name_path!r} must be a bundled class list, a file or a list of strings')
     for index, line in enumerate(lines):
         if not isinstance(line, str):
             raise ValueError(f'class {index} of {where} is {line!r}; a class is a string, synonyms separated by commas')
@@ -39,7 +41,11 @@ def _read(name_path: Union[str, Path]) -> Tuple[str, List[str]]:
     if not path.is_file():
         raise FileNotFoundError(f'name_path={str(name_path)!r} is neither a bundled class list '
                                 f'({", ".join(bundled_class_lists())}) nor a file (looked at {path.absolute()})')
-    return f'class list {path}', path.read_text(encoding='utf-8-sig').rstrip().splitlines()
+    try:
+        text = path.read_text(encoding='utf-8-sig').rstrip()
+    except UnicodeDecodeError as error:
+        raise ValueError(f'class list {path} is not UTF-8: {error}') from error
+    return f'class list {path}', text.split('\n') if text else []
 
 
 def _check(where: str, names: Sequence[Sequence[str]]) -> None:

@@ -28,7 +28,8 @@ class VocabularyCheckHook(Hook):
             raise ValueError(
                 f'name_path lists {len(model.class_names)} classes ({_ends(model.class_names)}), but '
                 f'{type(dataset).__name__} has {len(classes)} ({_ends(classes)}): their labels would be mixed up')
-        if set(classes) == set(model.class_names) and list(classes) != model.class_names:
+        places = {name.casefold(): index for index, name in enumerate(classes)}
+        if any(places.get(name.casefold(), index) != index for index, name in enumerate(model.class_names)):
             raise ValueError(f"name_path lists the classes of {type(dataset).__name__} in another order: their labels would be "
                              f"mixed up (the data set's order: {', '.join(classes)})")
         if model.prob_thd > 0 and 'background' not in classes:

@@ -130,6 +130,8 @@ class CLIPSegmentor(BaseSegmentor):
             The samples with ``pred_sem_seg`` ``(1, H, W)`` and, with ``with_seg_logits``, ``seg_logits (K, H, W)``.
         """
         samples = [SegDataSample() for _ in inputs] if data_samples is None else data_samples
+        if len(samples) != len(inputs):
+            raise ValueError(f'{len(inputs)} images came with {len(samples)} data samples')
         sizes = [sample.get('ori_shape', image.shape[1:])[:2] for image, sample in zip(inputs, samples)]
         for sample, probabilities in zip(samples, self._class_probabilities(inputs, sizes)):
             probabilities = probabilities.flip(_flipped_axes(sample))
