@@ -1,4 +1,4 @@
-"""Registries of what ovseg adds to MMSegmentation's own: attentions of the last block and post-processors.
+"""Registries of what ovseg adds to MMSegmentation's own: attentions of the last block, post-processors, refiners.
 
 Segmentors, heads, data sets, metrics and hooks are registered in mmseg's registries, so that a config names them as it
 names mmseg's.
@@ -23,3 +23,6 @@ ATTENTIONS = _AnyCaseRegistry('attention', scope='mmseg', locations=['ovseg.mode
 
 # Subclasses of ovseg.models.post_processors.PostProcessor.
 POST_PROCESSORS = Registry('post-processor', scope='mmseg', locations=['ovseg.models.post_processors'])
+
+# Objects whose of_image(image (C, H, W)) gives a function that refines dense scores (Q, H, W) of that image.
+REFINERS = Registry('refiner', scope='mmseg', locations=['ovseg.models.refiners'])

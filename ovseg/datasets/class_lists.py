@@ -11,6 +11,11 @@ def bundled_class_lists() -> List[str]:
     return sorted(path.stem for path in CLASS_LISTS.glob('*.txt'))
 
 
+def vocabulary_name(name_path: Union[str, Path, Sequence[str]]) -> str:
+    """What a result calls its class list: the bundled list's name, the file's path as given, or ``'custom (K classes)'``."""
+    return str(name_path) if isinstance(name_path, (str, Path)) else f'custom ({len(name_path)} classes)'
+
+
 def class_names(name_path: Union[str, Path, Sequence[str]]) -> List[List[str]]:
     """The synonyms of each class.
 
@@ -19,7 +24,8 @@ def class_names(name_path: Union[str, Path, Sequence[str]]) -> List[List[str]]:
 
     Raises:
         FileNotFoundError: neither a bundled list nor a file.
-        ValueError: an empty list or class, or a name that stands twice.
+        ValueError: an empty list or class, or a name that stands twice. A bundled list may repeat a name: it reproduces
+            published results, and some of those (``coco_object_sclip``: "bed") were measured with a list that does.
     """
     if isinstance(name_path, (str, Path)):
         where, lines = _read(name_path)
@@ -30,14 +36,15 @@ def class_names(name_path: Union[str, Path, Sequence[str]]) -> List[List[str]]:
     for index, line in enumerate(lines):
         if not isinstance(line, str):
             raise ValueError(f'class {index} of {where} is {line!r}; a class is a string, synonyms separated by commas')
-    names = [[name.strip() for name in re.split('[,;]', line)] for line in lines]
-    _check(where, names)
+    names = [[' '.join(name.split()) for name in re.split('[,;]', line)] for line in lines]
+    _check_not_empty(where, names)
+    if str(name_path) not in bundled_class_lists():
+        _check_unique(where, names)
     return names
 
 
 def _read(name_path: Union[str, Path]) -> Tuple[str, List[str]]:
-    bundled = CLASS_LISTS / f'{name_path}.txt'
-    path = bundled if bundled.is_file() else Path(name_path)
+    path = CLASS_LISTS / f'{name_path}.txt' if str(name_path) in bundled_class_lists() else Path(name_path)
     if not path.is_file():
         raise FileNotFoundError(f'name_path={str(name_path)!r} is neither a bundled class list '
                                 f'({", ".join(bundled_class_lists())}) nor a file (looked at {path.absolute()})')
@@ -48,14 +55,18 @@ def _read(name_path: Union[str, Path]) -> Tuple[str, List[str]]:
     return f'class list {path}', text.split('\n') if text else []
 
 
-def _check(where: str, names: Sequence[Sequence[str]]) -> None:
+def _check_not_empty(where: str, names: Sequence[Sequence[str]]) -> None:
     if not names:
         raise ValueError(f'{where} has no classes')
+    for index, synonyms in enumerate(names):
+        if not all(synonyms):
+            raise ValueError(f'class {index} of {where} has an empty name: {", ".join(synonyms)!r}')
+
+
+def _check_unique(where: str, names: Sequence[Sequence[str]]) -> None:
     seen: Dict[str, int] = {}
     for index, synonyms in enumerate(names):
         for name in synonyms:
-            if not name:
-                raise ValueError(f'class {index} of {where} has an empty name: {", ".join(synonyms)!r}')
             key = name.casefold()  # CLIP's tokenizer does not see case
             if key in seen:
                 raise ValueError(f'{name!r} stands twice in {where}: in class {seen[key]} and in class {index}')

@@ -1,4 +1,7 @@
-"""Refuse an evaluation whose class list does not fit its data set."""
+"""Refuse an evaluation whose class list does not fit its data set, and name the list in the results."""
+from collections import defaultdict
+from typing import Dict, List, Sequence
+
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -8,10 +11,11 @@ from mmseg.registry import HOOKS
 
 @HOOKS.register_module()
 class VocabularyCheckHook(Hook):
-    """Compares the model's classes with the data set's before the first image.
+    """Compares the model's classes with the data set's before the first image, and logs which list the model uses.
 
     Labels are compared by index, so a list of another length, or of the same classes in another order, gives a number
-    that means nothing, without any error.
+    that means nothing, without any error. The list alone moves a score by points: its name stands beside the metrics, as
+    ``class_list``, in the log and in the JSON file of the work directory.
     """
 
     def before_test(self, runner: Runner) -> None:
@@ -28,14 +32,29 @@ class VocabularyCheckHook(Hook):
             raise ValueError(
                 f'name_path lists {len(model.class_names)} classes ({_ends(model.class_names)}), but '
                 f'{type(dataset).__name__} has {len(classes)} ({_ends(classes)}): their labels would be mixed up')
-        places = {name.casefold(): index for index, name in enumerate(classes)}
-        if any(places.get(name.casefold(), index) != index for index, name in enumerate(model.class_names)):
+        places = _places(classes)
+        if any(index not in places.get(_letters(name), [index]) for index, name in enumerate(model.class_names)):
             raise ValueError(f"name_path lists the classes of {type(dataset).__name__} in another order: their labels would be "
                              f"mixed up (the data set's order: {', '.join(classes)})")
         if model.prob_thd > 0 and 'background' not in classes:
             print_log(f'prob_thd={model.prob_thd} turns uncertain pixels into class {model.bg_idx} '
                       f'({classes[model.bg_idx]!r}), but {type(dataset).__name__} has no background class: set prob_thd=0',
                       'current', 30)
+        print_log(f'class list: {model.vocabulary} ({len(classes)} classes, {len(model.query_names)} names)', 'current')
+        runner.message_hub.update_info('test/class_list', model.vocabulary)  # LoggerHook writes what begins with test/
+
+
+def _places(classes: Sequence[str]) -> Dict[str, List[int]]:
+    """Indices by name. A data set may repeat a name: ADE20K's full vocabulary has "postbox" and "post box"."""
+    places: Dict[str, List[int]] = defaultdict(list)
+    for index, name in enumerate(classes):
+        places[_letters(name)].append(index)
+    return places
+
+
+def _letters(name: str) -> str:
+    """The name without what spellings differ in: "potted plant" and "pottedplant", "bed" and "bed "."""
+    return ''.join(filter(str.isalnum, name.casefold()))
 
 
 def _ends(names: list) -> str:

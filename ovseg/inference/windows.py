@@ -1,5 +1,6 @@
 """Sliding windows: where they lie, and how an image is cut into one batch of them."""
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Callable, Dict, List, Sequence, Tuple
 
 import torch
@@ -54,6 +55,15 @@ class AxisWindows:
                              "enlarge it: use pad_mode='center' or a larger image")
         return cls(size, starts, length, length // patch, (0, 0))
 
+    @property
+    def order(self) -> Tensor:
+        """All windows' cells, numbered window by window, from one end of the image to the other: ``(windows * cells,)``.
+
+        Cells that lie next to each other in the image, whichever window they are of, lie next to each other in this order.
+        """
+        centres = (torch.arange(self.cells) + 0.5) * (sum(self.pad) + self.length) / self.cells - self.pad[0]
+        return (torch.tensor(self.starts).unsqueeze(1) + centres).flatten().argsort(stable=True)
+
 
 @dataclass(frozen=True)
 class WindowLayout:
@@ -73,15 +83,32 @@ class WindowLayout:
 
     def cut(self, image: Tensor) -> Tensor:
         """The windows of ``image (C, H, W)``, padded: ``(rows * cols, C, h, w)``, row by row."""
-        y, x = (torch.tensor(axis.starts).unsqueeze(1) + torch.arange(axis.length) for axis in (self.rows, self.cols))
-        windows = image[:, y.to(image.device)][..., x.to(image.device)]
+        y, x = (_pixels(axis, image.device) for axis in (self.rows, self.cols))
+        windows = image[:, y][..., x]
         return F.pad(windows.permute(1, 3, 0, 2, 4).flatten(0, 1), (*self.cols.pad, *self.rows.pad))
 
-    def side_by_side(self, scores: Tensor) -> Tensor:
-        """Scores of all windows, ``(rows * cols, h * w, Q)``, as one map ``(Q, rows * h, cols * w)`` of patches."""
-        tiles = scores.unflatten(1, (self.rows.cells, self.cols.cells))
-        tiles = tiles.unflatten(0, (len(self.rows.starts), len(self.cols.starts)))
-        return tiles.permute(4, 0, 2, 1, 3).flatten(3, 4).flatten(1, 2)
+    def mosaic(self, cells: Tensor) -> Tensor:
+        """What the windows' cells hold, ``(rows * cols, h * w, C)``, laid out over the image: ``(rows * h, cols * w, C)``.
+
+        Row r of it is ``rows.order[r]``, column c ``cols.order[c]``; overlapping windows lie interleaved.
+        """
+        return cells.flatten(0, 1)[_mosaic_index(self, cells.device)]
+
+
+# Indices are made once per geometry and device: copying them there each time would wait for it.
+@lru_cache(maxsize=64)
+def _pixels(axis: AxisWindows, device: torch.device) -> Tensor:
+    """``(windows, length)``: the pixels of every window."""
+    return (torch.tensor(axis.starts).unsqueeze(1) + torch.arange(axis.length)).to(device)
+
+
+@lru_cache(maxsize=64)
+def _mosaic_index(layout: WindowLayout, device: torch.device) -> Tensor:
+    """``(rows * h, cols * w)``: where in ``(rows * cols * h * w)`` each cell of the mosaic is."""
+    (row, y), (col, x) = ((axis.order // axis.cells, axis.order % axis.cells) for axis in (layout.rows, layout.cols))
+    window = row.unsqueeze(1) * len(layout.cols.starts) + col
+    cell = y.unsqueeze(1) * layout.cols.cells + x
+    return (window * (layout.rows.cells * layout.cols.cells) + cell).to(device)
 
 
 def map_windows(function: Callable[[Tensor], Tensor], windows: Sequence[Tensor], batch_size: int) -> List[Tensor]:

@@ -1,9 +1,42 @@
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from mmseg.registry import DATASETS
 
 from ovseg.datasets import bundled_class_lists, class_names
-from ovseg.datasets.class_lists import CLASS_LISTS
+from ovseg.datasets.class_lists import CLASS_LISTS, vocabulary_name
+
+VOC, CONTEXT60, CONTEXT59, COCO_STUFF, CITYSCAPES, ADE20K = (
+    [name.strip() for name in DATASETS.get(dataset).METAINFO['classes']]  # ADE20K has 'bed '
+    for dataset in ('PascalVOCDataset', 'PascalContextDataset', 'PascalContextDataset59', 'COCOStuffDataset',
+                    'CityscapesDataset', 'ADE20KDataset'))
+METAINFO = dict(voc21=VOC, voc20=VOC[1:], context60=CONTEXT60, context59=CONTEXT59, coco_stuff=COCO_STUFF, ade20k=ADE20K,
+                coco_object=['background', *COCO_STUFF[:80]], cityscapes=CITYSCAPES)
+WORDS = {'diningtable': 'dining table', 'playingfield': 'playing field', 'pottedplant': 'potted plant',
+         'tvmonitor': 'tv monitor'}
+
+# the published experiments' own words
+BACKGROUND = ['sky', 'wall', 'tree', 'wood', 'grass', 'road', 'sea', 'river', 'mountain', 'sands', 'desk', 'bed', 'building',
+              'cloud', 'lamp', 'door', 'window', 'wardrobe', 'ceiling', 'shelf', 'curtain', 'stair', 'floor', 'hill', 'rail',
+              'fence']
+PERSON = ['person', 'person in shirt', 'person in jeans', 'person in dress', 'person in sweater', 'person in skirt',
+          'person in jacket']
+VOC_SCLIP = [['aeroplane'], ['bicycle'], ['bird'], ['ship'], ['bottle'], ['bus'], ['car'], ['cat'], ['chair'], ['cow'],
+             ['table'], ['dog'], ['horse'], ['motorbike'], PERSON, ['pottedplant'], ['sheep'], ['sofa'], ['train'],
+             ['television monitor', 'tv monitor', 'monitor', 'television', 'screen']]
+VOC_CLEARCLIP = [['aeroplane'], ['bicycle'], ['bird'], ['ship'], ['bottle'], ['bus'], ['car'], ['cat'], ['chair'], ['cow'],
+                 ['table'], ['dog'], ['horse'], ['motorbike'], ['person'], ['pottedplant'], ['sheep'], ['sofa'], ['train'],
+                 ['tvmonitor']]
+WRITTEN_TOGETHER = dict(
+    ade20k_sclip={'chestofdrawers', 'pooltable', 'screendoor', 'coffeetable', 'kitchenisland', 'swivelchair',
+                  'arcademachine', 'televisionreceiver', 'dirttrack', 'conveyerbelt', 'swimmingpool', 'tradename',
+                  'trafficlight', 'crtscreen', 'bulletinboard'},
+    coco_stuff_sclip={'trafficlight', 'firehydrant', 'stopsign', 'parkingmeter', 'sportsball', 'baseballbat',
+                      'baseballglove', 'tennisracket', 'wineglass', 'hotdog', 'pottedplant', 'diningtable', 'cellphone',
+                      'teddybear', 'hairdrier'},
+    cityscapes_sclip={'trafficlight', 'trafficsign'})
 
 
 @pytest.mark.parametrize('name', sorted(path.stem for path in CLASS_LISTS.glob('*.txt')))
@@ -14,13 +47,96 @@ def test_every_bundled_list_is_offered_and_reads_as_its_file(name):
     assert class_names(name) == expected
 
 
+@pytest.mark.parametrize('name', sorted(METAINFO))
+def test_a_default_list_has_the_data_sets_names_spelled_as_words(name):
+    assert class_names(name) == [[WORDS.get(word, word)] for word in METAINFO[name]]
+
+
+@pytest.mark.parametrize('name', sorted(METAINFO))
+def test_no_list_differs_from_its_data_set_in_letters_or_order(name):
+    assert [re.sub('[^a-z]', '', first) for first, in class_names(name)] == \
+           [re.sub('[^a-z]', '', word.lower()) for word in METAINFO[name]]
+
+
+def test_the_published_voc_lists():
+    assert class_names('voc20_sclip') == VOC_SCLIP
+    assert class_names('voc21_sclip') == [BACKGROUND, *VOC_SCLIP]
+    assert class_names('voc20_clearclip') == VOC_CLEARCLIP
+    assert class_names('voc21_clearclip') == [['background'], *VOC_CLEARCLIP]
+
+
+def test_the_published_coco_object_list():
+    assert class_names('coco_object_sclip') == [BACKGROUND, [*PERSON, 'body'], *([name] for name in COCO_STUFF[1:80])]
+
+
+@pytest.mark.parametrize(('name', 'words'), [('context60', CONTEXT60), ('context59', CONTEXT59)])
+def test_the_published_context_lists_are_the_data_sets_names_to_the_letter(name, words):
+    assert class_names(f'{name}_sclip') == [[word] for word in words]
+
+
+@pytest.mark.parametrize('name', sorted(WRITTEN_TOGETHER))
+def test_published_lists_that_write_names_together(name):
+    words = METAINFO[name[:-len('_sclip')]]
+    published = [first for first, in class_names(name)]
+    assert [word.replace(' ', '') for word in words] == published
+    assert set(published) - set(words) == WRITTEN_TOGETHER[name]
+
+
+def test_ade20k_847_has_all_names_of_the_150():
+    names = class_names('ade20k_847')
+    assert len(names) == 847
+    assert names[0] == ['wall']
+    assert names[78] == ['streetlight', 'street lamp']
+    assert names[423] == ['wheel']
+    assert names[846] == ['adding machine', 'totalizer', 'totaliser']
+    assert set(ADE20K) <= {name for synonyms in names for name in synonyms}
+
+
+def test_names_that_ade20k_847_gives_several_classes_are_kept_by_one():
+    names = class_names('ade20k_847')
+    assert [names[index] for index in (114, 191, 252)] == [
+        ['bag'], ['traveling bag', 'travelling bag', 'grip', 'suitcase'], ['handbag', 'pocketbook', 'purse']]
+    assert [names[index] for index in (51, 57, 147, 153)] == [
+        ['blind'], ['screen door'], ['screen', 'crt screen'], ['silver screen', 'projection screen']]
+    assert [names[index] for index in (130, 188)] == [['flowerpot'], ['pot']]
+    assert names[768] == ['control board']
+
+
+def test_context459_has_all_names_of_the_59():
+    names = [first for first, in class_names('context459')]
+    assert len(names) == 459
+    assert names[0] == 'accordion'
+    assert names[458] == 'wool'
+    assert names == sorted(names)
+    assert {first for first, in class_names('context59')} <= set(names)
+
+
+def test_one_bundled_list_repeats_a_name_as_its_experiment_did(tmp_path):
+    counts = Counter((bundled, name.casefold()) for bundled in bundled_class_lists()
+                     for synonyms in class_names(bundled) for name in synonyms)
+    assert [key for key, count in counts.items() if count > 1] == [('coco_object_sclip', 'bed')]
+    copy = tmp_path / 'coco_object_sclip.txt'
+    copy.write_bytes((CLASS_LISTS / 'coco_object_sclip.txt').read_bytes())
+    with pytest.raises(ValueError, match="'bed' stands twice"):
+        class_names(copy)
+
+
+@pytest.mark.parametrize(('name_path', 'name'), [
+    ('voc21_sclip', 'voc21_sclip'), ('lists/mine.txt', 'lists/mine.txt'), (Path('lists/mine.txt'), str(Path('lists/mine.txt'))),
+    (['cat', 'dog, puppy', 'sky'], 'custom (3 classes)'), (('cat', 'dog'), 'custom (2 classes)'),
+])
+def test_a_result_names_its_list(name_path, name):
+    assert vocabulary_name(name_path) == name
+
+
 def test_demo_scenes_is_bundled():
     assert 'demo_scenes' in bundled_class_lists()
     assert class_names('demo_scenes')[8] == ['zebra']
 
 
 def test_synonyms_in_a_list_of_strings():
-    assert class_names(['cat', 'dog,  puppy', ' sea; ocean ;lake']) == [['cat'], ['dog', 'puppy'], ['sea', 'ocean', 'lake']]
+    assert class_names(['cat', 'dog,  puppy', ' sea; ocean ;lake', 'tv\t monitor,screen;tv']) == [
+        ['cat'], ['dog', 'puppy'], ['sea', 'ocean', 'lake'], ['tv monitor', 'screen', 'tv']]
 
 
 def test_a_tuple_serves_as_a_list():
@@ -64,6 +180,7 @@ def test_a_folder_is_no_class_list(tmp_path):
     (['cat', 'dog, ,puppy'], "class 1 of the class list has an empty name.*dog, , puppy"),
     (['cat', 'dog', 'cat'], "'cat' stands twice.*class 0 and in class 2"),
     (['cat', 'dog, cat'], "'cat' stands twice.*class 0 and in class 1"),
+    (['sofa bed', 'Sofa  bed'], "'Sofa bed' stands twice.*class 0 and in class 1"),
     (['cat', 'dog, dog'], "'dog' stands twice.*class 1 and in class 1"),
     (['cat', 7], 'class 1 of the class list is 7; a class is a string'),
     (['cat', ['dog', 'puppy']], r"class 1 of the class list is \['dog', 'puppy'\]"),

@@ -1,3 +1,4 @@
+import json
 from itertools import count
 
 import numpy as np
@@ -71,6 +72,35 @@ def test_the_same_names_in_another_order_are_refused_before_the_first_image(eval
     with pytest.raises(ValueError, match=r'another order.*cat, dog'):
         evaluate(['cat', 'dog'], name_path=['dog', 'cat'])
     assert not segmented
+
+
+@pytest.mark.parametrize(('classes', 'names'), [(['tv', 'pottedplant'], ['potted plant', 'tv']),
+                                                (['bed ', 'post box', 'postbox'], ['postbox', 'post box', 'bed'])])
+def test_another_order_in_another_spelling_is_refused(evaluate, segmented, classes, names):
+    with pytest.raises(ValueError, match='another order'):
+        evaluate(classes, name_path=names)
+    assert not segmented
+
+
+def test_two_classes_whose_names_differ_in_a_space_only_are_no_mistake(evaluate):
+    metrics, _ = evaluate(['postbox', 'post box', 'bed '], name_path=['postbox, mailbox', 'post box', 'bed'])
+    assert 0 <= metrics['mIoU'] <= 100
+
+
+@pytest.mark.parametrize('tta', [False, True])
+def test_the_results_name_the_list(evaluate, tmp_path, tta):
+    classes = tmp_path / 'classes.txt'
+    classes.write_text('cat\ndog, puppy, hound\n')
+    metrics, log = evaluate(['cat', 'dog'], tta, name_path=str(classes))
+    lines = log.splitlines()
+    first = next(index for index, line in enumerate(lines) if line.endswith(f'class list: {classes} (2 classes, 4 names)'))
+    result = next(index for index, line in enumerate(lines) if 'mIoU: ' in line)
+    assert first < result
+    assert f'class_list: {classes}' in lines[result]
+    saved, = (tmp_path / 'logs').rglob('*.json')
+    saved = json.loads(saved.read_text())
+    assert saved['class_list'] == str(classes)
+    assert saved['mIoU'] == metrics['mIoU']
 
 
 @pytest.mark.parametrize('tta', [False, True])

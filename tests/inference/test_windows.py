@@ -149,17 +149,25 @@ def test_cut_leaves_the_image_alone():
     assert torch.equal(image, before)
 
 
-def test_side_by_side_puts_every_patch_where_it_belongs():
-    layout = WindowLayout.plan((23, 41), 13, 7, (5, 3))
-    rows, cols, h, w, queries = len(layout.rows.starts), len(layout.cols.starts), 3, 5, 2
-    scores = torch.rand(rows * cols, h * w, queries)
-    tiles = layout.side_by_side(scores)
-    assert tiles.shape == (queries, rows * h, cols * w)
-    for row in range(rows):
-        for col in range(cols):
-            for y in range(h):
-                for x in range(w):
-                    assert torch.equal(tiles[:, row * h + y, col * w + x], scores[row * cols + col, y * w + x])
+@pytest.mark.parametrize('pad_mode', ['center', 'none'])
+def test_the_mosaic_puts_every_cell_at_its_place_in_the_image(pad_mode):
+    layout = WindowLayout.plan((23, 41), 13, 7, (5, 3), pad_mode)
+    cells = torch.rand(len(layout), layout.rows.cells * layout.cols.cells, 2)
+    mosaic = layout.mosaic(cells)
+
+    def places(axis, starts, patch):
+        """Centre in the image, window and cell, of every cell along one axis, in the order of the centres."""
+        cells = -(-13 // patch) if pad_mode == 'center' else 13 // patch
+        scale, before = (patch, (cells * patch - 13) // 2) if pad_mode == 'center' else (13 / cells, 0)
+        return sorted((start - before + (cell + 0.5) * scale, window, cell)
+                      for window, start in enumerate(starts) for cell in range(cells))
+
+    rows, cols = places(layout.rows, loop_starts(23, 13, 7), 5), places(layout.cols, loop_starts(41, 13, 7), 3)
+    assert mosaic.shape == (len(rows), len(cols), 2)
+    for r, (_, row, y) in enumerate(rows):
+        for c, (_, col, x) in enumerate(cols):
+            window = row * len(layout.cols.starts) + col
+            assert torch.equal(mosaic[r, c], cells[window, y * layout.cols.cells + x])
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.sampled_from([(5, 7), (7, 5), (5, 5)])), min_size=1, max_size=5),

@@ -95,6 +95,22 @@ class CLIPImageEncoder(FrozenModule):
         patches, cls_token = (self.visual.ln_post(x) @ self.visual.proj for x in (features.patches, features.cls_token))
         return features.replace(patches=patches, cls_token=cls_token)
 
+    def windows_that_fit(self, window: Tensor) -> int:
+        """How many windows like those of ``window (B, 3, H, W)`` go through at once: what half the GPU's free memory holds.
+
+        32 on other devices, where larger batches are not faster.
+        """
+        if window.device.type != 'cuda':
+            return 32
+        visual = self.visual
+        patches = math.prod(-(-size // patch) for size, patch in zip(window.shape[2:], self.patch_size)) + 1
+        heads = visual.transformer.resblocks[-1].attn.num_heads
+        # input, norm, q, k, v, and the MLP's hidden layer before and behind its activation; last attention's logits
+        floats = patches * 14 * visual.transformer.width + 4 * heads * patches ** 2
+        free = torch.cuda.mem_get_info(window.device)[0]
+        free += torch.cuda.memory_reserved(window.device) - torch.cuda.memory_allocated(window.device)
+        return max(1, min(512, int(free / 2 / (floats * visual.conv1.weight.element_size()))))
+
     def _embed(self, images: Tensor) -> Tuple[Tensor, Tuple[int, int]]:
         """Patch, class and position embeddings, normalised: ``(B, 1+N, D)``, and the grid."""
         visual = self.visual

@@ -44,8 +44,8 @@ class OutlierImputeHead(nn.Module):
     def __init__(self, d: int, num_classes: int, n: int = 4, top_k: int = 1, training_only: bool = True,
                  pool: str = 'mean') -> None:
         super().__init__()
-        assert n >= 1, f'n={n!r} must be at least 1: the number of imputed versions per sample'
-        assert top_k >= 1, f'top_k={top_k!r} must be at least 1: the number of outliers to impute'
+        assert isinstance(n, int) and n >= 1, f'n={n!r} must be at least 1, a whole number of imputed versions per sample'
+        assert isinstance(top_k, int) and top_k >= 1, f'top_k={top_k!r} must be at least 1, a whole number of outliers'
         self.d, self.n, self.top_k, self.training_only, self.pool = d, n, top_k, training_only, pool
         self.mlp = nn.Sequential(nn.Linear(d, d // 2), nn.GELU(), nn.Linear(d // 2, num_classes))
 

@@ -14,7 +14,8 @@ class PostProcessorChain:
     """Holds post-processors and applies those of one stage.
 
     Args:
-        modules: Config dicts or ``PostProcessor`` objects, in order: those for tokens first, then those for embeddings.
+        modules: Config dicts, bare type names or ``PostProcessor`` objects, in order: those for tokens first, then those for
+            embeddings.
 
     Raises:
         ValueError: the order goes back from embeddings to tokens, or a type, key or number is not allowed.
@@ -46,10 +47,13 @@ class PostProcessorChain:
 
 
 def _build(module: Any) -> PostProcessor:
+    if isinstance(module, str):
+        module = dict(type=module)
     if isinstance(module, Mapping):
         return build_checked(POST_PROCESSORS, module)
     if not isinstance(module, PostProcessor):
-        raise ValueError(f'post_processors is a list of dicts with a type, or of PostProcessor objects, not of {module!r}')
+        raise ValueError(f'post_processors is a list of dicts with a type, of type names, or of PostProcessor objects, not of '
+                         f'{module!r}')
     return module
 
 
@@ -67,7 +71,7 @@ def modules_from_switches(apply_self_attn_enhancement: bool = False, self_attn_e
         global_debias_factor: Factor of ``GlobalDebias``; 0 leaves it out.
         apply_ctd: Switch of ``CTD``.
         ctd_cfg: Its keywords.
-        post_processors: A whole chain instead: other modules, another order.
+        post_processors: A whole chain instead, as ``PostProcessorChain`` takes it.
 
     Raises:
         ValueError: an unknown keyword of a module, switched on or not, or ``post_processors`` together with a switch.
@@ -92,4 +96,7 @@ def modules_from_switches(apply_self_attn_enhancement: bool = False, self_attn_e
     if on:
         raise ValueError(f'post_processors replaces the whole chain and cannot be given together with {", ".join(on)}: put '
                          'the module into post_processors, or switch it off')
+    if not isinstance(post_processors, (list, tuple)):
+        raise ValueError(f"post_processors={post_processors!r} must be a list, e.g. [dict(type='GlobalDebias', factor=0.2)], "
+                         'or [GlobalDebias,CTD] on the command line')
     return list(post_processors)

@@ -27,7 +27,7 @@ class CLIPSegTTAModel(BaseTTAModel):
         merged = []
         for versions in data_samples_list:
             probabilities = torch.stack([version.seg_logits.data for version in versions]).mean(dim=0)
-            labels = label_map(probabilities, self.module.prob_thd, self.module.bg_idx)
+            labels = label_map(probabilities, self.module.prob_thd, self.module.bg_idx, self.module.area_thd)
             sample = versions[0]
             sample.set_data(dict(seg_logits=PixelData(data=probabilities), pred_sem_seg=PixelData(data=labels.unsqueeze(0))))
             merged.append(sample)

@@ -1,7 +1,8 @@
 """Training-free open-vocabulary segmentation with a frozen CLIP."""
+import math
 from inspect import signature
 from pathlib import Path
-from typing import Any, Iterator, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
+from typing import Any, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.structures import PixelData
@@ -11,18 +12,21 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovseg.datasets.class_lists import class_names
+from ovseg.datasets.class_lists import class_names, vocabulary_name
 from ovseg.datasets.prompt_templates import prompt_templates as bundled_templates
-from ovseg.inference.decode import class_probabilities, label_map, merge_windows
+from ovseg.inference.decode import Refine, best_queries, class_probabilities, label_map, merge_windows
 from ovseg.inference.windows import PAD_MODES, WindowLayout, map_windows
 from ovseg.models.data_preprocessor import build_data_preprocessor
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.encoders import CLIPImageEncoder, TextEncoder, load_clip
 from ovseg.models.encoders.image_encoder import SIMILARITY_KEYS
 from ovseg.models.post_processors import PostProcessorChain, modules_from_switches
-from ovseg.utils import check_choice, check_flag, check_integer, check_keys, check_number, full_precision
+from ovseg.registry import REFINERS
+from ovseg.utils import build_checked, check_choice, check_flag, check_integer, check_keys, check_number, full_precision
 
 Images = Union[Tensor, Sequence[Tensor]]
+
+PRECISIONS = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 
 
 @MODELS.register_module()
@@ -41,13 +45,19 @@ class CLIPSegmentor(BaseSegmentor):
         similarity_enhancement_cfg: Its keywords.
         cls_source: ``'clip'`` or ``'last_block'``.
         attention_layer: The block whose attention the post-processors see.
+        cls_token_lambda: Adds this times the CLS token's score to the scores of its window's patches (SegEarth-OV: -0.3).
         logit_scale: Multiplies cosine scores in front of the softmax.
         prob_thd: Pixels whose best probability is under it become ``bg_idx``; in [0, 1].
+        area_thd: Classes that cover no more than this share of the foreground give their pixels away (SCLIP); in [0, 1].
         bg_idx: Index of the background class.
+        refine: Config of what refines dense scores by the image, e.g. ``dict(type='PAMR')``.
         slide_crop: Side of the square windows in pixels; 0 takes the whole image.
         slide_stride: Step between them.
         pad_mode: ``'center'`` or ``'none'``. See ``AxisWindows.plan``.
-        window_batch_size: Windows per forward pass.
+        window_batch_size: Windows per forward pass; ``'auto'`` takes what fits into the GPU's free memory (32 on a CPU).
+        precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``: what the image encoder computes in. Scores are float32 always.
+        compile: Run the image encoder through ``torch.compile``; the first image of a window size then takes minutes.
+        decode_memory_mb: Bound for the dense scores held at a time, whatever the number of classes.
         with_seg_logits: Return the class probabilities ``(K, H, W)`` too, as ``seg_logits``.
         data_preprocessor: Default: RGB, normalised as the CLIP weights want it.
         switches: ``apply_*`` and ``*_cfg`` of the post-processors, or ``post_processors``. See ``modules_from_switches``.
@@ -66,29 +76,35 @@ class CLIPSegmentor(BaseSegmentor):
                  ignore_residual: bool = True, attention_cfg: Optional[Mapping[str, Any]] = None,
                  apply_similarity_enhancement: bool = False,
                  similarity_enhancement_cfg: Optional[Mapping[str, Any]] = None, cls_source: str = 'clip',
-                 attention_layer: int = -1, logit_scale: float = 40, prob_thd: float = 0.0, bg_idx: int = 0,
-                 slide_crop: int = 224, slide_stride: int = 112, pad_mode: str = 'center', window_batch_size: int = 32,
-                 with_seg_logits: bool = False, data_preprocessor: Optional[Mapping[str, Any]] = None,
-                 **switches: Any) -> None:
+                 attention_layer: int = -1, cls_token_lambda: float = 0.0, logit_scale: float = 40, prob_thd: float = 0.0,
+                 area_thd: Optional[float] = None, bg_idx: int = 0, refine: Optional[Mapping[str, Any]] = None,
+                 slide_crop: int = 224, slide_stride: int = 112, pad_mode: str = 'center',
+                 window_batch_size: Union[int, str] = 32, precision: str = 'fp32', compile: bool = False,
+                 decode_memory_mb: float = 256, with_seg_logits: bool = False,
+                 data_preprocessor: Optional[Mapping[str, Any]] = None, **switches: Any) -> None:
         check_keys('CLIPSegmentor', switches, {*signature(CLIPSegmentor).parameters,
                                                *signature(modules_from_switches).parameters} - {'switches'})
-        _check_numbers(logit_scale, prob_thd, slide_crop, slide_stride, window_batch_size)
+        self._check(cls_token_lambda, logit_scale, prob_thd, area_thd, slide_crop, slide_stride, pad_mode, window_batch_size,
+                    precision, decode_memory_mb)
         clip = load_clip(clip_model, pretrained)
         super().__init__(build_data_preprocessor(clip, data_preprocessor))
         apply = check_flag('apply_similarity_enhancement', apply_similarity_enhancement)
         similarity_cfg = dict(similarity_enhancement_cfg or {})
         check_keys('similarity_enhancement_cfg', similarity_cfg, SIMILARITY_KEYS)
         self.image_encoder = CLIPImageEncoder(clip.model.visual, model_type, ignore_residual, attention_cfg,
-                                              similarity_cfg if apply else None, cls_source,
-                                              attention_layer)
+                                              similarity_cfg if apply else None, cls_source, attention_layer)
+        self.image_encoder.to(PRECISIONS[precision])
         del clip.model.visual  # the image encoder owns it now
+        if check_flag('compile', compile):
+            self.image_encoder.tokens = torch.compile(self.image_encoder.tokens)  # type: ignore[method-assign]
         self.text_encoder = TextEncoder(clip.model, clip.tokenizer)
         self.post_processors = PostProcessorChain(modules_from_switches(**switches))
+        self.refine = None if refine is None else build_checked(REFINERS, refine)
         self.templates = bundled_templates(prompt_templates)
-        self.logit_scale, self.prob_thd, self.bg_idx = logit_scale, prob_thd, bg_idx
-        self.slide_crop, self.slide_stride = slide_crop, slide_stride
-        self.pad_mode = check_choice('pad_mode', pad_mode, PAD_MODES)
-        self.window_batch_size = window_batch_size
+        self.cls_token_lambda, self.logit_scale = cls_token_lambda, logit_scale
+        self.prob_thd, self.area_thd, self.bg_idx = prob_thd, area_thd, bg_idx
+        self.slide_crop, self.slide_stride, self.pad_mode = slide_crop, slide_stride, pad_mode
+        self.window_batch_size, self.decode_memory_mb = window_batch_size, decode_memory_mb
         self.with_seg_logits = check_flag('with_seg_logits', with_seg_logits)
         self.set_classes(name_path)
         patch = max(self.image_encoder.patch_size)
@@ -100,6 +116,7 @@ class CLIPSegmentor(BaseSegmentor):
         """Change the vocabulary of a live model; ``names`` as ``name_path``."""
         classes = class_names(names)
         check_integer('bg_idx', self.bg_idx, 0, len(classes) - 1, f'there are {len(classes)} classes')
+        self.vocabulary = vocabulary_name(names)
         self.class_names = [synonyms[0] for synonyms in classes]
         self.query_names = [name for synonyms in classes for name in synonyms]
         query_to_class = [index for index, synonyms in enumerate(classes) for _ in synonyms]
@@ -133,9 +150,13 @@ class CLIPSegmentor(BaseSegmentor):
         if len(samples) != len(inputs):
             raise ValueError(f'{len(inputs)} images came with {len(samples)} data samples')
         sizes = [sample.get('ori_shape', image.shape[1:])[:2] for image, sample in zip(inputs, samples)]
-        for sample, probabilities in zip(samples, self._class_probabilities(inputs, sizes)):
-            probabilities = probabilities.flip(_flipped_axes(sample))
-            labels = label_map(probabilities, self.prob_thd, self.bg_idx)
+        for sample, image, layout, patches, size in zip(samples, inputs, *self._window_patches(inputs), sizes):
+            mirrored = _flipped_axes(sample)
+            if self.with_seg_logits or self.area_thd is not None:
+                probabilities = self._class_probabilities(image, layout, patches, size).flip(mirrored)
+                labels = label_map(probabilities, self.prob_thd, self.bg_idx, self.area_thd)
+            else:
+                labels = self._labels(image, layout, patches, size).flip(mirrored)
             sample.set_data(dict(pred_sem_seg=PixelData(data=labels.unsqueeze(0))))
             if self.with_seg_logits:
                 sample.set_data(dict(seg_logits=PixelData(data=probabilities)))
@@ -150,7 +171,8 @@ class CLIPSegmentor(BaseSegmentor):
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Optional[List[SegDataSample]] = None) -> Tensor:
         """Class probabilities ``(B, K, H, W)`` of equally large images, in input size."""
-        return torch.stack(list(self._class_probabilities(inputs, [image.shape[1:] for image in inputs])))
+        return torch.stack([self._class_probabilities(image, layout, patches, tuple(image.shape[1:]))
+                            for image, layout, patches in zip(inputs, *self._window_patches(inputs))])
 
     _forward = encode_decode
 
@@ -162,31 +184,67 @@ class CLIPSegmentor(BaseSegmentor):
         """
         raise NotImplementedError('CLIPSegmentor is training-free and has no loss: run it with tools/test.py')
 
-    def _class_probabilities(self, inputs: Images, sizes: Sequence[Tuple[int, int]]) -> Iterator[Tensor]:
-        """Per image ``(K, *size)``: cut into windows, score all windows as one batch, merge, softmax."""
+    def _window_patches(self, images: Images) -> Tuple[List[WindowLayout], List[Tensor]]:
+        """Per image where its windows lie, and what its patches are scored by, ``(windows, N, E)``."""
         layouts = [WindowLayout.plan(tuple(image.shape[1:]), self.slide_crop, self.slide_stride,
-                                     self.image_encoder.patch_size, self.pad_mode) for image in inputs]
-        windows = [layout.cut(image) for layout, image in zip(layouts, inputs)]
-        window_scores = map_windows(self._patch_scores, windows, self.window_batch_size)
-        for scores, layout, size in zip(window_scores, layouts, sizes):
-            with full_precision(scores):
-                dense_scores = merge_windows(scores, layout, size)
-                probabilities = class_probabilities(dense_scores, self.query_to_class, self.out_channels, self.logit_scale)
-            yield probabilities
+                                     self.image_encoder.patch_size, self.pad_mode) for image in images]
+        windows = [layout.cut(image) for layout, image in zip(layouts, images)]
+        return layouts, map_windows(self._unit_patches, windows, self._windows_per_pass(windows))
 
-    def _patch_scores(self, windows: Tensor) -> Tensor:
-        """Cosine similarity of every patch with every query, ``(B, N, Q)`` float32."""
-        patches = self.extract_feat(windows).patches.float()
+    def _windows_per_pass(self, windows: List[Tensor]) -> int:
+        if isinstance(self.window_batch_size, str):
+            return self.image_encoder.windows_that_fit(max(windows, key=lambda batch: batch[0].numel()))
+        return self.window_batch_size
+
+    def _unit_patches(self, windows: Tensor) -> Tensor:
+        """What a product with a text embedding turns into the score of a patch, ``(B, N, E)`` float32."""
+        features = self.extract_feat(windows)
+        patches = F.normalize(features.patches.float(), dim=-1)
+        if self.cls_token_lambda:
+            patches = patches + self.cls_token_lambda * F.normalize(features.cls_token.float(), dim=-1).unsqueeze(1)
+        return patches
+
+    def _labels(self, image: Tensor, layout: WindowLayout, patches: Tensor, size: Tuple[int, int]) -> Tensor:
+        """Label map ``(H, W)`` of ``size``, without the probabilities of all classes."""
         with full_precision(patches):
-            return F.normalize(patches, dim=-1) @ self.query_embeddings.float().t()
+            query, probability = best_queries(patches, self.query_embeddings, layout, size, self.logit_scale,
+                                              self.prob_thd > 0, self.decode_memory_mb, self._refine(image, size))
+        labels = self.query_to_class[query]
+        return labels if probability is None else labels.masked_fill_(probability < self.prob_thd, self.bg_idx)
 
+    def _class_probabilities(self, image: Tensor, layout: WindowLayout, patches: Tensor, size: Tuple[int, int]) -> Tensor:
+        """``(K, *size)``: merge the windows, refine, softmax."""
+        with full_precision(patches):
+            scores = merge_windows(patches @ self.query_embeddings.t(), layout, size)
+            refine = self._refine(image, size)
+            if refine is not None:
+                scores = refine(scores)
+            return class_probabilities(scores, self.query_to_class, self.out_channels, self.logit_scale)
 
-def _check_numbers(logit_scale: float, prob_thd: float, slide_crop: int, slide_stride: int, window_batch_size: int) -> None:
-    check_number('logit_scale', logit_scale, above=True)
-    check_number('prob_thd', prob_thd, 0, 1)
-    if check_integer('slide_crop', slide_crop, 0, meaning='pixels, or 0 for the whole image'):
-        check_integer('slide_stride', slide_stride, 1, slide_crop, f'slide_crop={slide_crop}: no pixel is left out')
-    check_integer('window_batch_size', window_batch_size, 1)
+    def _refine(self, image: Tensor, size: Tuple[int, int]) -> Optional[Refine]:
+        """What refines dense scores of ``image`` in ``size``."""
+        if self.refine is None:
+            return None
+        return self.refine.of_image(F.interpolate(image.unsqueeze(0), size=size, mode='bilinear', align_corners=False)[0])
+
+    @staticmethod
+    def _check(cls_token_lambda: float, logit_scale: float, prob_thd: float, area_thd: Optional[float], slide_crop: int,
+               slide_stride: int, pad_mode: str, window_batch_size: Union[int, str], precision: str,
+               decode_memory_mb: float) -> None:
+        check_number('cls_token_lambda', cls_token_lambda, -math.inf)
+        check_number('logit_scale', logit_scale, above=True)
+        check_number('prob_thd', prob_thd, 0, 1)
+        if area_thd is not None:
+            check_number('area_thd', area_thd, 0, 1)
+        if check_integer('slide_crop', slide_crop, 0, meaning='pixels, or 0 for the whole image'):
+            check_integer('slide_stride', slide_stride, 1, slide_crop, f'slide_crop={slide_crop}: no pixel is left out')
+        check_choice('pad_mode', pad_mode, PAD_MODES)
+        if isinstance(window_batch_size, str):
+            check_choice('window_batch_size', window_batch_size, ['auto'])
+        else:
+            check_integer('window_batch_size', window_batch_size, 1, meaning="or 'auto'")
+        check_choice('precision', precision, list(PRECISIONS))
+        check_number('decode_memory_mb', decode_memory_mb, above=True)
 
 
 def _flipped_axes(sample: SegDataSample) -> Tuple[int, ...]:

@@ -123,6 +123,13 @@ def test_modules_of_a_list_are_reachable_by_their_index():
     assert numbers(segmentor)['GlobalDebias']['factor'] == 0.7 and numbers(segmentor)['CTD']['eps'] == 0.4
 
 
+@pytest.mark.parametrize('given', ['[GlobalDebias,CTD]', 'GlobalDebias,CTD'])
+def test_a_chain_can_be_given_on_the_command_line_from_nothing(given):
+    segmentor = built({}, f'model.post_processors={given}')
+    assert names(segmentor) == ['GlobalDebias', 'CTD']
+    assert numbers(segmentor)['GlobalDebias']['factor'] == 0.2
+
+
 # ---- what they do ----------------------------------------------------------------------------------------------------
 
 
