@@ -10,6 +10,6 @@ default_hooks = dict(
 custom_hooks = [dict(type='VocabularyCheckHook')]
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
-test_cfg = dict(type='TestLoop')
+test_cfg = dict(type='CheckedTestLoop')
 tta_model = dict(type='CLIPSegTTAModel')
 model_wrapper_cfg = dict(type='FrozenModelWrapper')

@@ -1,0 +1,5 @@
+# python tools/test.py configs/clearclip/clearclip_vit-b16_voc21.py
+# 51.8 mIoU published; not yet measured here on real weights.
+_base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/clearclip.py', '../_base_/datasets/voc21_448.py',
+          '../_base_/default_runtime.py']
+model = dict(_base_.method, name_path='voc21_clearclip', prob_thd=0.5)

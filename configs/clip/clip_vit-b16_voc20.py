@@ -1,0 +1,5 @@
+# python tools/test.py configs/clip/clip_vit-b16_voc20.py
+# 49.1 mIoU published; not yet measured here on real weights.
+_base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/clip.py', '../_base_/datasets/voc20.py',
+          '../_base_/default_runtime.py']
+model = dict(_base_.method, name_path='voc20_sclip')

@@ -1,0 +1,5 @@
+# python tools/test.py configs/gated/gated_vit-b16-metaclip_ade20k.py
+# Not yet measured on real weights.
+_base_ = ['../_base_/models/clip_vit-b16-metaclip.py', '../_base_/methods/gated.py', '../_base_/datasets/ade20k.py',
+          '../_base_/default_runtime.py']
+model = dict(_base_.method, name_path='ade20k_sclip')

@@ -1,0 +1,5 @@
+# python tools/test.py configs/gated_full/gated_full_vit-b16_cityscapes.py
+# Not yet measured on real weights.
+_base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/gated_full.py', '../_base_/datasets/cityscapes.py',
+          '../_base_/default_runtime.py']
+model = dict(_base_.method, name_path='cityscapes_sclip')

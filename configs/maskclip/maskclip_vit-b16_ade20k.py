@@ -1,0 +1,5 @@
+# python tools/test.py configs/maskclip/maskclip_vit-b16_ade20k.py
+# 11.9 mIoU published; not yet measured here on real weights.
+_base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/maskclip.py', '../_base_/datasets/ade20k.py',
+          '../_base_/default_runtime.py']
+model = dict(_base_.method, name_path='ade20k_sclip')

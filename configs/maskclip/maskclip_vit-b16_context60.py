@@ -1,0 +1,5 @@
+# python tools/test.py configs/maskclip/maskclip_vit-b16_context60.py
+# 23.2 mIoU published; not yet measured here on real weights.
+_base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/maskclip.py', '../_base_/datasets/context60.py',
+          '../_base_/default_runtime.py']
+model = dict(_base_.method, name_path='context60_sclip', prob_thd=0.1)

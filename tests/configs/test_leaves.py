@@ -1,0 +1,136 @@
+"""Every config loads; every leaf builds, fits its data set and has the numbers of its method's protocol."""
+import re
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS
+
+from ovseg.evaluation import VocabularyCheckHook
+from ovseg.models import CLIPSegmentor
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
+ALL = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob('*.py'))
+LEAVES = [name for name in ALL if not name.startswith('_base_/') and 'outlier_impute_head' not in name]
+PRESETS = [name for name in LEAVES if not name.startswith('demo/')]
+LARGE_SHORT_SIDE = [name for name in ALL if re.fullmatch(r'_base_/datasets/.*_448\.py', name)]
+EIGHT = ['ade20k', 'cityscapes', 'coco_object', 'coco_stuff164k', 'context59', 'context60', 'voc20', 'voc21']
+ELEVEN = sorted([*EIGHT, 'ade20k_847', 'context459', 'coco_stuff10k'])
+BACKGROUND = ('voc21', 'context60', 'coco_object')
+
+
+def parts(name):
+    """``'gated/gated_vit-b16_ade20k.py'`` -> ``'gated', 'vit-b16', 'ade20k'``."""
+    return re.fullmatch(r'\w+/([a-z_-]+)_(vit-[a-z0-9-]+)_(\w+)\.py', name).groups()
+
+
+@pytest.mark.parametrize('name', ALL)
+def test_loads(load, name):
+    assert load(name)
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_is_short_and_opens_with_its_command(name):
+    lines = (CONFIGS / name).read_text().splitlines()
+    assert len(lines) <= 15
+    opening = [line for line in lines[:2] if line.startswith('# ')]
+    assert f'# python tools/test.py configs/{name}' in opening
+    if name in PRESETS:
+        assert re.search(r'[nN]ot yet measured (here )?on real weights', opening[1])
+
+
+@pytest.mark.parametrize('name', LEAVES)
+def test_builds_and_its_class_list_fits_the_data_set(load, build, name):
+    cfg = load(name)
+    segmentor = build(cfg.model)
+    assert isinstance(segmentor, CLIPSegmentor)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        metainfo = DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO
+    VocabularyCheckHook().before_test(MagicMock(**{'model': segmentor, 'test_dataloader.dataset.metainfo': metainfo}))
+    assert segmentor.out_channels == len(metainfo['classes'])
+    assert (segmentor.prob_thd > 0) == (metainfo['classes'][0] == 'background')
+
+
+@pytest.mark.parametrize(('method', 'benchmarks'), [
+    ('clip', EIGHT), ('maskclip', EIGHT), ('sclip', sorted([*EIGHT, 'coco_stuff10k'])), ('clearclip', EIGHT), ('naclip', EIGHT),
+    ('naclip-pamr', EIGHT), ('segearth_ov', EIGHT), ('gated', ELEVEN), ('gated_full', ELEVEN)])
+def test_every_method_has_its_benchmarks(method, benchmarks):
+    found = [parts(name) for name in PRESETS]
+    assert sorted(bench for m, backbone, bench in found if m == method and backbone == 'vit-b16') == benchmarks
+
+
+# From the methods' repositories and papers; thresholds on VOC21, Context60 and COCO-Object.
+COMMON = dict(side=336, crop=224, stride=112, scale=40, thresholds=(0.1, 0.1, 0.1))
+SETTINGS = {
+    'clip': dict(COMMON, model_type='Vanilla', ignore_residual=False, pad_mode='none'),
+    'maskclip': dict(COMMON, model_type='MaskCLIP', ignore_residual=False, pad_mode='none'),
+    'sclip': dict(COMMON, model_type='SCLIP', ignore_residual=False, pad_mode='none'),
+    'naclip': dict(COMMON, model_type='NACLIP', ignore_residual=True, pad_mode='none'),
+    'clearclip': dict(side=448, crop=448, stride=224, scale=50, thresholds=(0.5, 0.15, 0.4), model_type='ClearCLIP',
+                      ignore_residual=True, pad_mode='center'),
+    'segearth_ov': dict(side=448, crop=224, stride=112, scale=50, thresholds=(0.5, 0.15, 0.4), model_type='SegEarth',
+                        ignore_residual=True, pad_mode='center', cls_token_lambda=-0.3, cls_source='last_block'),
+    'gated': dict(COMMON, model_type='Gated', ignore_residual=True, pad_mode='center'),
+}
+SETTINGS['naclip-pamr'] = dict(SETTINGS['naclip'], refine=dict(type='PAMR', num_iter=10, dilations=(8, 16)))
+SETTINGS['gated_full'] = SETTINGS['gated']
+EXCEPTIONS = {
+    ('sclip', 'voc21'): dict(scale=65, area_thd=0.1), ('sclip', 'context60'): dict(scale=50),
+    ('sclip', 'coco_object'): dict(scale=50), ('sclip', 'coco_stuff164k'): dict(side=448),
+    ('naclip', 'voc21'): dict(crop=0), ('naclip', 'voc20'): dict(crop=0),
+    ('naclip-pamr', 'voc21'): dict(crop=0), ('naclip-pamr', 'voc20'): dict(crop=0),
+    ('clearclip', 'cityscapes'): dict(side=448, crop=224, stride=224), ('segearth_ov', 'cityscapes'): dict(side=448),
+}
+
+
+@pytest.mark.parametrize('name', PRESETS)
+def test_numbers_are_the_protocol_s(load, name):
+    method, backbone, bench = parts(name)
+    expected = {'area_thd': None, 'refine': None, 'cls_token_lambda': 0.0, 'cls_source': 'clip', **SETTINGS[method]}
+    if bench == 'cityscapes':
+        expected['side'] = 560
+    expected.update(EXCEPTIONS.get((method, bench), {}))
+    if backbone == 'vit-l14-336':
+        expected['crop'] = 336
+    thresholds = dict(zip(BACKGROUND, expected.pop('thresholds')))
+    model = dict({'area_thd': None, 'refine': None, 'cls_token_lambda': 0.0, 'cls_source': 'clip', 'pad_mode': 'center',
+                  'prob_thd': 0.0}, **load(name).model)
+    resize, = (step for step in load(name).test_dataloader.dataset.pipeline if step.type == 'Resize')
+    assert (tuple(resize.scale), resize.keep_ratio) == ((2048, expected.pop('side')), True)
+    assert model['prob_thd'] == thresholds.get(bench, 0.0)
+    assert model['prompt_templates'] == 'imagenet80'
+    names = dict(crop='slide_crop', stride='slide_stride', scale='logit_scale')
+    assert {key: model[names.get(key, key)] for key in expected} == expected
+
+
+@pytest.mark.parametrize('name', PRESETS)
+def test_class_list_is_the_method_s(load, name):
+    method, _, bench = parts(name)
+    stem = bench.replace('164k', '').replace('10k', '')
+    expected = stem if bench in ('ade20k_847', 'context459') else f'{stem}_sclip'
+    if method in ('clearclip', 'segearth_ov'):
+        expected = dict(voc21='voc21_clearclip', voc20='voc20_clearclip', coco_object='coco_object').get(bench, expected)
+    assert load(name).model.name_path == expected
+
+
+def at_448(pipeline):
+    return [dict(step, scale=(2048, 448)) if step['type'] == 'Resize' else step for step in pipeline]
+
+
+@pytest.mark.parametrize('name', LARGE_SHORT_SIDE)
+def test_larger_short_side_changes_nothing_else(load, name):
+    larger, usual = (load(part).to_dict() for part in (name, name.replace('_448', '')))
+    assert larger['test_pipeline'] == at_448(usual['test_pipeline']) == larger['test_dataloader']['dataset']['pipeline']
+    assert larger['tta_pipeline'] == at_448(usual['tta_pipeline'])
+    larger['test_dataloader']['dataset']['pipeline'] = usual['test_dataloader']['dataset']['pipeline']
+    assert all(larger[key] == usual[key] for key in usual if key not in ('test_pipeline', 'tta_pipeline'))
+
+
+@pytest.mark.parametrize('name', [name for name in PRESETS if parts(name)[1:] == ('vit-b16', 'voc21')])
+def test_labels_come_out(load, build, name):
+    segmentor = build(dict(load(name).model, prompt_templates='plain'))
+    result, = segmentor.predict(torch.randn(1, 3, 61, 97))
+    assert result.pred_sem_seg.data.shape == (1, 61, 97)
+    assert result.pred_sem_seg.data.min() >= 0 and result.pred_sem_seg.data.max() <= 20
