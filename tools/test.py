@@ -1,7 +1,8 @@
 """Evaluate a config on its data set: mmseg's tools/test.py, without the need of a checkpoint.
 
     python tools/test.py configs/demo/gated_tiny-clip_demo.py
-    python tools/test.py CONFIG --cfg-options model.model_type=NACLIP --out predictions --show-dir pictures
+    python tools/test.py CONFIG --cfg-options model.model_type=NACLIP --show-dir pictures
+    python tools/test.py CONFIG --out predictions --resume       (killed? the same line goes on where it stopped)
 """
 import argparse
 import os
@@ -10,6 +11,11 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
+
+from ovseg import __version__
+from ovseg.config import read_config
+from ovseg.evaluation.label_maps import claim_label_maps
+from ovseg.launch import join_processes_on_cpu
 
 TRAINING_KEYS = ('train_dataloader', 'train_cfg', 'val_dataloader', 'val_cfg', 'val_evaluator', 'optim_wrapper', 'optimizer',
                  'param_scheduler')
@@ -20,7 +26,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?', help='checkpoint to load on top; CLIP weights come with the config')
     parser.add_argument('--work-dir', help='folder for logs and metrics (default: work_dirs/NAME OF THE CONFIG)')
-    parser.add_argument('--out', help='folder for predicted label maps, for offline evaluation')
+    parser.add_argument('--out', type=Path, help="folder for predicted label maps (PNG, ids as in the data set's files)")
+    parser.add_argument('--resume', action='store_true',
+                        help='predict only what has no label map in --out yet, then score all label maps there')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for painted predictions')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each window stays open')
@@ -29,13 +37,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--tta', action='store_true', help="test-time augmentation, with the config's tta_pipeline")
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.resume and not args.out:
+        parser.error('--resume needs --out')
+    return args
 
 
-def read_config(args: argparse.Namespace) -> Config:
+def merged_config(args: argparse.Namespace) -> Config:
     """The config with the command line merged in."""
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.load_from = args.checkpoint or cfg.get('load_from')
     for key in TRAINING_KEYS:  # mmseg's own data set configs bring them, and a Runner refuses half of a training setup
@@ -46,7 +56,12 @@ def read_config(args: argparse.Namespace) -> Config:
     if args.show_dir:
         cfg.visualizer.save_dir = args.show_dir
     if args.out:
-        cfg.test_evaluator.update(output_dir=args.out)
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='LabelMapHook', out_dir=str(args.out))]
+    if args.resume:
+        loader = cfg.test_dataloader
+        loader.sampler = dict(type='UnfinishedSampler', out_dir=str(args.out))
+        cfg.test_evaluator = dict(type='LabelMapEvaluator', metrics=cfg.test_evaluator, dataset=loader.dataset.copy(),
+                                  folder=str(args.out), num_workers=loader.num_workers)
     if args.tta:
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = {**cfg.tta_model, 'module': cfg.model}
@@ -56,9 +71,13 @@ def read_config(args: argparse.Namespace) -> Config:
 def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if args.launcher == 'pytorch' and not torch.cuda.is_available():
-        torch.distributed.init_process_group('gloo')  # mmengine would look for a GPU per process
-    Runner.from_cfg(read_config(args)).test()
+    cfg = merged_config(args)
+    if args.out:  # before the processes meet, so that none sees what another has written
+        settings = dict(ovseg=__version__, model=cfg.model, dataset=cfg.test_dataloader.dataset, load_from=cfg.load_from)
+        claim_label_maps(args.out, Config(settings).pretty_text, args.resume)
+    if args.launcher != 'none' and not torch.cuda.is_available():
+        join_processes_on_cpu(args.launcher)
+    Runner.from_cfg(cfg).test()
 
 
 if __name__ == '__main__':

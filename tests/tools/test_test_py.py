@@ -1,6 +1,6 @@
 import os
 import re
-import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +14,6 @@ from PIL import Image
 
 import ovseg
 from ovseg.datasets import class_names
-from ovseg.datasets.demo_scenes import draw_scene
 
 ROOT = Path(ovseg.__file__).parents[1]
 TOOL = ROOT / 'tools' / 'test.py'
@@ -24,26 +23,19 @@ SIZES = {'a': (61, 67), 'b': (71, 53), 'c': (43, 101)}
 
 
 @pytest.fixture(scope='module')
-def scenes(tmp_path_factory):
-    root = tmp_path_factory.mktemp('evaluation') / 'scenes'
-    for folder in ('images', 'annotations'):
-        (root / folder).mkdir(parents=True)
-    for seed, (name, size) in enumerate(SIZES.items()):
-        scene = draw_scene(np.random.default_rng(seed), *size)
-        Image.fromarray(scene.image).save(root / 'images' / f'{name}.jpg')
-        Image.fromarray(scene.labels).save(root / 'annotations' / f'{name}.png')
-    return root
+def scenes(tmp_path_factory, draw_scenes):
+    return draw_scenes(tmp_path_factory.mktemp('evaluation') / 'scenes', SIZES)
 
 
 def arguments(scenes, work_dir, *options):
-    return [str(TOOL), str(DEMO / 'gated_tiny-clip_demo.py'), '--work-dir', str(work_dir), *options,
+    return [str(DEMO / 'gated_tiny-clip_demo.py'), '--work-dir', str(work_dir), *options,
             '--cfg-options', 'model.pretrained=None', 'model.prompt_templates=plain', 'test_dataloader.num_workers=0',
             f'test_dataloader.dataset.data_root={scenes}']
 
 
-def run(folder, command):
+def run(folder, arguments):
     """In a process of its own, away from the repository, as a user would."""
-    return subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=300,
+    return subprocess.run([sys.executable, str(TOOL), *arguments], cwd=folder, capture_output=True, text=True, timeout=300,
                           env={**os.environ, 'PYTHONPATH': str(ROOT)})
 
 
@@ -75,7 +67,7 @@ def mean_iou(folder, scenes):
 
 def test_the_score_of_the_written_label_maps_is_printed(scenes, evaluated):
     folder, output = evaluated
-    assert sorted(path.name for path in (folder / 'labels').iterdir()) == ['a.png', 'b.png', 'c.png']
+    assert sorted(path.name for path in (folder / 'labels').glob('*.png')) == ['a.png', 'b.png', 'c.png']
     score, = scores_in(output)
     assert score == pytest.approx(mean_iou(folder / 'labels', scenes), abs=0.01)
 
@@ -99,12 +91,46 @@ def test_an_unknown_setting_fails_and_is_named(scenes, tmp_path):
     assert "'slide_cropp'" in finished.stderr and "did you mean 'slide_crop'" in finished.stderr
 
 
-def test_test_time_augmentation(scenes, tmp_path, monkeypatch, capfd):
-    monkeypatch.setenv('LOCAL_RANK', '0')
-    monkeypatch.setattr(sys, 'argv', arguments(scenes, tmp_path, '--tta', '--out', str(tmp_path / 'labels')))
-    runpy.run_path(str(TOOL), run_name='__main__')
-    score, = scores_in(capfd.readouterr().out)
+def test_a_mistyped_setting_of_the_config_fails_and_is_named(scenes, tmp_path, in_process):
+    with pytest.raises(ValueError, match="no key 'modle'; did you mean 'model'"):
+        in_process('test.py', *arguments(scenes, tmp_path), 'modle.slide_crop=100')
+
+
+def test_test_time_augmentation(scenes, tmp_path, in_process):
+    output = in_process('test.py', *arguments(scenes, tmp_path, '--tta', '--out', str(tmp_path / 'labels')))
+    score, = scores_in(output)
     assert score == pytest.approx(mean_iou(tmp_path / 'labels', scenes), abs=0.01)
+
+
+@pytest.mark.parametrize('tta', [[], ['--tta']], ids=['', 'tta'])
+def test_a_killed_run_is_finished(tta, scenes, tmp_path, in_process):
+    def finish(*options):
+        return in_process('test.py', *arguments(scenes, tmp_path, *tta, '--out', str(folder), '--resume'), *options)
+
+    folder = tmp_path / 'labels'
+    finish('randomness.seed=1')  # nothing is there yet
+    whole = {name: np.array(Image.open(folder / f'{name}.png')) for name in SIZES}
+    (folder / 'b.png').unlink()
+    Image.fromarray(np.full(SIZES['c'], 3, np.uint8)).save(folder / 'c.png')
+    score, = scores_in(finish('randomness.seed=1'))
+    found = {name: np.array(Image.open(folder / f'{name}.png')) for name in SIZES}
+    assert np.array_equal(found['a'], whole['a']) and np.array_equal(found['b'], whole['b'])
+    assert (found['c'] == 3).all()  # was there, so it was left alone
+    assert score == pytest.approx(mean_iou(folder, scenes), abs=0.01)
+
+
+def test_label_maps_of_another_model_are_not_finished(scenes, tmp_path, in_process):
+    command = arguments(scenes, tmp_path, '--out', str(tmp_path / 'labels'), '--resume')
+    (tmp_path / 'labels').mkdir()
+    shutil.copy(scenes / 'annotations' / 'a.png', tmp_path / 'labels')
+    with pytest.raises(ValueError, match='label maps of other settings'):
+        in_process('test.py', *command)
+
+
+def test_resuming_needs_a_folder(scenes, tmp_path, in_process, capfd):
+    with pytest.raises(SystemExit):
+        in_process('test.py', *arguments(scenes, tmp_path, '--resume'))
+    assert '--resume needs --out' in capfd.readouterr().err
 
 
 def test_there_are_demo_configs():

@@ -1,0 +1,22 @@
+"""Evaluation on data that is all there."""
+from typing import Any, Dict, Union
+
+from mmengine.runner import Runner, TestLoop
+from mmseg.registry import LOOPS
+from torch.utils.data import DataLoader
+
+from ovseg.datasets.data_files import check_data_files
+
+
+@LOOPS.register_module()
+class CheckedTestLoop(TestLoop):
+    """mmengine's ``TestLoop`` behind ``check_data_files``.
+
+    A hook would come too late: mmseg's data sets read their folders when they are built, before any hook runs. A data set
+    without ``data_root`` (one that comes with its files, or draws them) is taken as it is.
+    """
+
+    def __init__(self, runner: Runner, dataloader: Union[DataLoader, Dict[str, Any]], *args: Any, **kwargs: Any) -> None:
+        if isinstance(dataloader, dict) and dataloader['dataset'].get('data_root'):
+            check_data_files(dataloader['dataset'])
+        super().__init__(runner, dataloader, *args, **kwargs)

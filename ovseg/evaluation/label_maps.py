@@ -1,0 +1,127 @@
+"""Label maps in a folder: their names, their ids, reading and writing."""
+import difflib
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any, List, Mapping, Tuple, Union
+
+import numpy as np
+from mmseg.datasets import BaseSegDataset
+from PIL import Image
+
+from ovseg.datasets.conversion import write_image
+
+
+def original_ids(metainfo: Mapping[str, Any]) -> np.ndarray:
+    """The value that stands in the data set's own annotation files for each class, ``(K,)``, uint8 or uint16.
+
+    Undoes mmseg's ``label_map`` (a choice of classes) and ``reduce_zero_label`` (0 means 'ignored', class 0 is written as 1).
+    """
+    ids = np.arange(len(metainfo['classes']))
+    if metainfo['label_map'] is not None:
+        old_id = {new: old for old, new in metainfo['label_map'].items()}
+        ids = np.array([old_id[new] for new in ids])
+    ids = ids + bool(metainfo['reduce_zero_label'])
+    return ids.astype(np.min_scalar_type(ids.max()))
+
+
+def label_map_paths(dataset: BaseSegDataset, folder: Union[str, Path]) -> List[Path]:
+    """Where the label map of each image belongs: under ``folder`` as the image under the data set's ``img_path``, as PNG.
+
+    Raises:
+        TypeError: ``dataset`` is none of mmseg's.
+        ValueError: two images would share a label map.
+    """
+    if not isinstance(dataset, BaseSegDataset):
+        raise TypeError(f'label maps belong to a data set of images and masks (BaseSegDataset), not {type(dataset).__name__}')
+    images = [Path(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
+    root = dataset.data_prefix['img_path']
+    paths = [Path(folder) / image.relative_to(root).with_suffix('.png') for image in images]
+    _refuse_shared(paths, images)
+    return paths
+
+
+def find_label_maps(dataset: BaseSegDataset, folder: Union[str, Path]) -> List[Path]:
+    """The label map of each image: at its place (``label_map_paths``), or else under its mere name in ``folder`` itself.
+
+    Raises:
+        FileNotFoundError: label maps are missing; says how many, and which come first.
+        ValueError: one label map would serve two images.
+    """
+    places = label_map_paths(dataset, folder)
+    paths = [path if path.is_file() else Path(folder) / path.name for path in places]
+    missing = [str(place) for place, path in zip(places, paths) if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f'{len(missing)} of {len(paths)} label maps are missing: {", ".join(missing[:5])}'
+                                + (', …' if len(missing) > 5 else ''))
+    _refuse_shared(paths, places)
+    return paths
+
+
+def _refuse_shared(paths: List[Path], owners: List[Path]) -> None:
+    path, count = Counter(paths).most_common(1)[0]
+    if count > 1:
+        first, second = [owner for owner, its_path in zip(owners, paths) if its_path == path][:2]
+        raise ValueError(f'{first} and {second} would share the label map {path}')
+
+
+def write_label_map(path: Path, labels: np.ndarray) -> None:
+    """Write ``labels (H, W)``, uint8 or uint16, as PNG, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(labels, path)
+
+
+def read_label_map(path: Path, ids: np.ndarray, shape: Tuple[int, int]) -> np.ndarray:
+    """The classes ``(H, W)``, int64 in [0, K), that a file names by their ``ids``.
+
+    Args:
+        path: A grey or palette image of any depth.
+        ids: ``(K,)``, the value of each class in the file.
+        shape: Height and width it must have.
+
+    Raises:
+        ValueError: the file cannot be read, is no label map, has another size or a value that is no class; names the file.
+    """
+    try:
+        with Image.open(path) as image:
+            values = np.array(image)
+    except OSError as error:
+        raise ValueError(f'cannot read label map {path}: {error}') from error
+    if values.ndim != 2 or values.dtype.kind not in 'bui':
+        raise ValueError(f'{path} is no label map: it has pixels of type {image.mode}, not one integer each')
+    if values.shape != tuple(shape):
+        raise ValueError(f'{path} has {values.shape[0]} x {values.shape[1]} pixels, but its image has {shape[0]} x {shape[1]}')
+    class_of = np.full(max(int(values.max()), int(ids.max())) + 1, -1)
+    class_of[ids] = np.arange(len(ids))
+    labels = class_of[values.astype(np.int64)]  # from bool, where there are two classes
+    if labels.min() < 0:
+        strange = np.unique(values[labels < 0]).tolist()
+        raise ValueError(f'{path} has values that are no class: {", ".join(map(str, strange[:5]))}; classes are '
+                         f'{ids.min()} to {ids.max()}')
+    return labels
+
+
+def claim_label_maps(folder: Path, settings: str, resume: bool) -> None:
+    """Make ``folder`` the place for the label maps of one run, and note there the settings that they come from.
+
+    Args:
+        folder: Where label maps will be written; made if need be.
+        settings: All that the label maps depend on, as text.
+        resume: Whether to add to the label maps that are there.
+
+    Raises:
+        FileExistsError: there are label maps already, and ``resume`` is False.
+        ValueError: the label maps there come from other settings; shows what differs.
+    """
+    note = folder / 'settings.py'
+    if next(folder.rglob('*.png'), None):
+        if not resume:
+            raise FileExistsError(f'{folder} holds label maps already: go on with --resume, or choose another folder')
+        noted = note.read_text() if note.exists() else ''
+        if noted != settings:
+            changes = difflib.unified_diff(noted.splitlines(), settings.splitlines(), str(note), 'this run', lineterm='', n=1)
+            raise ValueError(f'{folder} holds label maps of other settings, which must not be mixed:\n' + '\n'.join(changes))
+    folder.mkdir(parents=True, exist_ok=True)
+    part = note.with_suffix(f'.part{os.getpid()}')
+    part.write_text(settings)
+    os.replace(part, note)

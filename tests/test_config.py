@@ -1,0 +1,34 @@
+import pytest
+
+from ovseg.config import read_config
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / 'base.py').write_text("model = dict(type='A', scale=3)\nmetrics = [dict(type='B'), dict(type='C')]\n")
+    (tmp_path / 'config.py').write_text("_base_ = ['base.py']\nmodel = dict(scale=5)\n")
+    return tmp_path / 'config.py'
+
+
+def test_options_are_merged(path):
+    cfg = read_config(path, {'model.scale': 7, 'model.nested.new': True, 'metrics.1.type': 'D'})
+    assert cfg.model == dict(type='A', scale=7, nested=dict(new=True))
+    assert cfg.metrics == [dict(type='B'), dict(type='D')]
+
+
+def test_without_options_it_is_the_file(path):
+    assert read_config(str(path), {}).to_dict() == dict(model=dict(type='A', scale=5), metrics=[dict(type='B'), dict(type='C')])
+
+
+@pytest.mark.parametrize('key', ['load_from', 'randomness.seed', 'visualizer.name', 'env_cfg.cudnn_benchmark', 'compile'])
+def test_what_a_runner_reads_may_be_new(path, key):
+    cfg = read_config(path, {key: 1})
+    for part in key.split('.'):
+        cfg = cfg[part]
+    assert cfg == 1
+
+
+@pytest.mark.parametrize('key, near', [('modle.scale', 'model'), ('metric', 'metrics'), ('test_evluator.x', 'test_evaluator')])
+def test_a_mistyped_key_is_refused_and_the_nearest_named(path, key, near):
+    with pytest.raises(ValueError, match=f"config.py has no key '{key.split('.')[0]}'; did you mean '{near}'"):
+        read_config(path, {'model.scale': 7, key: 1})

@@ -1,0 +1,72 @@
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ovseg
+
+ROOT = Path(ovseg.__file__).parents[1]
+SIZES = {'a': (61, 67), 'b': (71, 53), 'far/a': (43, 101)}
+
+
+@pytest.fixture
+def command(tmp_path, draw_scenes):
+    """Arguments of both tools: scenes whose label files number classes from 1, where 0 and 255 are ignored."""
+    root = draw_scenes(tmp_path / 'scenes', SIZES)
+    for path in (root / 'annotations').rglob('*.png'):
+        labels = np.array(Image.open(path)) + 1
+        labels[:10, 20:30], labels[20:30, :10] = 0, 255
+        Image.fromarray(labels).save(path)
+
+    def arguments(*positional):
+        return [ROOT / 'configs' / 'demo' / 'gated_tiny-clip_demo.py', *positional, '--cfg-options',
+                'test_dataloader.num_workers=0', f'test_dataloader.dataset.data_root={root}',
+                'test_dataloader.dataset.reduce_zero_label=True', 'test_evaluator.iou_metrics=[mIoU,mFscore]']
+    return arguments
+
+
+def table(output):
+    return [line for line in output.splitlines() if line.startswith(('|', '+'))]
+
+
+def means(output):
+    return re.findall(r'(aAcc|m[A-Z]\w+): ([\d.]+)', output)
+
+
+def test_the_table_is_that_of_the_run(command, tmp_path, in_process):
+    maps = tmp_path / 'maps'
+    run = in_process('test.py', *command('--work-dir', tmp_path, '--out', maps), 'model.prompt_templates=plain')
+    assert len(table(run)) == 20 and len(means(run)) == 6
+    again = in_process('eval_predictions.py', *command(maps))
+    assert (table(again), means(again)) == (table(run), means(run))
+
+    values = {path: np.array(Image.open(path)) for path in maps.rglob('*.png')}
+    assert len(values) == 3 and set().union(*map(np.unique, values.values())) <= set(range(1, 17))
+    for path, labels in values.items():
+        Image.fromarray(labels - 1).save(path)
+    again = in_process('eval_predictions.py', *command(maps, '--ids', 'train'))
+    assert (table(again), means(again)) == (table(run), means(run))
+
+
+def test_files_that_number_classes_otherwise_are_refused(command, tmp_path, in_process):
+    for name, size in SIZES.items():
+        path = tmp_path / 'maps' / f'{name}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros(size, np.uint8)).save(path)
+    with pytest.raises(ValueError, match=r'a\.png has values that are no class: 0; classes are 1 to 16'):
+        in_process('eval_predictions.py', *command(tmp_path / 'maps'))
+
+
+def test_missing_label_maps_are_counted(command, tmp_path, in_process):
+    shutil.copytree(tmp_path / 'scenes' / 'annotations', tmp_path / 'maps')
+    (tmp_path / 'maps' / 'b.png').unlink()
+    with pytest.raises(FileNotFoundError, match=r'1 of 3 label maps are missing: .*/maps/b\.png'):
+        in_process('eval_predictions.py', *command(tmp_path / 'maps'))
+
+
+def test_a_mistyped_setting_is_named(command, tmp_path, in_process):
+    with pytest.raises(ValueError, match="no key 'test_evalutor'; did you mean 'test_evaluator'"):
+        in_process('eval_predictions.py', *command(tmp_path), 'test_evalutor.iou_metrics=[mDice]')
