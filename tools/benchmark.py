@@ -1,117 +1,138 @@
-"""What the modules cost, as ratios measured in one run, candidates in turn.
+"""What ovseg costs, as ratios measured in one run, candidates in turn.
 
-    python tools/benchmark.py                       (ViT-B/16 with random weights, 16 windows of 224x224)
-    python tools/benchmark.py --json benchmark.json --device cuda
+    python tools/benchmark.py                                   the embedded tiny CLIP on the CPU: a minute or two
+    python tools/benchmark.py --scenario cpu --baseline loop    ViT-B/16 with random weights, the table of docs/performance.md
+    python tools/benchmark.py --scenario cuda --baseline loop
+    python tools/benchmark.py --scenario cpu --sweep plots      scaling with area, vocabulary, windows, batch and ranks
+    python tools/benchmark.py --scenario cpu --profile          the ten dearest operations of a prediction
 """
 import argparse
 import json
 import platform
-import statistics
-import time
-from typing import Any, Callable, Dict, List
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
 
 import torch
+from benchmarks import workloads
+from benchmarks.timing import Group, Row, in_fresh_process, measure
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
-from torch.nn import functional as F
 
 import ovseg
-from ovseg.models import CLIPSegmentor, DenseFeatures
-from ovseg.models.post_processors import CTD, OutlierSuppression, PostProcessorChain
-from ovseg.models.post_processors.outlier_suppression import grid_neighbours
 
-ALL = [dict(type='SelfAttnEnhancement'), dict(type='OutlierSuppression'), dict(type='GlobalDebias', factor=0.2),
-       dict(type='CTD')]
+COLUMNS = ('what', 'candidate', 'sizes', 'precision', 'median s', 'images/s', 'ratio', 'peak MB')
 
 
-def loop_outlier_suppression(features: DenseFeatures, top_k: int = 30, temp: float = 0.1, eps: float = 1e-8) -> Tensor:
-    """The formula as one would write it first: one window, one patch, one neighbour at a time."""
-    neighbours = [row.nonzero().flatten().tolist() for row in grid_neighbours(features.grid_size, torch.device('cpu'))]
-    result = features.patches.clone()
-    for window, (patches, attn) in enumerate(zip(features.patches, features.attn)):
-        ratio = attn[0, 1:] / (attn.diagonal()[1:] + eps)
-        outliers = set(ratio.topk(min(top_k, len(patches))).indices.tolist())
-        for i in outliers:
-            near = patches[neighbours[i]]
-            similarity = F.cosine_similarity(patches[i:i + 1], near)
-            result[window, i] = (1 - similarity).softmax(0) @ near
-            for j, value in zip(neighbours[i], similarity):
-                if j not in outliers:
-                    result[window, j] -= temp * value * patches[i]
-    return result
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--scenario', choices=['cpu-small', 'cpu', 'cuda'], default='cpu-small')
+    parser.add_argument('--only', nargs='+', help='groups to measure, by name: job precision decode modules text start memory')
+    parser.add_argument('--rounds', type=int, default=7, help='how often each candidate runs, in turn')
+    parser.add_argument('--baseline', choices=['loop'], help='measure the straightforward one-window-at-a-time path too')
+    parser.add_argument('--json', type=Path, help='write rows and machine to this file')
+    parser.add_argument('--markdown', type=Path, help='write the table to this file')
+    parser.add_argument('--sweep', type=Path, metavar='FOLDER', help='measure scaling instead; a plot each, and sweeps.json')
+    parser.add_argument('--profile', action='store_true', help='show the ten dearest operations of a prediction instead')
+    return parser.parse_args()
 
 
-def sklearn_clusters(embeddings: Tensor, ctd: CTD) -> List[Any]:
-    """scikit-learn's DBSCAN, one window at a time."""
-    from sklearn.cluster import DBSCAN
-    return [DBSCAN(eps=ctd.eps, min_samples=ctd.min_samples, metric=ctd.metric).fit_predict(window)
-            for window in F.normalize(embeddings, dim=-1).cpu().numpy()]
+def groups(args: argparse.Namespace, clip_model: str, device: str) -> Iterator[Group]:
+    """The groups of a scenario, each built when its turn has come."""
+    wanted = set(args.only or ['job', 'precision', 'decode', 'modules', 'text', 'start', 'memory'])
+    if 'job' in wanted and device == 'cpu':
+        yield from workloads.whole_job(clip_model, device, 'fp32', args.baseline, images=1)
+    if 'job' in wanted and device == 'cuda':
+        yield from workloads.whole_job(clip_model, device, 'fp16', args.baseline, images=16, batch_size=96)
+    if 'precision' in wanted:
+        yield workloads.precisions(clip_model, device)
+    if 'decode' in wanted:
+        yield workloads.decoding(device)
+    if 'modules' in wanted:
+        yield from workloads.modules(clip_model, device, windows=16)
+    if 'text' in wanted:
+        yield workloads.text(clip_model, device)
+    if 'start' in wanted:
+        yield workloads.start_up(args.rounds)
 
 
-def in_turn(candidates: Dict[str, Callable[[], Any]], repeats: int, device: str) -> Dict[str, List[float]]:
-    """Seconds of every candidate, A B C A B C ..., after one round that does not count."""
-    seconds: Dict[str, List[float]] = {name: [] for name in candidates}
-    for counts in [False] + [True] * repeats:
-        for name, candidate in candidates.items():
-            start = time.perf_counter()
-            candidate()
-            if device.startswith('cuda'):
-                torch.cuda.synchronize()
-            if counts:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+def machine(clip_model: str, device: str) -> Dict[str, Any]:
+    processor = torch.cuda.get_device_name() if device == 'cuda' else f'{platform.machine()}, {torch.get_num_threads()} threads'
+    return dict(model=f'{clip_model}, random weights', device=device, processor=processor, torch=torch.__version__,
+                python=platform.python_version(), ovseg=ovseg.__version__)
 
 
-def measure(args: argparse.Namespace) -> List[Dict[str, Any]]:
-    model = CLIPSegmentor('ViT-B-16-quickgelu', None, ['a', 'b'], model_type='Gated', apply_similarity_enhancement=True)
-    model = model.to(args.device)
-    windows = torch.randn(args.windows, 3, 224, 224, device=args.device)
-    chains = dict(none=PostProcessorChain(), all=PostProcessorChain(ALL), ctd=PostProcessorChain([dict(type='CTD')]))
+def cells(row: Row) -> List[str]:
+    return [row.what, row.candidate, row.sizes, row.precision, f'{row.median_s:.4f}',
+            '' if row.images_per_s is None else f'{row.images_per_s:.2f}', f'{row.ratio:.3f}',
+            '' if row.peak_mb is None else f'{row.peak_mb:.0f}']
 
-    def extract(name: str) -> DenseFeatures:
-        model.post_processors = chains[name]
-        return model.extract_feat(windows)
 
-    tokens = model.image_encoder.tokens(windows, with_attention=True)
-    embeddings = model.image_encoder.project(tokens)
-    suppress, ctd = OutlierSuppression(), CTD()
-    groups = [
-        dict(none=lambda: extract('none'), all=lambda: extract('all'), ctd=lambda: extract('ctd')),
-        dict(loop=lambda: loop_outlier_suppression(tokens), batched=lambda: suppress(tokens)),
-        dict(sklearn=lambda: sklearn_clusters(embeddings.patches, ctd), batched=lambda: ctd.cluster(embeddings.patches)),
-    ]
-    titles = ['encoder and post-processors', 'outlier suppression', 'DBSCAN']
-    rows = []
-    for title, group in zip(titles, groups):
-        times = in_turn(group, args.repeats, args.device)
-        first = next(iter(times.values()))
-        for name, seconds in times.items():
-            ratio = statistics.median(a / b for a, b in zip(seconds, first))
-            rows.append(dict(what=title, candidate=name, seconds=statistics.median(seconds), runs=args.repeats,
-                             ratio_to_first=ratio))
-    return rows
+def markdown(rows: List[Row], about: Dict[str, Any]) -> str:
+    lines = [', '.join(f'{key}: {value}' for key, value in about.items()), '', '| ' + ' | '.join(COLUMNS) + ' |',
+             '|' + '---|' * len(COLUMNS)]
+    return '\n'.join([*lines, *('| ' + ' | '.join(cells(row)) + ' |' for row in rows)]) + '\n'
+
+
+def profile(clip_model: str, device: str) -> None:
+    model = workloads.build(clip_model, device, 171)
+    image = torch.randn(3, *workloads.IMAGE, device=device)
+    workloads.original_size(model, [image], workloads.OUTPUT)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if device == 'cuda':
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as record:
+        workloads.original_size(model, [image], workloads.OUTPUT)
+    print(record.key_averages().table(sort_by=f'self_{device}_time_total', row_limit=10))
+
+
+def sweep(clip_model: str, device: str, folder: Path, about: Dict[str, Any]) -> None:
+    from matplotlib.figure import Figure
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = workloads.sweeps(clip_model, device)
+    for name, (axis, unit, points) in figures.items():
+        figure = Figure(figsize=(5, 3.4), dpi=130, layout='constrained')
+        plot = figure.subplots()
+        plot.plot(list(points), list(points.values()), marker='o', color='#0072B2')
+        if name == 'vocabulary':
+            plot.set_xscale('log')
+        plot.set_xticks(list(points), [f'{point:,}' for point in points])
+        plot.minorticks_off()
+        plot.set(xlabel=axis, ylabel=unit, ylim=(0, None), title=f'{about["model"]}, {about["device"]}')
+        plot.grid(alpha=0.3)
+        figure.savefig(folder / f'{name}.png')
+    (folder / 'sweeps.json').write_text(json.dumps(dict(machine=about, sweeps=figures), indent=1))
+    print(f'plots and sweeps.json are in {folder}')
 
 
 @torch.no_grad()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--windows', type=int, default=16)
-    parser.add_argument('--repeats', type=int, default=7)
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--json', help='write the rows to this file')
-    args = parser.parse_args()
-    rows = measure(args)
-    machine = dict(torch=torch.__version__, ovseg=ovseg.__version__, device=args.device, threads=torch.get_num_threads(),
-                   processor=torch.cuda.get_device_name() if args.device.startswith('cuda') else platform.machine(),
-                   model='ViT-B-16, random weights', windows=f'{args.windows} x 224x224', precision='fp32')
-    table = Table('what', 'candidate', 'median s', 'ratio to first', title=', '.join(f'{k}: {v}' for k, v in machine.items()))
+    args = parse_args()
+    clip_model = workloads.MODELS['small' if args.scenario == 'cpu-small' else 'full']
+    device = 'cuda' if args.scenario == 'cuda' else 'cpu'
+    if device == 'cuda' and not torch.cuda.is_available():
+        sys.exit('--scenario cuda: this machine has no CUDA device')
+    about = machine(clip_model, device)
+    if args.profile:
+        return profile(clip_model, device)
+    if args.sweep:
+        return sweep(clip_model, device, args.sweep, about)
+    rows: List[Row] = []
+    for group in groups(args, clip_model, device):
+        rows += measure(group, args.rounds, device)
+    table = Table(*COLUMNS, title=', '.join(f'{key}: {value}' for key, value in about.items()))
     for row in rows:
-        table.add_row(row['what'], row['candidate'], f'{row["seconds"]:.4f}', f'{row["ratio_to_first"]:.3f}')
-    Console().print(table)
+        table.add_row(*cells(row))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    memory: Dict[str, Any] = {}
+    if args.only is None or 'memory' in args.only:
+        memory = dict(peak_mb_by_queries=workloads.memory_by_vocabulary(),
+                      growth_mb_over_270_images=in_fresh_process(workloads.resident_growth))
+        print(json.dumps(memory))
     if args.json:
-        with open(args.json, 'w') as file:
-            json.dump(dict(machine=machine, rows=rows), file, indent=1)
+        args.json.write_text(json.dumps(dict(machine=about, rows=[row.as_dict() for row in rows], memory=memory), indent=1))
+    if args.markdown:
+        args.markdown.write_text(markdown(rows, about))
 
 
 if __name__ == '__main__':

@@ -51,6 +51,7 @@ def merged_config(args: argparse.Namespace) -> Config:
     for key in TRAINING_KEYS:  # mmseg's own data set configs bring them, and a Runner refuses half of a training setup
         cfg.pop(key, None)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    cfg.test_dataloader.setdefault('pin_memory', torch.cuda.is_available())
     if args.show or args.show_dir:
         cfg.default_hooks.visualization.update(draw=True, interval=1, show=args.show, wait_time=args.wait_time)
     if args.show_dir:

@@ -1,0 +1,231 @@
+"""What is measured: groups of candidates for one machine, and probes of memory and start-up that need a process each."""
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+import torch
+from benchmarks.references import loop_decode, loop_outlier_suppression, loop_predict, sklearn_clusters
+from benchmarks.timing import Group, in_fresh_process, peak_memory_mb
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovseg.datasets import class_names, prompt_templates
+from ovseg.inference.decode import best_queries
+from ovseg.inference.windows import WindowLayout
+from ovseg.models import CLIPSegmentor
+from ovseg.models.encoders import load_clip
+from ovseg.models.encoders.text_encoder import TextEncoder
+from ovseg.models.post_processors import CTD, OutlierSuppression, PostProcessorChain
+
+MODELS = {'small': 'ovseg-tiny-clip', 'full': 'ViT-B-16-quickgelu'}
+IMAGE, OUTPUT = (336, 448), (480, 640)  # six windows of 224, 112 apart
+ALL = [dict(type='SelfAttnEnhancement'), dict(type='OutlierSuppression'), dict(type='GlobalDebias', factor=0.2),
+       dict(type='CTD')]
+
+
+def build(clip_model: str, device: str, queries: int, **cfg: Any) -> CLIPSegmentor:
+    """Our method with random weights, and random unit rows in place of text embeddings."""
+    model = CLIPSegmentor(clip_model, None, [f'thing {index}' for index in range(queries)], prompt_templates=['{}'],
+                          model_type='Gated', apply_similarity_enhancement=True, **cfg).to(device)
+    rows = torch.randn(queries, model.image_encoder.visual.output_dim, generator=torch.Generator().manual_seed(1))
+    model._query_embeddings = F.normalize(rows, dim=-1).to(device)
+    return model
+
+
+def original_size(model: CLIPSegmentor, images: List[Tensor], out_size: Tuple[int, int]) -> List[Any]:
+    from mmseg.structures import SegDataSample
+    return model.predict(images, [SegDataSample(metainfo=dict(ori_shape=out_size)) for _ in images])
+
+
+def whole_job(clip_model: str, device: str, precision: str, baseline: Optional[str], images: int,
+              batch_size: int = 32) -> Iterator[Group]:
+    """Image to labels over the plain ViT's forward of the same windows in one batch."""
+    for queries in (21, 150, 171):
+        model = build(clip_model, device, queries, precision=precision, window_batch_size=batch_size)
+        batch = [torch.randn(3, *IMAGE, device=device) for _ in range(images)]
+        layout = WindowLayout.plan(IMAGE, 224, 112, model.image_encoder.patch_size)
+        visual = model.image_encoder.visual
+        windows = torch.cat([layout.cut(image) for image in batch]).to(visual.conv1.weight.dtype)
+
+        def plain(visual: Any = visual, windows: Tensor = windows) -> None:
+            for part in windows.split(batch_size):
+                visual(part)
+
+        candidates: Dict[str, Callable[[], Any]] = {'plain ViT forward': plain,
+                                                    'ovseg predict': partial(original_size, model, batch, OUTPUT)}
+        if baseline == 'loop':
+            candidates['loop, one window at a time'] = lambda model=model, batch=batch: [
+                loop_predict(model, image, OUTPUT) for image in batch]
+        yield Group('whole job', f'{images} x {IMAGE[0]}x{IMAGE[1]}, {len(windows)} windows, to {OUTPUT[0]}x{OUTPUT[1]}, '
+                                 f'{queries} queries', candidates, precision, images)
+
+
+def precisions(clip_model: str, device: str) -> Group:
+    """ovseg in bf16 over ovseg in fp32."""
+    image = torch.randn(3, *IMAGE, device=device)
+    candidates = {precision: partial(original_size, build(clip_model, device, 171, precision=precision), [image], OUTPUT)
+                  for precision in ('fp32', 'bf16')}
+    return Group('precision', f'{IMAGE[0]}x{IMAGE[1]}, 6 windows, 171 queries', candidates, 'each its own', 1)
+
+
+def decoding(device: str) -> Group:
+    """Scores of six windows to labels."""
+    layout = WindowLayout.plan(IMAGE, 224, 112, (16, 16))
+    patches = F.normalize(torch.randn(len(layout), 196, 512, device=device), dim=-1)
+    queries = F.normalize(torch.randn(171, 512, device=device), dim=-1)
+    return Group('decode', '6 windows, 171 queries, to 480x640', {
+        'plain loop': lambda: loop_decode(patches @ queries.t(), layout, OUTPUT, 40, torch.arange(171, device=device), 171),
+        'ovseg': lambda: best_queries(patches, queries, layout, OUTPUT, 40)})
+
+
+def modules(clip_model: str, device: str, windows: int) -> Iterator[Group]:
+    """What the post-processors cost."""
+    model = build(clip_model, device, 2)
+    images = torch.randn(windows, 3, 224, 224, device=device)
+    chains = dict(none=PostProcessorChain(), all=PostProcessorChain(ALL), ctd=PostProcessorChain([dict(type='CTD')]))
+
+    def extract(name: str) -> None:
+        model.post_processors = chains[name]
+        model.extract_feat(images)
+
+    tokens = model.image_encoder.tokens(images, with_attention=True)
+    embeddings = model.image_encoder.project(tokens)
+    suppress, ctd = OutlierSuppression(), CTD()
+    sizes = f'{windows} windows of 224x224'
+    yield Group('encoder and modules', sizes, {name: partial(extract, name) for name in chains})
+    yield Group('outlier suppression', sizes, dict(loop=lambda: loop_outlier_suppression(tokens),
+                                                   ovseg=lambda: suppress(tokens)))
+    yield Group('DBSCAN', sizes, {'scikit-learn': lambda: sklearn_clusters(embeddings.patches, ctd),
+                                  'ovseg': lambda: ctd.cluster(embeddings.patches)})
+
+
+def text(clip_model: str, device: str) -> Group:
+    """171 class names in 80 templates."""
+    clip = load_clip(clip_model, None)
+    encoder = TextEncoder(clip.model.to(device), clip.tokenizer, cache=False)
+    cached = TextEncoder(clip.model, clip.tokenizer, cache=True)
+    names = [synonyms[0] for synonyms in class_names('coco_stuff')]
+    templates = prompt_templates('imagenet80')
+    prompts = [template.format(name) for name in names for template in templates]
+    cached.encode(names, templates)
+
+    def full_length() -> None:
+        for start in range(0, len(prompts), 256):
+            clip.model.encode_text(clip.tokenizer(prompts[start:start + 256]).to(device), normalize=True)
+
+    return Group('text', '171 names x 80 templates', {
+        'all 77 tokens': full_length, 'ovseg': lambda: encoder.encode(names, templates),
+        'ovseg, second start': lambda: cached.encode(names, templates)})
+
+
+def start_up(rounds: int) -> Group:
+    """Seconds to a tiny model, over importing what it stands on."""
+    def run(code: str) -> None:
+        subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
+
+    stand_in = 'from ovseg.compat import mmcv_operators\nwith mmcv_operators(): import mmseg.models'
+    plain = f'import importlib.util, sys; sys.modules["ovseg"] = type(sys)("ovseg"); ' \
+            f'sys.modules["ovseg"].__path__ = importlib.util.find_spec("ovseg").submodule_search_locations\n{stand_in}'
+    tiny = "from ovseg.models import CLIPSegmentor; CLIPSegmentor('ovseg-tiny-clip', 'embedded', 'demo_scenes')"
+    return Group('start', 'fresh process', {'import mmseg.models': lambda: run(plain),
+                                            'import ovseg, build tiny': lambda: run(tiny)})
+
+
+def decode_memory(queries: int) -> float:
+    """Peak MB of a process that decodes a Cityscapes-sized image with so many queries."""
+    torch.manual_seed(0)
+    layout = WindowLayout.plan((560, 1120), 224, 112, (16, 16))
+    patches = F.normalize(torch.randn(len(layout), 196, 512), dim=-1)
+    embeddings = F.normalize(torch.randn(queries, 512), dim=-1)
+    best_queries(patches, embeddings, layout, (1024, 2048), 40, with_probability=True)
+    return peak_memory_mb()
+
+
+def memory_by_vocabulary(vocabularies: Tuple[int, ...] = (19, 847, 10000)) -> Dict[int, float]:
+    return {queries: in_fresh_process(decode_memory, queries) for queries in vocabularies}
+
+
+def resident_growth(images: int = 300, skipped: int = 30) -> float:
+    """MB by which resident memory grows after the first images of a row."""
+    model = build(MODELS['small'], 'cpu', 21)
+    start = 0.0
+    for index in range(images):
+        height, width = 200 + index % 7 * 16, 260 + index % 5 * 16
+        original_size(model, [torch.randn(3, height, width)], (height, width))
+        if index == skipped:
+            start = resident_mb()
+    return resident_mb() - start
+
+
+def resident_mb() -> float:
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * 4096 / 2 ** 20
+
+
+def seconds_of(function: Callable[[], Any], device: str) -> float:
+    """Median of three calls after one that does not count."""
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        function()
+        if device.startswith('cuda'):
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return sorted(times[1:])[1]
+
+
+def ranks_throughput(clip_model: str, ranks: int, images: int = 8) -> float:
+    """Images per second of ``ranks`` processes with one thread each."""
+    with tempfile.TemporaryDirectory() as folder:
+        code = ('import sys; sys.path.insert(0, sys.argv[1]); import torch; torch.set_num_threads(1)\n'
+                'from benchmarks.workloads import rank_work; rank_work(sys.argv[2], int(sys.argv[3]), sys.argv[4])')
+        arguments = [str(__file__).rsplit('/benchmarks/', 1)[0], clip_model, str(images), folder]
+        processes = [subprocess.Popen([sys.executable, '-c', code, *arguments]) for _ in range(ranks)]
+        if any(process.wait() for process in processes):
+            raise RuntimeError('a rank failed; its error stands above')
+        from pathlib import Path
+        spans = [tuple(map(float, path.read_text().split())) for path in Path(folder).iterdir()]
+    return ranks * images / (max(end for _, end in spans) - min(start for start, _ in spans))
+
+
+def rank_work(clip_model: str, images: int, folder: str) -> None:
+    """What one rank does; writes when it began and ended."""
+    import os
+    from pathlib import Path
+    with torch.no_grad():
+        model = build(clip_model, 'cpu', 21)
+        image = torch.randn(3, *IMAGE)
+        model.predict([image])
+        start = time.time()
+        for _ in range(images):
+            model.predict([image])
+        Path(folder, str(os.getpid())).write_text(f'{start} {time.time()}')
+
+
+def sweeps(clip_model: str, device: str) -> Dict[str, Tuple[str, str, Dict[int, float]]]:
+    """Per sweep its axis, its unit and the figures: seconds per image, or images per second."""
+    def per_image(model: CLIPSegmentor, size: Tuple[int, int], count: int = 1) -> float:
+        images = [torch.randn(3, *size, device=device) for _ in range(count)]
+        return seconds_of(lambda: model.predict(images), device) / count
+
+    model = build(clip_model, device, 21)
+    sides = (224, 336, 448, 672)
+    area = {side * side: per_image(model, (side, side)) for side in sides}
+    vocabulary = {}
+    for queries in (20, 100, 1000, 10000):
+        vocabulary[queries] = per_image(build(clip_model, device, queries), IMAGE)
+    windows = {}
+    for stride in (224, 112, 56):
+        model.slide_stride = stride
+        windows[len(WindowLayout.plan((448, 448), 224, stride, (16, 16)))] = per_image(model, (448, 448))
+    model.slide_stride = 112
+    batch = {count: per_image(model, (224, 224), count) for count in (1, 2, 4, 8)}
+    figures = dict(area=('image area in pixels', 's per image', area), vocabulary=('queries', 's per image', vocabulary),
+                   windows=('windows per image', 's per image', windows), batch=('images per batch', 's per image', batch))
+    if device == 'cpu':
+        figures['ranks'] = 'processes of one thread', 'images per s', {
+            ranks: ranks_throughput(clip_model, ranks) for ranks in (1, 2)}
+    return figures
