@@ -1,6 +1,6 @@
 """Fixtures that test files share."""
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import pytest
 import torch
@@ -10,6 +10,14 @@ from open_clip.transformer import VisionTransformer
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _cache_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests, and what they start, never read or write the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('OVSEG_CACHE', str(tmp_path_factory.mktemp('ovseg_cache')))
+        yield
 
 
 @pytest.fixture

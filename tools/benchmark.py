@@ -51,7 +51,7 @@ def groups(args: argparse.Namespace, clip_model: str, device: str) -> Iterator[G
     if 'modules' in wanted:
         yield from workloads.modules(clip_model, device, windows=16)
     if 'text' in wanted:
-        yield workloads.text(clip_model, device)
+        yield from workloads.text(clip_model, device)
     if 'start' in wanted:
         yield workloads.start_up(args.rounds)
 

@@ -17,4 +17,5 @@ def maskclip(q: Tensor, k: Tensor, v: Tensor, grid_size: Tuple[int, int], bias: 
     if bias is not None:
         raise ValueError("apply_similarity_enhancement=True adds a map to a softmax, and model_type='MaskCLIP' has none: "
                          'switch it off or choose another model_type')
-    return torch.eye(q.shape[-2], dtype=q.dtype, device=q.device).expand(*q.shape[:2], -1, -1)
+    identity = torch.eye(q.shape[-2], device=q.device).to(q.dtype)  # torch 2.1 has no bfloat16 eye on the CPU
+    return identity.expand(*q.shape[:2], -1, -1)

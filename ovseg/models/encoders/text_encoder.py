@@ -1,38 +1,90 @@
 """Class names to query embeddings in CLIP's joint space."""
-from typing import Callable, List, Sequence
+from typing import Callable, Dict, Sequence
 
 import torch
-from open_clip import CLIP
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from ovseg.models.encoders.frozen import FrozenModule
+from ovseg.models.encoders.late_progress import LateProgress
+from ovseg.models.encoders.prompt_cuts import warn_of_cuts
+from ovseg.models.encoders.text_cache import cache_folder, content_key, load_rows, store_rows
+from ovseg.models.encoders.text_tower import AnyCLIP, cut_to, needed_tokens
+from ovseg.utils import full_precision
+
+NAMES_PER_BLOCK = 256  # bounds the memory that prompts take, and the work that an interrupted run loses
 
 
 class TextEncoder(FrozenModule):
     """Embeds class names with CLIP's text tower, averaged over prompt templates.
 
+    Equal prompts are encoded once, prompts of similar length together, cut to the longest of them where ``can_cut`` allows.
+    Rows are kept on disk (``text_cache``).
+
     Args:
         clip: An open_clip model; its image tower is not used.
-        tokenizer: Its tokenizer: a list of strings to ids ``(n, context_length)``.
+        tokenizer: Its tokenizer: strings, and perhaps a context length, to ids ``(n, context_length)``.
         batch_size: Prompts per forward pass.
+        cache: Keep rows in ``cache_folder()``. Switch it off for random weights, whose rows no later run can use.
     """
 
-    clip: CLIP
+    clip: AnyCLIP
 
-    def __init__(self, clip: CLIP, tokenizer: Callable[[List[str]], Tensor], batch_size: int = 256) -> None:
+    def __init__(self, clip: AnyCLIP, tokenizer: Callable[..., Tensor], batch_size: int = 256, cache: bool = True) -> None:
         super().__init__()
         self.clip = clip
         self.tokenizer = tokenizer
         self.batch_size = batch_size
+        self.cache = cache
         self.freeze()
 
     @torch.no_grad()
     def encode(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """``(Q, E)`` float32 unit rows: per name the mean over the templates of unit text embeddings, normalised again."""
-        prompts = [template.format(name) for name in class_names for template in templates]
-        device = next(self.clip.parameters()).device
-        rows = [self.clip.encode_text(self.tokenizer(prompts[start:start + self.batch_size]).to(device), normalize=True)
-                for start in range(0, len(prompts), self.batch_size)]
-        embeddings = torch.cat(rows).float().unflatten(0, (len(class_names), len(templates)))
-        return F.normalize(embeddings.mean(dim=1), dim=-1)
+        """``(Q, E)`` float32 unit rows: per name the mean over the templates of unit text embeddings, normalised again.
+
+        The weights' own precision is used, whatever autocast says, so that rows do not depend on who asked first. A name too
+        long for CLIP's context is cut, with a warning that shows where.
+        """
+        names = list(dict.fromkeys(class_names))
+        warn_of_cuts(names, templates, self.tokenizer)
+        folder = cache_folder() if self.cache else None
+        file = folder and folder / 'text' / f'{content_key(self.clip, self.tokenizer, templates)}.safetensors'
+        rows = load_rows(file) if file else {}
+        missing = [name for name in names if name not in rows]
+        with LateProgress('Encoding prompts', len(missing) * len(templates)) as progress:
+            for start in range(0, len(missing), NAMES_PER_BLOCK):
+                block = self._rows(missing[start:start + NAMES_PER_BLOCK], templates, progress)
+                rows.update(block)
+                if file:
+                    store_rows(file, block)
+        return torch.stack([rows[name] for name in class_names]).to(self._device)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Unit embeddings ``(n, E)`` of token ids ``(n, L)``, L the context length, as open_clip computes them."""
+        return self.clip.encode_text(ids, normalize=True)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.clip.parameters()).device
+
+    def _rows(self, names: Sequence[str], templates: Sequence[str], progress: LateProgress) -> Dict[str, Tensor]:
+        """The row ``(E,)`` of each name, on the CPU."""
+        prompts = [template.format(name) for name in names for template in templates]
+        index = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+        ids = self.tokenizer(list(index))
+        lengths = needed_tokens(self.clip, ids)
+        order = lengths.argsort(descending=True)  # what takes most memory first
+        embeddings = []
+        for batch in order.split(self.batch_size):
+            embeddings.append(self._embed(ids[batch, :lengths[batch[0]]].to(self._device)).float())
+            progress.advance(len(batch))
+        place = order.argsort()[[index[prompt] for prompt in prompts]]
+        means = torch.cat(embeddings)[place].unflatten(0, (len(names), len(templates))).mean(dim=1)
+        return dict(zip(names, F.normalize(means, dim=-1).cpu()))
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        """``forward`` of the first L tokens alone, ``ids (n, L)``."""
+        replaced = {f'clip.{name}': tensor for name, tensor in cut_to(self.clip, ids.shape[1]).items()}
+        with full_precision(ids):
+            return functional_call(self, replaced, (ids,))

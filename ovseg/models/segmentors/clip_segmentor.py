@@ -97,7 +97,7 @@ class CLIPSegmentor(BaseSegmentor):
         del clip.model.visual  # the image encoder owns it now
         if check_flag('compile', compile):
             self.image_encoder.tokens = torch.compile(self.image_encoder.tokens)  # type: ignore[method-assign]
-        self.text_encoder = TextEncoder(clip.model, clip.tokenizer)
+        self.text_encoder = TextEncoder(clip.model, clip.tokenizer, cache=pretrained is not None)
         self.post_processors = PostProcessorChain(modules_from_switches(**switches))
         self.refine = None if refine is None else build_checked(REFINERS, refine)
         self.templates = bundled_templates(prompt_templates)

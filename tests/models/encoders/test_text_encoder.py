@@ -2,31 +2,14 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from packaging.version import Version
 
-from ovseg.models.encoders import TextEncoder
+from ovseg.models.encoders import TextEncoder, text_encoder
 
-CONTEXT, VOCABULARY, E = 17, 53, 13
-NAMES = ['cat', 'traffic light', 'a', 'polar bear cub on ice', 'mud']
+CONTEXT, E = 17, 13
+NAMES = ['cat', 'traffic light', 'a', 'polar bear cub on ice', 'mud', 'Straßenbahn 🚋', '北极 熊']
 TEMPLATES = ['a photo of a {}.', '{}', 'there is one {} in it']
-
-
-def toy_tokenizer(texts):
-    """Letters to ids between start (1) and end (52, the largest, where CLIP reads the embedding)."""
-    ids = torch.zeros(len(texts), CONTEXT, dtype=torch.long)
-    for row, text in zip(ids, texts):
-        letters = [2 + sum(map(ord, word)) % 49 for word in text.split()]
-        row[:len(letters) + 2] = torch.tensor([1, *letters, VOCABULARY - 1])
-    return ids
-
-
-@pytest.fixture
-def clip():
-    model = open_clip.CLIP(E, dict(layers=1, width=22, head_width=11, image_size=7, patch_size=7),
-                           dict(context_length=CONTEXT, vocab_size=VOCABULARY, width=22, heads=2, layers=3))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    return model.eval()
+LONGEST_OF_FIVE = sorted(len(template.replace('{}', name).split()) + 2 for name in NAMES for template in TEMPLATES)[::-5]
 
 
 @torch.no_grad()
@@ -41,66 +24,109 @@ def reference(clip, tokenizer, names, templates):
     return np.stack(rows)
 
 
+@pytest.fixture
+def encoder(clip, tokenizer):
+    return TextEncoder(clip, tokenizer, cache=False)
+
+
 @pytest.mark.parametrize('templates', [TEMPLATES, TEMPLATES[:1]], ids=['three templates', 'one template'])
-def test_equals_open_clip_prompt_by_prompt(clip, templates):
-    got = TextEncoder(clip, toy_tokenizer).encode(NAMES, templates)
-    assert got.shape == (5, E) and got.dtype == torch.float32
-    np.testing.assert_allclose(got, reference(clip, toy_tokenizer, NAMES, templates), atol=1e-6)
+def test_equals_open_clip_prompt_by_prompt(any_clip, tokenizer, templates):
+    got = TextEncoder(any_clip, tokenizer, cache=False).encode(NAMES, templates)
+    assert got.shape == (7, E) and got.dtype == torch.float32
+    np.testing.assert_allclose(got, reference(any_clip, tokenizer, NAMES, templates), atol=1e-6)
 
 
 def test_equals_open_clip_with_its_own_tokenizer():
     clip = open_clip.create_model('ovseg-tiny-clip').eval()
     tokenizer = open_clip.get_tokenizer('ovseg-tiny-clip')
-    got = TextEncoder(clip, tokenizer).encode(NAMES, TEMPLATES[:2])
-    np.testing.assert_allclose(got, reference(clip, tokenizer, NAMES, TEMPLATES[:2]), atol=1e-6)
+    got = TextEncoder(clip, tokenizer, cache=False).encode(NAMES, TEMPLATES)
+    np.testing.assert_allclose(got, reference(clip, tokenizer, NAMES, TEMPLATES), atol=1e-6)
 
 
-@pytest.mark.parametrize('batch_size', [1, 3, 4, 10])
-def test_batch_size_does_not_matter(clip, batch_size):
-    sizes = []
-
-    def recording_tokenizer(texts):
-        sizes.append(len(texts))
-        return toy_tokenizer(texts)
-
-    got = TextEncoder(clip, recording_tokenizer, batch_size).encode(NAMES, TEMPLATES[:2])
-    assert sum(sizes) == 10 and max(sizes) == batch_size
-    torch.testing.assert_close(got, TextEncoder(clip, toy_tokenizer).encode(NAMES, TEMPLATES[:2]), atol=1e-6, rtol=1e-5)
+@pytest.mark.parametrize('batch_size', [1, 3, 4, 19, 23])
+def test_batch_size_does_not_matter(clip, tokenizer, encoder, lengths, batch_size):
+    expected = encoder.encode(NAMES, TEMPLATES)
+    lengths.clear()
+    got = TextEncoder(clip, tokenizer, batch_size, cache=False).encode(NAMES, TEMPLATES)
+    torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-5)
+    sizes = [size for size, _ in lengths]
+    assert sizes == [batch_size] * (21 // batch_size) + [21 % batch_size] * (21 % batch_size > 0)
 
 
-def test_a_name_s_row_does_not_depend_on_the_others(clip):
-    encoder = TextEncoder(clip, toy_tokenizer)
-    together = encoder.encode(NAMES, TEMPLATES[:2])
-    for row, name in zip(together, NAMES):
-        torch.testing.assert_close(row, encoder.encode([name], TEMPLATES[:2])[0], atol=1e-6, rtol=1e-5)
+def test_batches_are_cut_to_their_longest_prompt(clip, tokenizer, lengths):
+    TextEncoder(clip, tokenizer, 5, cache=False).encode(NAMES, TEMPLATES)
+    assert lengths == list(zip([5, 5, 5, 5, 1], LONGEST_OF_FIVE))
 
 
-def test_rows_are_unit_vectors(clip):
-    norms = TextEncoder(clip, toy_tokenizer).encode(NAMES, TEMPLATES[:2]).norm(dim=-1)
-    torch.testing.assert_close(norms, torch.ones(5))
+def test_towers_that_need_all_their_tokens_get_them(any_clip, tokenizer):
+    seen = []
+    encoder = TextEncoder(any_clip, tokenizer, 5, cache=False)
+    encoder.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape[1]))
+    encoder.encode(NAMES, TEMPLATES)
+    assert seen == (LONGEST_OF_FIVE if any_clip.cuttable else [CONTEXT] * 5)
 
 
-def test_templates_are_averaged_after_normalisation(clip):
-    encoder = TextEncoder(clip, toy_tokenizer)
+def test_equal_prompts_are_encoded_once(encoder, lengths):
+    templates = ['a {}', 'a big {}', 'a {}']
+    names = ['cat', 'big cat', 'mud', 'cat', 'cat']
+    rows = encoder.encode(names, templates)
+    assert sum(size for size, _ in lengths) == len({'a cat', 'a big cat', 'a big big cat', 'a mud', 'a big mud'})
+    assert torch.equal(rows[0], rows[3]) and torch.equal(rows[0], rows[4])
+    for row, name in zip(rows, names):
+        torch.testing.assert_close(row, encoder.encode([name], templates)[0], atol=1e-6, rtol=1e-5)
+
+
+def test_names_in_several_blocks(encoder, lengths, monkeypatch):
+    expected = encoder.encode(NAMES, TEMPLATES)
+    lengths.clear()
+    monkeypatch.setattr(text_encoder, 'NAMES_PER_BLOCK', 3)
+    torch.testing.assert_close(encoder.encode(NAMES, TEMPLATES), expected, atol=1e-6, rtol=1e-5)
+    assert [size for size, _ in lengths] == [9, 9, 3]
+
+
+def test_order_of_names(encoder):
+    backwards = encoder.encode(NAMES[::-1], TEMPLATES)
+    torch.testing.assert_close(backwards.flip(0), encoder.encode(NAMES, TEMPLATES), atol=1e-6, rtol=1e-5)
+
+
+def test_rows_are_unit_vectors(encoder):
+    torch.testing.assert_close(encoder.encode(NAMES, TEMPLATES).norm(dim=-1), torch.ones(7))
+
+
+def test_templates_are_averaged_after_normalisation(encoder):
     first, second = (encoder.encode(NAMES, [template]) for template in TEMPLATES[:2])
     expected = (first + second) / (first + second).norm(dim=-1, keepdim=True)
     torch.testing.assert_close(encoder.encode(NAMES, TEMPLATES[:2]), expected, atol=1e-6, rtol=1e-5)
     assert (first - second).abs().max() > 0.05
 
 
-def test_order_and_repetition_of_templates_do_not_matter(clip):
-    encoder = TextEncoder(clip, toy_tokenizer)
+def test_order_and_repetition_of_templates_do_not_matter(encoder):
     torch.testing.assert_close(encoder.encode(NAMES, TEMPLATES[:2]), encoder.encode(NAMES, TEMPLATES[1::-1] * 3))
 
 
-def test_names_with_braces_are_taken_as_they_are(clip):
+def test_names_with_braces_are_taken_as_they_are(clip, tokenizer):
     seen = []
-    TextEncoder(clip, lambda texts: seen.extend(texts) or toy_tokenizer(texts)).encode(['{x}', '{}'], ['a {}.'])
-    assert seen == ['a {x}.', 'a {}.']
+    TextEncoder(clip, lambda texts: seen.extend(texts) or tokenizer(texts), cache=False).encode(['{x}', '{}'], ['a {}.'])
+    assert seen[-2:] == ['a {x}.', 'a {}.']
 
 
-def test_frozen_from_the_start_and_inside_a_model_that_trains(clip):
-    encoder = TextEncoder(clip.train(), toy_tokenizer)
+@pytest.mark.parametrize('name', ['two ' * 23, '木' * 7 + ' 🚋' * 19], ids=['words', 'emoji'])
+def test_too_long_names_are_cut_as_open_clip_cuts_them_and_said_to_be(encoder, tokenizer, clip, warnings_logged, name):
+    with warnings_logged() as warnings:
+        got = encoder.encode(['cat', name, name], TEMPLATES)
+    np.testing.assert_allclose(got, reference(clip, tokenizer, ['cat', name, name], TEMPLATES), atol=1e-6)
+    assert len(warnings) == 1 and f'CLIP reads 17 tokens, too few for a prompt of {name!r}' in warnings[0]
+
+
+def test_the_model_itself_stays_whole(clip, encoder):
+    before = {name: tensor.clone() for name, tensor in [*clip.named_parameters(), *clip.named_buffers()]}
+    encoder.encode(NAMES, TEMPLATES)
+    after = dict([*clip.named_parameters(), *clip.named_buffers()])
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_frozen_from_the_start_and_inside_a_model_that_trains(clip, tokenizer):
+    encoder = TextEncoder(clip.train(), tokenizer, cache=False)
     assert not any(module.training for module in encoder.modules())
     encoder.train()
     assert not any(module.training for module in encoder.modules())
@@ -108,9 +134,53 @@ def test_frozen_from_the_start_and_inside_a_model_that_trains(clip):
     assert not encoder.encode(NAMES, TEMPLATES[:1]).requires_grad
 
 
-def test_bfloat16_model_gives_float32_unit_rows(clip):
-    expected = TextEncoder(clip, toy_tokenizer).encode(NAMES, TEMPLATES[:2])
-    got = TextEncoder(clip.bfloat16(), toy_tokenizer).encode(NAMES, TEMPLATES[:2])
+HALVES = [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.skipif(
+    Version(torch.__version__) < Version('2.3'), reason='older torch has no float16 LayerNorm on the CPU'))]
+
+
+@pytest.mark.parametrize('dtype', HALVES, ids=str)
+def test_half_precision_model_gives_float32_unit_rows(clip, encoder, tokenizer, dtype):
+    expected = encoder.encode(NAMES, TEMPLATES)
+    got = TextEncoder(clip.to(dtype), tokenizer, cache=False).encode(NAMES, TEMPLATES)
     assert got.dtype == torch.float32
-    torch.testing.assert_close(got.norm(dim=-1), torch.ones(5))
+    torch.testing.assert_close(got.norm(dim=-1), torch.ones(7))
     assert torch.cosine_similarity(got, expected).min() > 0.99
+
+
+def test_autocast_and_inference_mode_make_no_difference(encoder):
+    expected = encoder.encode(NAMES, TEMPLATES)
+    with torch.autocast('cpu', torch.bfloat16), torch.inference_mode():
+        assert torch.equal(encoder.encode(NAMES, TEMPLATES), expected)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_cuda_equals_cpu(clip, tokenizer, encoder, dtype):
+    expected = encoder.encode(NAMES, TEMPLATES)
+    got = TextEncoder(clip.to('cuda', dtype), tokenizer).encode(NAMES, TEMPLATES)
+    assert got.is_cuda and got.dtype == torch.float32
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    torch.testing.assert_close(got.cpu(), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_progress_counts_all_prompts(encoder, monkeypatch):
+    counts = []
+
+    class Recorder:
+        def __init__(self, what, total):
+            counts.append(total)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            counts.append('closed')
+
+        def advance(self, steps):
+            counts.append(steps)
+
+    monkeypatch.setattr(text_encoder, 'LateProgress', Recorder)
+    encoder.batch_size = 13
+    encoder.encode(NAMES, TEMPLATES)
+    assert counts == [21, 13, 8, 'closed']

@@ -1,0 +1,40 @@
+"""Which CLIPs of open_clip the image encoder can work with, told from their settings, without building them."""
+from typing import Any, List, Mapping, NamedTuple
+
+import open_clip
+from open_clip import CLIPVisionCfg
+
+
+class Backbone(NamedTuple):
+    """A ``clip_model`` and the ``pretrained`` tag that goes with it, and open_clip's settings of the model."""
+    clip_model: str
+    pretrained: str
+    config: Mapping[str, Any]
+
+    @property
+    def vision(self) -> CLIPVisionCfg:
+        """Settings of the image tower."""
+        return CLIPVisionCfg(**self.config['vision_cfg'])
+
+
+def pretrained_backbones() -> List[Backbone]:
+    """Every model and tag of open_clip that ``load_clip`` and ``CLIPImageEncoder`` accept.
+
+    A tag stands under the model that computes the activation it was trained with, and not under its twin: ``openai``
+    belongs to ``ViT-B-16-quickgelu``, although open_clip has it for ``ViT-B-16`` too.
+    """
+    backbones = []
+    for name in open_clip.list_models():
+        config = open_clip.get_model_config(name)
+        for tag in open_clip.list_pretrained_tags_by_model(name) if _is_supported(config) else ():
+            trained_with_quick_gelu = open_clip.get_pretrained_cfg(name, tag).get('quick_gelu', False)
+            if trained_with_quick_gelu == config.get('quick_gelu', False):
+                backbones.append(Backbone(name, tag, config))
+    return backbones
+
+
+def _is_supported(config: Mapping[str, Any]) -> bool:
+    """Whether the model is a plain CLIP with a ViT that ``check_supported`` would accept."""
+    vision = CLIPVisionCfg(**config['vision_cfg'])
+    is_vit = vision.timm_model_name is None and isinstance(vision.layers, int)
+    return is_vit and vision.pool_type == 'tok' and not vision.attentional_pool and 'multimodal_cfg' not in config

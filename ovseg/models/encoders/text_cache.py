@@ -1,0 +1,113 @@
+"""Text embeddings on disk, found again by content: model, weights, tokenizer, templates, name.
+
+One file per everything but the names, in which the names gather: one changed word costs one encoding, and a start opens one
+file, where a file per name would open hundreds on a network file system.
+"""
+import hashlib
+import json
+import os
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Callable, Dict, Mapping, Optional, Sequence, Union
+
+import torch
+from mmengine.logging import print_log
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+FORMAT = 1  # part of every key: raise it when rows are computed or written in another way
+PROBE = 'A Zebra-crossing, 3 x_y &amp; Größe 木 🐈!'  # letter case, digits, markup, accents, other scripts
+
+
+def cache_folder() -> Optional[Path]:
+    """Where ovseg caches: ``OVSEG_CACHE``, by default ``~/.cache/ovseg`` (in ``XDG_CACHE_HOME``, where that is set).
+
+    None where ``OVSEG_CACHE`` is empty or ``off``: nothing is read or written then.
+    """
+    chosen = os.environ.get('OVSEG_CACHE')
+    if chosen is None:
+        return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'ovseg'
+    return None if chosen in ('', 'off') else Path(chosen).expanduser()
+
+
+def content_key(clip: nn.Module, tokenizer: Callable[..., Tensor], templates: Sequence[str]) -> str:
+    """Digest (SHA-256) of all that the rows depend on, apart from the names.
+
+    Args:
+        clip: An open_clip model. Of its text tower count every byte of every parameter and buffer, and the modules' types
+            and settings (activation, heads, pooling); its image tower does not.
+        tokenizer: Counts by what it makes of one sentence.
+        templates: Count in the order given.
+    """
+    modules = [(name, type(module).__qualname__, _settings(module)) for name, module in clip.named_modules() if _is_text(name)]
+    tensors = {name: tensor for name, tensor in (*clip.named_parameters(), *clip.named_buffers()) if _is_text(name)}
+    with ThreadPoolExecutor() as pool:  # hashing does not hold Python's lock
+        digests = dict(zip(tensors, pool.map(_digest, tensors.values())))
+    content = [FORMAT, modules, digests, _digest(tokenizer([PROBE])), list(templates)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def load_rows(path: Path) -> Dict[str, Tensor]:
+    """The rows ``(E,)`` of all names in a cache file; none, with a warning that names it, where it is damaged."""
+    try:
+        if not path.is_file():
+            return {}
+        with safe_open(path, 'pt') as file:
+            names, checksum = ((file.metadata() or {}).get(key, '') for key in ('names', 'sha256'))
+            rows = file.get_tensor('rows')
+        if checksum != _checksum(names, rows):
+            raise ValueError('its checksum is wrong')
+    except (OSError, ValueError, SafetensorError) as error:
+        _warn_once(f'the text embeddings cached in {path} cannot be read and are computed again: {error}')
+        return {}
+    return dict(zip(json.loads(names), rows.clone()))  # a copy: the file is mapped into memory
+
+
+def store_rows(path: Path, rows: Mapping[str, Tensor]) -> None:
+    """Add rows ``(E,)`` to a cache file. Where that is impossible, say so once and go on.
+
+    Readers and other writers see the old file or the new one, never a part. Of two writers at the same instant the later
+    one wins; what the earlier one added is encoded again when it is needed.
+    """
+    everything = {**load_rows(path), **rows}
+    names, matrix = json.dumps(list(everything)), torch.stack(list(everything.values()))
+    temporary = path.with_name(f'{path.stem}.{uuid.uuid4().hex}.tmp')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(save({'rows': matrix}, dict(names=names, sha256=_checksum(names, matrix))))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        _warn_once(f'text embeddings cannot be cached in {path.parent} ({error.strerror}): every start encodes them anew; '
+                   'OVSEG_CACHE chooses another folder, OVSEG_CACHE=off none')
+
+
+def _is_text(name: str) -> bool:
+    return name.split('.')[0] != 'visual'
+
+
+def _settings(module: nn.Module) -> Dict[str, Union[int, float, str]]:
+    """The plain attributes of a module, which its weights do not tell: heads, epsilon, pooling, ..."""
+    return {key: value for key, value in sorted(vars(module).items()) if isinstance(value, (int, float, str))}
+
+
+def _digest(tensor: Tensor) -> str:
+    """Digest of type, shape and bytes."""
+    tensor = tensor.detach().cpu().contiguous()
+    digest = hashlib.sha256(f'{tensor.dtype} {tuple(tensor.shape)}'.encode())
+    digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _checksum(names: str, rows: Tensor) -> str:
+    return hashlib.sha256(f'{names} {_digest(rows)}'.encode()).hexdigest()
+
+
+@cache
+def _warn_once(message: str) -> None:
+    print_log(message, 'current', 30)

@@ -1,0 +1,50 @@
+"""The code of the page "add an attention", run as its reader would."""
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
+
+import ovseg
+from ovseg.registry import ATTENTIONS
+
+ROOT = Path(ovseg.__file__).parents[1]
+BLOCKS = re.findall(r'```python\n(.*?)```', (ROOT / 'docs' / 'add_an_attention.md').read_text(), flags=re.DOTALL)
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """Builds the page's config, with the page's module beside it."""
+    module, config = BLOCKS
+    (tmp_path / 'cubic.py').write_text(module)
+    (tmp_path / 'config.py').write_text(config.replace("'configs/", f"'{ROOT}/configs/"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def from_page(**options):
+        cfg = Config.fromfile(tmp_path / 'config.py')
+        cfg.merge_from_dict({'model.pretrained': None, 'model.prompt_templates': 'plain', **options})
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            return MODELS.build(cfg.model)
+    yield from_page
+    sys.modules.pop('cubic', None)
+    ATTENTIONS._module_dict.pop('CubicQQ', None)
+
+
+def test_the_model_attends_as_the_page_says(build):
+    encoder = build().image_encoder
+    q, k, v = 0.5 * torch.randn(3, 2, 2, 7, 5)  # exp of larger cubes overflows
+    bias = torch.randn(2, 1, 7, 7)
+    logits = 0.5 * (torch.einsum('bhtd,bhsd->bhts', q, q) * 5 ** -0.5) ** 3 + bias
+    torch.testing.assert_close(encoder.attend(q, k, v, (2, 3), bias), logits.exp() / logits.exp().sum(-1, keepdim=True))
+
+
+def test_its_number_is_a_key_of_the_config(build):
+    q = torch.randn(1, 1, 7, 5)
+    sharp = build(**{'model.attention_cfg.sharpness': 3.0}).image_encoder.attend(q, q, q, (2, 3), None)
+    assert not torch.allclose(sharp, build().image_encoder.attend(q, q, q, (2, 3), None))
+    with pytest.raises(ValueError, match=r"no key 'sharpnes'.*allowed: scale, sharpness"):
+        build(**{'model.attention_cfg': dict(sharpnes=2)})
