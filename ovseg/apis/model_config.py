@@ -1,0 +1,68 @@
+"""The config that a user names."""
+import copy
+import difflib
+from pathlib import Path
+from typing import Any, Mapping, Optional, Union
+
+from mmengine.config import Config
+
+from ovseg.config import read_config
+from ovseg.resources import configs_dir
+
+DEFAULT_BENCHMARKS = ('ade20k', 'demo')  # of which a name without a benchmark takes the first that its method has
+
+
+def load_config(model: Union[str, Path, Mapping[str, Any], Config], weights: Optional[Union[str, Path]],
+                options: Mapping[str, Any]) -> Config:
+    """A config of its own, with ``weights`` and ``options`` in it.
+
+    Args:
+        model: What ``find_config`` finds, or a config as a dict.
+        weights: Replaces ``model.pretrained``, if it is given.
+        options: Settings by dotted key.
+
+    Raises:
+        TypeError: ``model`` is neither.
+        ValueError: an unknown name or option, or a config that says nothing of a model or of a test pipeline.
+    """
+    if isinstance(model, (str, Path)):
+        cfg = read_config(find_config(str(model)), options)
+    elif isinstance(model, (Config, Mapping)):
+        cfg = copy.deepcopy(model if isinstance(model, Config) else Config(dict(model)))
+        cfg.merge_from_dict(dict(options))
+    else:
+        raise TypeError(f'model={model!r} must be the name of a config, its path, or a config as a dict')
+    for key in ('model', 'test_dataloader'):
+        if key not in cfg:
+            raise ValueError(f'the config has no {key!r}: it needs a model, and a test_dataloader for its pipeline')
+    if weights is not None:
+        cfg.model.pretrained = str(weights)
+    return cfg
+
+
+def find_config(name: str) -> Path:
+    """The config file of a name.
+
+    Args:
+        name: A path; a config that comes with ovseg, without its folder and suffix (``'naclip_vit-b16_voc21'``); or only its
+            method and CLIP (``'naclip_vit-b16'``), which stand for that method's config on ADE20K, a benchmark of everyday
+            scenes without background, or on the demo scenes for the tiny CLIP.
+
+    Raises:
+        FileNotFoundError: the name ends with ``.py``, and there is no such file.
+        ValueError: there is no such config; lists those whose names are near.
+    """
+    if Path(name).suffix == '.py':
+        if not Path(name).is_file():
+            raise FileNotFoundError(f'there is no config {Path(name).absolute()}')
+        return Path(name)
+    root = configs_dir()
+    files = {path.stem: path for path in root.rglob('*.py') if '_base_' not in path.relative_to(root).parts}
+    short = {stem[:-len(benchmark) - 1]: path for benchmark in reversed(DEFAULT_BENCHMARKS)
+             for stem, path in files.items() if stem.endswith(f'_{benchmark}')}
+    files = {**short, **files}
+    if name not in files:
+        near = difflib.get_close_matches(name, sorted(files, key=len), 5)
+        raise ValueError(f'model={name!r} is no config of ovseg; ' + (f'near: {", ".join(near)}; ' if near else '')
+                         + 'ovseg list configs names all of them, and a path must end with .py')
+    return files[name]

@@ -1,0 +1,223 @@
+"""Pictures and words in, label maps out."""
+import threading
+from itertools import islice
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+import cv2
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
+from rich.console import Console
+from rich.progress import track
+
+import ovseg  # noqa: F401  registers everything
+from ovseg.apis.model_config import load_config
+from ovseg.apis.pictures import Source, describe, find_sources, new_name, read_picture
+from ovseg.apis.result_folder import ResultFolder
+from ovseg.apis.vocabulary import ClassList, Vocabulary, make_vocabulary
+from ovseg.models import CLIPSegmentor
+from ovseg.utils import check_integer
+from ovseg.visualization.legend import painted_with_legend
+from ovseg.visualization.palette import distinct_colours
+
+WITHOUT_A_MODEL = 'gated_tiny-clip'
+FEW = 3  # pictures that need no progress bar
+UNRESIZED = 5  # a pixel of the network's input takes as much memory as so many that are only labelled
+LONGEST_NAME = 40  # letters of a class's name in a picture's legend
+
+
+class Segmentation(NamedTuple):
+    """What is found in one picture.
+
+    Args:
+        name: Of its files in ``out_dir``, unique in one call.
+        labels: ``(H, W)`` in the picture's own size, indices of classes: uint8 for up to 255 of them, then uint16, uint32.
+        areas: The share of the picture that each class covers, in (0, 1], largest first.
+        visualization: ``(H', W', 3)`` uint8 RGB, the picture painted by its classes above a legend; None unless asked for.
+    """
+    name: str
+    labels: np.ndarray
+    areas: Dict[str, float]
+    visualization: Optional[np.ndarray]
+
+
+class OVSegInferencer:
+    """Segments pictures by words: ``OVSegInferencer('gated_vit-b16')('cat.jpg', classes=['cat', 'sofa; couch', 'grass'])``.
+
+    The counterpart of mmseg's ``MMSegInferencer``. It is no ``BaseInferencer``: that one finds models in the metafiles of the
+    packages it knows, wants a visualizer in every config, and makes lists of all pictures and results.
+
+    Args:
+        model: The name of a config (``'gated_vit-b16'``, ``'naclip_vit-b16_voc21'``; ``ovseg list configs``), a path to one,
+            or a config as a dict. None for the tiny CLIP that comes with ovseg, works offline and knows 16 words.
+        weights: CLIP weights in place of the config's: an open_clip tag, a file or a folder.
+        device: Where to compute; by default the GPU, if there is one.
+        cfg_options: Settings of the config by dotted key: ``{'model.precision': 'fp16', 'model.apply_ctd': True}``.
+        max_pixels: Larger pictures are refused; so are those of over a fifth of it where the config's pipeline has no Resize,
+            as that of the tiny CLIP.
+
+    Raises:
+        FileNotFoundError: no such config file, or weights that are not on disk and cannot be downloaded.
+        TypeError: the config's model is no ``CLIPSegmentor``.
+        ValueError: an unknown name, or a setting that the model refuses.
+    """
+
+    def __init__(self, model: Union[str, Path, Mapping[str, Any], Config, None] = None,
+                 weights: Union[str, Path, None] = None, device: Union[str, torch.device, None] = None, *,
+                 cfg_options: Optional[Mapping[str, Any]] = None, max_pixels: int = 80_000_000) -> None:
+        self.cfg = load_config(WITHOUT_A_MODEL if model is None else model, weights, cfg_options or {})
+        self.max_pixels = check_integer('max_pixels', max_pixels, 1)
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            self.model = MODELS.build(self.cfg.model)
+            self.pipeline = Compose([transform for transform in self.cfg.test_dataloader.dataset.pipeline
+                                     if not transform['type'].rsplit('.', 1)[-1].startswith('Load')])
+        if not isinstance(self.model, CLIPSegmentor):
+            raise TypeError(f'the model of the config is a {type(self.model).__name__}; words need a CLIPSegmentor')
+        self.model.to(device or get_device()).eval()
+        self._lock = threading.Lock()
+        self._synonyms: Optional[List[List[str]]] = None
+        if model is None:
+            words = ', '.join(self.model.class_names)
+            print_log(f'No model was named, so this is the tiny CLIP of the demo. It knows {self.model.out_channels} words '
+                      f"({words}) and nothing of photographs: OVSegInferencer('gated_vit-b16') takes a real one.", 'current')
+
+    def __call__(self, images: Any, classes: Optional[ClassList] = None, *,
+                 background: Union[str, Sequence[str], None] = None, threshold: Optional[float] = None, batch_size: int = 1,
+                 out_dir: Union[str, Path, None] = None, return_vis: bool = False,
+                 show_progress: bool = True) -> Dict[str, list]:
+        """Segment pictures; ``stream`` does the same for more of them than memory holds.
+
+        Args:
+            images: A path, a URL, an array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)`` (uint8, BGR as OpenCV reads it), a PIL
+                image, a folder, or several of these in a list or any iterable. See ``read_picture``.
+            classes: One string per class, synonyms separated by commas or semicolons; or a bundled class list; or a text
+                file. None for the config's own.
+            background: Words for what is none of the classes (``'wall, sky'``); they become class 0, ``'background'``.
+            threshold: Pixels whose best class has a probability under it become background; in [0, 1].
+            batch_size: Pictures per forward pass.
+            out_dir: Write ``vis/NAME.png``, ``pred/NAME.png`` and ``legend.json`` there. See ``new_name`` for NAME.
+            return_vis: Return the painted pictures too.
+            show_progress: Show a bar on a terminal, for more than three pictures.
+
+        Returns:
+            Lists with one item per picture: ``predictions``, ``areas``, ``names`` and ``visualization`` (empty without
+            ``return_vis``), which are the fields of ``Segmentation``.
+
+        Raises:
+            FileNotFoundError: a picture that is not there.
+            OSError: ``out_dir`` cannot be written into.
+            TypeError: ``images`` or a part of it is nothing of that kind.
+            ValueError: a picture that cannot be read or is too large, no or repeated words, a threshold without background.
+        """
+        found = list(self.stream(images, classes, background=background, threshold=threshold, batch_size=batch_size,
+                                 out_dir=out_dir, return_vis=return_vis, show_progress=show_progress))
+        return dict(predictions=[item.labels for item in found],
+                    visualization=[item.visualization for item in found if return_vis],
+                    names=[item.name for item in found], areas=[item.areas for item in found])
+
+    def stream(self, images: Any, classes: Optional[ClassList] = None, *,
+               background: Union[str, Sequence[str], None] = None, threshold: Optional[float] = None, batch_size: int = 1,
+               out_dir: Union[str, Path, None] = None, return_vis: bool = False,
+               show_progress: bool = True) -> Iterator[Segmentation]:
+        """One ``Segmentation`` after the other, no picture being read before it is its turn. Arguments as in ``__call__``.
+
+        Wrong arguments are refused at once, not with the first picture.
+        """
+        check_integer('batch_size', batch_size, 1)
+        vocabulary = make_vocabulary(self.cfg.model, classes, background, threshold)
+        sources = find_sources(images)
+        colours = distinct_colours(len(vocabulary.names))
+        palette = colours if background is None else [[0, 0, 0], *colours[:-1]]
+        folder = None if out_dir is None else ResultFolder(out_dir, vocabulary, palette)
+        with self._lock:
+            self._use(vocabulary)
+        pictures = self._read(_tracked(sources, show_progress))
+        return self._segment(pictures, vocabulary, palette, batch_size, folder, return_vis)
+
+    def _use(self, vocabulary: Vocabulary) -> None:
+        """Give the model these words, and encode those that it has not met, unless it has them already."""
+        for key in ('prob_thd', 'area_thd', 'bg_idx'):
+            setattr(self.model, key, getattr(vocabulary, key))
+        if vocabulary.synonyms != self._synonyms:
+            self._synonyms = None  # in case that encoding is interrupted
+            self.model.set_classes(vocabulary.name_path)
+            _ = self.model.query_embeddings  # encoded here and now
+            self._synonyms = vocabulary.synonyms
+
+    def _read(self, sources: Iterable[Source]) -> Iterator[Tuple[str, str, np.ndarray]]:
+        """Name, description and BGR pixels of each picture."""
+        taken: set = set()
+        for index, source in enumerate(sources):
+            yield new_name(source, index, taken), describe(source), read_picture(source, self.max_pixels)
+
+    def _segment(self, pictures: Iterator[Tuple[str, str, np.ndarray]], vocabulary: Vocabulary, palette: List[List[int]],
+                 batch_size: int, folder: Optional[ResultFolder], return_vis: bool) -> Iterator[Segmentation]:
+        try:
+            while batch := list(islice(pictures, batch_size)):
+                for (name, source, image), labels in zip(batch, self._predict(batch, vocabulary)):
+                    areas = _areas(labels, vocabulary.names)
+                    label_map = labels.cpu().numpy().astype(np.min_scalar_type(len(vocabulary.names)))  # 255 stays free
+                    painted = None
+                    if return_vis or folder:
+                        painted = _paint(image, label_map, palette, areas, vocabulary.names)
+                        if folder:
+                            folder.add(name, source, label_map, areas, painted)
+                    yield Segmentation(name, label_map, areas, painted if return_vis else None)
+        finally:
+            if folder:
+                folder.write_legend()
+
+    @torch.no_grad()
+    def _predict(self, batch: Sequence[Tuple[str, str, np.ndarray]], vocabulary: Vocabulary) -> List[torch.Tensor]:
+        """Labels ``(H, W)`` of each picture, int64, on the model's device."""
+        packed = [self._prepare(source, image) for _, source, image in batch]
+        data = {key: [item[key] for item in packed] for key in packed[0]}
+        with self._lock:  # another call, perhaps of another thread, may have given the model other words
+            self._use(vocabulary)
+            return [sample.pred_sem_seg.data[0] for sample in self.model.test_step(data)]
+
+    def _prepare(self, source: str, image: np.ndarray) -> Dict[str, Any]:
+        """The picture as the config's test pipeline leaves it."""
+        size = image.shape[:2]
+        try:
+            packed = self.pipeline(dict(img=image, img_path=source, img_shape=size, ori_shape=size))
+        except cv2.error as error:
+            raise ValueError(f"{source} cannot be resized as the config's pipeline says: {size[1]} x {size[0]} pixels are too "
+                             'few or too long and narrow') from error
+        height, width = packed['inputs'].shape[1:]
+        if height * width > self.max_pixels // UNRESIZED:
+            raise ValueError(f'{source} would reach the network with {width} x {height} pixels, and only one {UNRESIZED}th of '
+                             f'max_pixels={self.max_pixels} may, for each takes some 150 bytes of memory: choose a config '
+                             'whose pipeline has a Resize, make the picture smaller, or raise max_pixels')
+        return packed
+
+
+def _tracked(sources: Union[List[Source], Iterator[Source]], show_progress: bool) -> Iterable[Source]:
+    """The sources, with a progress bar where that is wanted and of use."""
+    total = len(sources) if isinstance(sources, list) else None
+    console = Console(stderr=True)
+    shown = show_progress and console.is_terminal and (total is None or total > FEW)
+    return track(sources, 'Segmenting', total, console=console, disable=not shown)
+
+
+def _areas(labels: torch.Tensor, names: Sequence[str]) -> Dict[str, float]:
+    """The share of the picture of each class that occurs, largest first."""
+    counts = labels.flatten().bincount(minlength=len(names)).cpu().numpy()
+    return {names[index]: float(counts[index] / labels.numel()) for index in (-counts).argsort(kind='stable') if counts[index]}
+
+
+def _paint(image: np.ndarray, labels: np.ndarray, palette: List[List[int]], areas: Mapping[str, float],
+           names: List[str]) -> np.ndarray:
+    """The BGR picture with its labels and their legend, RGB."""
+    legend = []
+    for name, share in areas.items():
+        shown = name if len(name) <= LONGEST_NAME else f'{name[:LONGEST_NAME - 1]}…'
+        percent = f'{share:.0%}' if share >= 0.01 else '< 1%'
+        legend.append((f'{shown} {percent}', palette[names.index(name)]))
+    return painted_with_legend(image[..., ::-1], labels, palette, legend)

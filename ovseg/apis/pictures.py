@@ -1,0 +1,176 @@
+"""Pictures from wherever they come."""
+import io
+import os
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Iterable, Iterator, List, Sequence, Set, Tuple, Union
+from urllib.parse import quote, unquote, urlparse
+from urllib.request import Request, urlopen
+
+import mmcv
+import numpy as np
+from PIL import Image
+
+from ovseg.version import __version__
+
+Source = Union[str, Path, np.ndarray, Image.Image]
+
+SUFFIXES = ('.avif', '.bmp', '.jp2', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')  # in a folder
+URL_SCHEMES = ('http', 'https', 'file')
+TIMEOUT = 30  # seconds that a server may stay silent
+NOT_8_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N', 'F')  # modes that PIL would clip at 255
+
+
+def find_sources(images: Any) -> Union[List[Source], Iterator[Source]]:
+    """One source per picture: a path, a URL, an array or a PIL image.
+
+    Args:
+        images: One of these, a folder (its pictures in the order of their names, not those of its sub-folders), or several in
+            a sequence or an iterable.
+
+    Returns:
+        A list, whose paths all exist; for an iterable that is no sequence an iterator that takes one item at a time.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        TypeError: something else than these.
+        ValueError: a sequence without pictures, or a folder without.
+    """
+    if isinstance(images, (str, os.PathLike, np.ndarray, Image.Image)):
+        return _sources_of(images)
+    if not isinstance(images, Iterable):
+        raise _wrong_type(images)
+    if not isinstance(images, Sequence):
+        return (source for item in images for source in _sources_of(item))
+    if not images:
+        raise ValueError('there are no pictures: images is empty')
+    return [source for item in images for source in _sources_of(item)]
+
+
+def describe(source: Source) -> str:
+    """What errors and legends call a picture."""
+    if isinstance(source, (str, Path)):
+        return str(source)
+    size = source.size if isinstance(source, Image.Image) else source.shape[1::-1]
+    return f'{type(source).__name__} of {" x ".join(map(str, size))} pixels'
+
+
+def new_name(source: Source, index: int, taken: Set[str]) -> str:
+    """A name for the results of a picture: its file's, without suffix, or its number among all, from 0; added to ``taken``.
+
+    Where it is taken, whatever the case of its letters, ``_2`` or the next free number follows.
+    """
+    path = urlparse(source).path if isinstance(source, str) else source
+    stem = Path(unquote(path)).stem if isinstance(path, str) else path.stem if isinstance(path, Path) else ''
+    stem = stem or f'{index:06d}'
+    name, number = stem, 1
+    while name.casefold() in taken:
+        number += 1
+        name = f'{stem}_{number}'
+    taken.add(name.casefold())
+    return name
+
+
+def read_picture(source: Source, max_pixels: int) -> np.ndarray:
+    """``(H, W, 3)`` uint8 BGR.
+
+    Files and what URLs name are read as ``LoadImage`` reads them: grey, palette, RGBA and 16-bit files become 8-bit BGR, and
+    the orientation that a camera has noted is applied. Arrays are BGR, as OpenCV's, or grey, or BGRA; PIL images are taken
+    as their pixels lie. Alpha is dropped.
+
+    Raises:
+        FileNotFoundError: there is nothing at a URL.
+        TypeError: an array that is not uint8.
+        ValueError: no picture, a broken one, one of more than ``max_pixels``, or an array of another shape. The message
+            names the picture.
+    """
+    if isinstance(source, np.ndarray):
+        image = _from_array(source)
+        _check_size(source, image.shape[1::-1], max_pixels)
+        return image
+    if isinstance(source, Image.Image):
+        _check_size(source, source.size, max_pixels)
+        return _from_pil(source)
+    content = _content(source)
+    _check_size(source, _size_of_file(source, content), max_pixels)
+    image = mmcv.imfrombytes(content)
+    if image is None:
+        raise ValueError(f'cannot read {source}: the picture is cut off, damaged or of a kind that OpenCV cannot read')
+    return image
+
+
+def _sources_of(item: Any) -> List[Source]:
+    """The sources in one item: several for a folder."""
+    if isinstance(item, (np.ndarray, Image.Image)):
+        return [item]
+    if not isinstance(item, (str, os.PathLike)):
+        raise _wrong_type(item)
+    if isinstance(item, str) and _is_url(item):
+        return [item]
+    path = Path(item).expanduser()
+    if path.is_dir():
+        pictures: List[Source] = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES]
+        if not pictures:
+            raise ValueError(f'there are no pictures in {path}: no file ends with {", ".join(SUFFIXES)} (sub-folders are not '
+                             'looked into)')
+        return pictures
+    if not path.is_file():
+        raise FileNotFoundError(f'there is no picture or folder {path.absolute()}')
+    return [path]
+
+
+def _wrong_type(item: Any) -> TypeError:
+    return TypeError('a picture is a path, a URL, a NumPy array or a PIL image, and several come as a folder, a sequence or an '
+                     f'iterable of these; this is {type(item).__name__}: {item!r:.80}')
+
+
+def _is_url(text: str) -> bool:
+    return urlparse(text).scheme.lower() in URL_SCHEMES
+
+
+def _content(source: Union[str, Path]) -> bytes:
+    if isinstance(source, Path):
+        return source.read_bytes()
+    url = quote(source, safe="%/:=&?~#+!$,;'@()*[]")  # letters that URLs cannot hold
+    try:
+        request = Request(url, headers={'User-Agent': f'ovseg/{__version__}'})  # some servers refuse Python's own
+        with urlopen(request, timeout=TIMEOUT) as response:
+            return response.read()
+    except (OSError, HTTPException) as error:
+        raise FileNotFoundError(f'cannot get {source}: {error}') from error
+
+
+def _size_of_file(source: Union[str, Path], content: bytes) -> Tuple[int, int]:
+    """Width and height, from the head of a file."""
+    try:
+        return Image.open(io.BytesIO(content)).size
+    except Image.DecompressionBombError as error:
+        raise ValueError(f'{source} is too large: {error} PIL.Image.MAX_IMAGE_PIXELS and max_pixels set the limit') from error
+    except OSError as error:
+        raise ValueError(f'{source} is no picture, or a broken one: {error}') from error
+
+
+def _check_size(source: Source, size: Tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise ValueError(f'{describe(source)} is too large: {size[0]} x {size[1]} pixels, and max_pixels={max_pixels}. Make it '
+                         'smaller, or raise max_pixels; a pixel takes some 20 bytes of memory')
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.uint8:
+        raise TypeError(f'a picture as an array must be uint8 (0 to 255), not {array.dtype}')
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or array.size == 0:
+        raise ValueError(f'a picture as an array must have shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {array.shape}')
+    if channels == 1:
+        array = np.broadcast_to(array.reshape(*array.shape[:2], 1), (*array.shape[:2], 3))
+    return np.ascontiguousarray(array[..., :3])
+
+
+def _from_pil(picture: Image.Image) -> np.ndarray:
+    if picture.mode in NOT_8_BIT:
+        raise ValueError(f'{describe(picture)} has mode {picture.mode}: convert it to 8 bits per channel')
+    try:
+        return np.ascontiguousarray(np.asarray(picture.convert('RGB'))[..., ::-1])
+    except OSError as error:  # PIL reads files late
+        raise ValueError(f'cannot read {describe(picture)}: {error}') from error

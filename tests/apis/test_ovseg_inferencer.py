@@ -1,0 +1,271 @@
+import inspect
+import threading
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from PIL import Image
+
+from ovseg.apis import OVSegInferencer
+from ovseg.apis.model_config import load_config
+from ovseg.models.encoders import loading
+
+WORDS = ['zebra', 'ladybug; beetle', 'snow']
+
+
+@contextmanager
+def encoded(inferencer):
+    """Collects the prompts that are encoded inside: their number per forward pass."""
+    counts = []
+    hook = inferencer.model.text_encoder.register_forward_pre_hook(lambda module, args: counts.append(len(args[0])))
+    yield counts
+    hook.remove()
+
+
+def segmentor_labels(inferencer, images, **cfg):
+    """Labels of a segmentor built anew, with its own words and thresholds, by BGR images in their own size."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build({**inferencer.cfg.model, **cfg}).eval()
+    inputs = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in images]
+    with torch.no_grad():
+        samples = model.test_step(dict(inputs=inputs, data_samples=[SegDataSample() for _ in images]))
+    return [sample.pred_sem_seg.data[0].numpy() for sample in samples]
+
+
+def test_labels_are_those_of_the_runner(tmp_path):
+    cfg = load_config('gated_tiny-clip', None, {
+        'model.prompt_templates': ['a photo of {}.'], 'test_dataloader.num_workers': 0, 'test_dataloader.dataset.indices': 2,
+        'work_dir': str(tmp_path / 'logs'), 'log_level': 'ERROR',
+        'custom_hooks': [dict(type='LabelMapHook', out_dir=str(tmp_path / 'labels'))]})
+    cfg.test_dataloader.dataset.pipeline.insert(1, dict(type='Resize', scale=(2048, 181), keep_ratio=True))
+    runner = Runner.from_cfg(cfg)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # mmengine and mmseg warn about their own defaults
+        runner.test()
+    paths = [runner.test_dataloader.dataset.get_data_info(index)['img_path'] for index in range(2)]
+    expected = [np.array(Image.open(path)) for path in sorted((tmp_path / 'labels').glob('*.png'))]
+    found = OVSegInferencer(cfg, device='cpu')(paths, batch_size=2)['predictions']
+    assert len(expected) == 2 and expected[0].shape == (256, 608)
+    assert len({*np.unique(expected[0]), *np.unique(expected[1])}) > 2
+    for got, wanted in zip(found, expected):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_all_kinds_of_input_give_the_same_labels(inferencer, noise, tmp_path):
+    Image.fromarray(noise()[..., ::-1]).save(tmp_path / 'a.png')
+    expected, = segmentor_labels(inferencer, [noise()], name_path=WORDS)
+    for images in (tmp_path / 'a.png', str(tmp_path / 'a.png'), (tmp_path / 'a.png').as_uri(), noise(), tmp_path,
+                   Image.open(tmp_path / 'a.png'), [noise()], (image for image in [noise()])):
+        result = inferencer(images, WORDS)
+        assert len(result['predictions']) == 1 and result['visualization'] == []
+        np.testing.assert_array_equal(result['predictions'][0], expected)
+
+
+@pytest.mark.parametrize('batch_size', [2, 7])
+def test_batches_of_pictures_of_different_sizes(inferencer, noise, batch_size):
+    images = [noise(61, 83), noise(37, 29, seed=1), noise(47, 101, seed=2)]
+    found = inferencer(images, WORDS, batch_size=batch_size)['predictions']
+    for got, wanted in zip(found, segmentor_labels(inferencer, images, name_path=WORDS)):
+        np.testing.assert_array_equal(got, wanted)
+        assert got.dtype == np.uint8
+
+
+def test_background_and_threshold(inferencer, scene):
+    image = np.asarray(Image.open(scene(3)))[60:173, 200:331, ::-1]
+    for threshold in (None, 0.4):
+        got = inferencer(image, WORDS, background='grass, water', threshold=threshold)
+        wanted, = segmentor_labels(inferencer, [image], name_path=['grass, water', *WORDS], prob_thd=threshold or 0, bg_idx=0)
+        np.testing.assert_array_equal(got['predictions'][0], wanted)
+        for index, name in enumerate(['background', 'zebra', 'ladybug', 'snow']):
+            assert got['areas'][0].get(name, 0) == pytest.approx((wanted == index).mean())
+
+
+def test_areas_are_sorted_and_sum_to_one(inferencer, scene):
+    areas, = inferencer(scene(0))['areas']
+    assert sum(areas.values()) == pytest.approx(1) and len(areas) > 1
+    assert list(areas.values()) == sorted(areas.values(), reverse=True) and 0 not in areas.values()
+
+
+def test_only_new_words_are_encoded(build, noise):
+    inferencer = build(templates=('one {}.', 'two {}!', 'my {}'))
+    with encoded(inferencer) as counts:
+        inferencer(noise(), ['lynx', 'moss; lichen'])
+        assert sum(counts) == 3 * 3
+        inferencer(noise(), ['lynx', 'moss; lichen'])
+        inferencer(noise(), ['moss', 'lynx'], background='lichen', threshold=0.5)
+        assert sum(counts) == 3 * 3
+        inferencer(noise(), ['lynx', 'fern'])
+        assert sum(counts) == 3 * 4
+
+
+def test_the_words_of_the_config_come_back(inferencer, scene):
+    image = np.asarray(Image.open(scene(0)))[:131, 200:373]
+    before = inferencer(image)
+    inferencer(image, WORDS, background='sand', threshold=0.9)
+    after = inferencer(image)
+    np.testing.assert_array_equal(before['predictions'][0], after['predictions'][0])
+    assert before['areas'] == after['areas']
+
+
+def test_pictures_are_read_one_by_one(inferencer, noise):
+    taken = []
+
+    def generate():
+        for seed in range(1000):
+            taken.append(seed)
+            yield noise(37, 29, seed=seed % 3)
+    found = inferencer.stream(generate(), WORDS, batch_size=2)
+    assert taken == []
+    assert [next(found).name for _ in range(3)] == ['000000', '000001', '000002']
+    assert taken == [0, 1, 2, 3]
+    found.close()
+
+
+def test_streams_of_different_words_do_not_disturb_each_other(inferencer, noise):
+    images = [noise(37, 29, seed=seed) for seed in range(2)]
+    other = ['sky', 'sand', 'brick', 'wood']
+    expected = [inferencer(images, words)['predictions'] for words in (WORDS, other)]
+    pairs = list(zip(inferencer.stream(images, WORDS), inferencer.stream(images, other)))
+    for index, streams in enumerate(pairs):
+        for segmentation, wanted in zip(streams, expected):
+            np.testing.assert_array_equal(segmentation.labels, wanted[index])
+
+
+def test_threads_do_not_disturb_each_other(inferencer, noise):
+    image, found = noise(37, 29), {}
+    vocabularies = [WORDS, ['sky', 'sand'], ['brick', 'wood', 'gravel', 'tartan']]
+    expected = [inferencer(image, words)['predictions'][0] for words in vocabularies]
+
+    def work(number):
+        found[number] = [inferencer(image, vocabularies[(number + turn) % 3])['predictions'][0] for turn in range(4)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in range(3):
+        for turn, labels in enumerate(found[number]):
+            np.testing.assert_array_equal(labels, expected[(number + turn) % 3])
+
+
+def test_five_hundred_words_and_words_of_all_kinds(inferencer, noise):
+    words = ['猫 🐈', '犬', '🌲', 'a very long name ' * 20, *(f'word {index}' for index in range(500))]
+    result = inferencer(noise(), words, return_vis=True)
+    assert result['predictions'][0].dtype == np.uint16
+    wanted, = segmentor_labels(inferencer, [noise()], name_path=words)
+    np.testing.assert_array_equal(result['predictions'][0], wanted)
+    assert set(result['areas'][0]) == {' '.join(words[index].split()) for index in np.unique(wanted)}
+
+
+@pytest.mark.parametrize('classes, dtype', [(255, np.uint8), (256, np.uint16)])
+def test_255_stays_free_in_8_bits(inferencer, noise, classes, dtype):
+    words = [f'word {index}' for index in range(classes)]
+    assert inferencer(noise(29, 31), words)['predictions'][0].dtype == dtype
+
+
+def test_without_a_model_the_tiny_clip_serves_and_says_so(monkeypatch):
+    lines = []
+    monkeypatch.setattr('ovseg.apis.ovseg_inferencer.print_log', lambda message, logger: lines.append(message))
+    inferencer = OVSegInferencer(device='cpu')
+    assert inferencer.cfg.model.clip_model == 'ovseg-tiny-clip'
+    assert len(lines) == 1
+    assert 'It knows 16 words (grass, water, brick,' in lines[0] and "OVSegInferencer('gated_vit-b16')" in lines[0]
+    OVSegInferencer('gated_tiny-clip', device='cpu')
+    assert len(lines) == 1
+
+
+def test_a_real_model_without_its_weights_is_an_error(monkeypatch):
+    def no_network(tag):
+        raise OSError('no network')
+    monkeypatch.setattr(loading, 'download_pretrained', no_network)
+    with pytest.raises(FileNotFoundError, match='ViT-B-16'):
+        OVSegInferencer('gated_vit-b16')
+
+
+def test_weights_of_ones_own(tmp_path, build, noise):
+    torch.manual_seed(3)
+    clip = loading.load_clip('ovseg-tiny-clip', None).model
+    torch.save(clip.state_dict(), tmp_path / 'mine.pt')
+    inferencer = build(weights=tmp_path / 'mine.pt')
+    expected, = segmentor_labels(inferencer, [noise()], name_path=WORDS, pretrained=str(tmp_path / 'mine.pt'))
+    np.testing.assert_array_equal(inferencer(noise(), WORDS)['predictions'][0], expected)
+
+
+def test_settings_reach_the_model_and_nothing_is_halved_unasked(build):
+    inferencer = build(cfg_options={'model.precision': 'bf16', 'model.apply_ctd': True})
+    assert inferencer.model.image_encoder.visual.proj.dtype == torch.bfloat16
+    assert [type(module).__name__ for module in inferencer.model.post_processors.modules] == ['CTD']
+    assert build().model.image_encoder.visual.proj.dtype == torch.float32
+
+
+def test_the_device_is_the_best_there_is(monkeypatch):
+    monkeypatch.setattr('ovseg.apis.ovseg_inferencer.get_device', lambda: 'meta')
+    assert OVSegInferencer('gated_tiny-clip').model.image_encoder.visual.proj.device.type == 'meta'
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+def test_on_a_gpu_labels_are_the_same(inferencer, scene):
+    on_gpu = OVSegInferencer('gated_tiny-clip', cfg_options={'model.prompt_templates': ['a photo of {}.']})
+    assert on_gpu.model.image_encoder.visual.proj.is_cuda
+    for number in range(3):
+        equal = on_gpu(scene(number))['predictions'][0] == inferencer(scene(number))['predictions'][0]
+        assert equal.mean() > 0.999
+
+
+def test_another_model_is_refused():
+    cfg = load_config('gated_tiny-clip', None, {})
+    cfg.model = dict(type='EncoderDecoder', backbone=dict(type='ResNetV1c', depth=18), decode_head=dict(
+        type='FCNHead', in_channels=512, in_index=3, channels=7, num_classes=3, norm_cfg=dict(type='BN')))
+    with warnings.catch_warnings(), pytest.raises(TypeError, match='is a EncoderDecoder; words need a CLIPSegmentor'):
+        warnings.simplefilter('ignore')
+        OVSegInferencer(cfg, device='cpu')
+
+
+@pytest.mark.parametrize('kwargs, error, message', [
+    (dict(batch_size=0), ValueError, 'batch_size=0 must be an integer >= 1'),
+    (dict(threshold=0.5), ValueError, 'needs a background'), (dict(classes=[]), ValueError, 'has no classes'),
+    (dict(images='missing.png'), FileNotFoundError, 'missing.png'),
+    (dict(images=7), TypeError, 'this is int')])
+def test_wrong_arguments_are_refused_at_once(inferencer, noise, kwargs, error, message):
+    with pytest.raises(error, match=message):
+        inferencer.stream(**{**dict(images=noise(), classes=WORDS), **kwargs})
+
+
+def test_a_limit_that_is_no_integer_is_refused():
+    with pytest.raises(ValueError, match=r'max_pixels=1\.5 must be an integer >= 1'):
+        OVSegInferencer('gated_tiny-clip', max_pixels=1.5)
+
+
+def test_large_pictures_are_refused_in_their_own_size_and_in_that_of_the_network(build, noise):
+    inferencer = build(max_pixels=5 * 31 * 43)
+    assert inferencer(noise(31, 43), WORDS)['predictions'][0].shape == (31, 43)
+    with pytest.raises(ValueError, match=r'of 44 x 31 pixels would reach the network with 44 x 31 .* 5th of max_pixels=6665'):
+        inferencer(noise(31, 44), WORDS)
+    with pytest.raises(ValueError, match='101 x 67 pixels is too large: 101 x 67 pixels, and max_pixels=6665'):
+        inferencer(noise(67, 101), WORDS)
+
+
+def test_a_picture_that_cannot_be_resized_is_named(build, noise):
+    cfg = load_config('gated_tiny-clip', None, {})
+    cfg.test_dataloader.dataset.pipeline.insert(1, dict(type='Resize', scale=(199, 61), keep_ratio=True))
+    with pytest.raises(ValueError, match='ndarray of 1009 x 1 pixels cannot be resized'):
+        build(cfg)(noise(1, 1009), WORDS)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 97), (17, 16)])
+def test_tiny_pictures(inferencer, noise, size):
+    result = inferencer(noise(*size), WORDS, return_vis=True)
+    assert result['predictions'][0].shape == size
+    assert result['visualization'][0].shape[0] > size[0]
+
+
+def test_both_ways_take_the_same_arguments():
+    assert list(inspect.signature(OVSegInferencer.__call__).parameters.values()) == list(
+        inspect.signature(OVSegInferencer.stream).parameters.values())

@@ -1,0 +1,37 @@
+"""The code of the page "your own pictures and words", run from top to bottom in an empty folder."""
+import re
+from pathlib import Path
+
+import pytest
+
+import ovseg
+
+PAGE = (Path(ovseg.__file__).parents[1] / 'docs' / 'own_images.md').read_text(encoding='utf-8')
+BLOCKS = re.findall(r'```python\n(.*?)```\n\n```text\n(.*?)```', PAGE, flags=re.DOTALL)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp('own_images')
+
+
+@pytest.fixture(scope='module')
+def namespace():
+    return {}
+
+
+def test_every_block_has_its_output():
+    assert PAGE.count('```') == 4 * len(BLOCKS) == 16
+
+
+@pytest.mark.parametrize('code, output', BLOCKS, ids=range(len(BLOCKS)))
+def test_blocks_print_what_the_page_says(code, output, folder, namespace, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    exec(compile(code, 'own_images.md', 'exec'), namespace)
+    printed = [line for line in capsys.readouterr().out.splitlines(keepends=True) if ' - mmengine - ' not in line]
+    assert ''.join(printed) == output
+
+
+def test_the_files_are_those_that_the_page_names(folder):
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file())
+    assert files == ['out/legend.json', 'out/pred/006.png', 'out/vis/006.png']
