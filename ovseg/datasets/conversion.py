@@ -1,7 +1,7 @@
 """Benchmarks' label maps out of raw annotations: what the labels become, and how the files are written."""
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Callable, Sequence, Tuple
 
@@ -46,7 +46,7 @@ def coco_object_labels(label_map: np.ndarray) -> np.ndarray:
     return table[label_map]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _ade20k_847_table() -> np.ndarray:
     """Class (or ``UNLABELLED``) of each object id that a ``_seg.png`` file can express."""
     table = np.full(26 * 256, UNLABELLED, np.uint16)
@@ -128,7 +128,7 @@ def convert_context459(source: Path, target: Path) -> None:
         ValueError: the file has no ``LabelMap``.
     """
     try:
-        from scipy.io import loadmat
+        from scipy.io import loadmat  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError as error:
         raise ImportError('reading .mat files needs SciPy: pip install scipy') from error
     content = loadmat(source, variable_names=['LabelMap'])
@@ -168,8 +168,8 @@ def claim_folder(folder: Path, converter: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     made_by = marker.read_text().strip() if marker.is_file() else None
     if made_by is None and any(folder.iterdir()):
-        raise ValueError(f'{folder} is not empty and was not made by {converter}: nothing is written there. Name another folder; '
-                         f'if it holds the converted files already, nothing is left to do but tools/check_dataset.py')
+        raise ValueError(f'{folder} is not empty and was not made by {converter}: nothing is written there. '
+                         'Name another folder. If this one has converted files, tools/check_dataset.py says if they will do')
     if made_by not in (None, converter):
         raise ValueError(f'{folder} was made by {made_by}, not by {converter}: nothing is written there')
     marker.write_text(f'{converter}\n')

@@ -1,0 +1,147 @@
+"""Is a data set complete, and are its label files of the kind that its config expects?"""
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+
+from mmcv.transforms import BaseTransform, LoadAnnotations
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
+
+from ovseg.datasets.benchmarks import Benchmark, find_benchmark
+from ovseg.datasets.class_lists import class_names
+from ovseg.datasets.label_files import Finding, Labels, check_label_files, read_label_files
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``check_dataset`` has looked at and found.
+
+    Args:
+        dataset: Class of the data set.
+        data_root: Its folder.
+        findings: What is wrong.
+        images: How many it has.
+        published: How many the published evaluation set has; 0 if unknown.
+        read: How many label files, with their images, have been read.
+        classes: How many classes it has.
+        classes_seen: How many of them are in the label files that have been read.
+    """
+
+    dataset: str
+    data_root: str
+    findings: Sequence[Finding]
+    images: int = 0
+    published: int = 0
+    read: int = 0
+    classes: int = 0
+    classes_seen: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was found that makes a measured score wrong."""
+        return not any(finding.error for finding in self.findings)
+
+
+def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[int] = None) -> Report:
+    """Compare the data set of ``cfg.test_dataloader`` with what its config and its publication promise.
+
+    Args:
+        cfg: A config with ``test_dataloader`` and ``test_evaluator``; the class list of its model, if it has one, is compared.
+        seconds: For how long image and label files are read; None reads all.
+        nproc: How many are read at a time.
+
+    Returns:
+        The report; that of a data set of which a folder does not exist says only so.
+
+    Raises:
+        ValueError: the pipeline does not have one ``LoadAnnotations``, or the model's class list cannot be read.
+    """
+    dataset_cfg = cfg.test_dataloader.dataset
+    benchmark = find_benchmark(dataset_cfg)
+    about: Dict[str, Any] = dict(dataset=dataset_cfg.type, data_root=dataset_cfg.get('data_root') or '',
+                                 published=benchmark.images)
+    no_folders = _check_folders(dataset_cfg, benchmark)
+    if no_folders:
+        return Report(findings=no_folders, **about)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
+        dataset = DATASETS.build({**dataset_cfg, 'lazy_init': True})  # full_init fails on a data set without images
+    labels = Labels(dataset.metainfo['classes'], _ignore_index(cfg), int(dataset.reduce_zero_label))
+    pairs = dataset.load_data_list()
+    missing = {path for pair in pairs for path in (pair['img_path'], pair['seg_map_path']) if not Path(path).is_file()}
+    whole = [pair for pair in pairs if not missing & {pair['img_path'], pair['seg_map_path']}]
+    files = read_label_files(whole, _loader(dataset), seconds, nproc)
+    findings = [*_check_pairs(dataset, pairs, missing, benchmark), *_check_classes(cfg, labels),
+                *check_label_files(files, labels, benchmark, everything=len(files) == len(pairs))]
+    if len(files) < len(whole):
+        findings.append(Finding(f'{len(files)} of {len(whole)} label files and images were read in {seconds:g} s',
+                                ['read all of them: --all'], error=False))
+    seen = {value for file in files for value in file.values if value < len(labels.classes) and value != labels.ignore_index}
+    return Report(findings=findings, images=len(pairs), read=len(files), classes=len(labels.classes), classes_seen=len(seen),
+                  **about)
+
+
+def _check_folders(dataset_cfg: Mapping[str, Any], benchmark: Benchmark) -> List[Finding]:
+    """Say which folders do not exist, before a data set class stops at the first."""
+    root = dataset_cfg.get('data_root')
+    if not root:
+        return []  # the class brings its files along
+    paths = [Path(root, path) for path in (*dataset_cfg.get('data_prefix', {}).values(), dataset_cfg.get('ann_file')) if path]
+    missing = [str(path) for path in paths if not path.exists()]
+    elsewhere = ('if the data is elsewhere, say where by the environment variable DATA_ROOT or by '
+                 '--cfg-options test_dataloader.dataset.data_root=FOLDER; if not')
+    return [Finding('a part of the data set does not exist', [elsewhere, *benchmark.steps], missing)] if missing else []
+
+
+def _loader(dataset: BaseSegDataset) -> BaseTransform:
+    loaders = [transform for transform in dataset.pipeline.transforms if isinstance(transform, LoadAnnotations)]
+    if len(loaders) != 1:
+        raise ValueError(f'the pipeline of {type(dataset).__name__} must have one LoadAnnotations, but has {len(loaders)}')
+    return loaders[0]
+
+
+def _ignore_index(cfg: Config) -> int:
+    """The label that the metric leaves out; the data set's own ``ignore_index`` decides nothing."""
+    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    return next((metric.ignore_index for metric in metrics if 'ignore_index' in metric), 255)
+
+
+def _check_pairs(dataset: BaseSegDataset, pairs: Sequence[Mapping[str, Any]], missing: Set[str],
+                 benchmark: Benchmark) -> List[Finding]:
+    """Compare the numbers of images, label files, and published images."""
+    total, suffix = len(pairs), dataset.seg_map_suffix
+    no_image, no_label = ([pair[key] for pair in pairs if pair[key] in missing] for key in ('img_path', 'seg_map_path'))
+    strays: List[str] = []
+    if not dataset.ann_file:  # which may leave files out
+        there = {str(path) for path in Path(dataset.data_prefix['seg_map_path']).rglob(f'*{suffix}')}
+        strays = sorted(there - {str(Path(pair['seg_map_path'])) for pair in pairs})
+    findings = []
+    if not total or benchmark.images not in (0, total):
+        published = f', but {benchmark.images} in the published evaluation set' if benchmark.images else ''
+        findings.append(Finding(f'there are {total} images{published}', [benchmark.source]))
+    if no_image:
+        findings.append(Finding(f'{len(no_image)} of {total} images do not exist', [benchmark.source], no_image))
+    if no_label:
+        first = Path(no_label[0])
+        others = ', '.join(sorted(path.name for path in first.parent.glob(f'{first.name[:-len(suffix)]}*')))
+        findings.append(Finding(f'{len(no_label)} of {total} label files do not exist'
+                                + (f'; in place of {first.name} there is {others}' if others else ''),
+                                benchmark.steps, no_label))
+    if strays:
+        findings.append(Finding(f'{len(strays)} label files have no image', [benchmark.source], strays))
+    return findings
+
+
+def _check_classes(cfg: Config, labels: Labels) -> List[Finding]:
+    """Compare the classes with the model's class list and with the label that the metric leaves out."""
+    findings = []
+    total, name_path = len(labels.classes), cfg.get('model', {}).get('name_path')
+    listed = len(class_names(name_path)) if name_path else total
+    if listed != total:
+        findings.append(Finding(f'name_path={name_path!r} lists {listed} classes, the data set has {total}',
+                                ["set model.name_path to the data set's list"]))
+    if labels.ignore_index < total:
+        findings.append(Finding(f'the metric ignores label {labels.ignore_index}, which is a class '
+                                f'({labels.classes[labels.ignore_index]!r})', ['set test_evaluator.ignore_index=65535']))
+    return findings

@@ -1,0 +1,116 @@
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from ovseg.datasets.data_files import check_data_files
+
+TESTS = Path(__file__).parents[1]
+DATASET_PARTS = TESTS.parent / 'configs' / '_base_' / 'datasets'
+MINIATURES = runpy.run_path(str(TESTS / 'miniatures.py'))
+LAYOUTS = MINIATURES['LAYOUTS']
+
+
+@pytest.fixture(autouse=True)
+def mmseg_scope():
+    """What a config's ``default_scope`` does."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
+
+
+@pytest.fixture
+def read(tmp_path, monkeypatch):
+    """The data set of a benchmark's config, and the folder that its miniature is drawn in."""
+    def read_config(benchmark):
+        monkeypatch.setenv('DATA_ROOT', str(tmp_path))
+        MINIATURES['draw'](benchmark, tmp_path, [0, 1])
+        return Config.fromfile(DATASET_PARTS / f'{benchmark}.py').test_dataloader.dataset, tmp_path
+    return read_config
+
+
+def complaint(cfg):
+    with pytest.raises(FileNotFoundError) as error:
+        check_data_files(cfg)
+    return str(error.value)
+
+
+@pytest.mark.parametrize('benchmark', LAYOUTS)
+def test_complete_data_is_taken(benchmark, read):
+    cfg, _ = read(benchmark)
+    check_data_files(cfg)
+
+
+@pytest.mark.parametrize('benchmark', LAYOUTS)
+def test_nothing_there_is_answered_by_where_it_was_looked_for_and_what_to_do(benchmark, read):
+    cfg, root = read(benchmark)
+    shutil.rmtree(root)
+    message = complaint(cfg)
+    for part in (cfg.type, f'{root}/', 'does not exist', f'DATA_ROOT (now {root})', 'docs/benchmarks.md',
+                 '--cfg-options test_dataloader.dataset.data_root='):
+        assert part in message
+
+
+@pytest.mark.parametrize('benchmark', LAYOUTS)
+@pytest.mark.parametrize('kind', ['images', 'labels'])
+def test_a_missing_folder_is_named(benchmark, kind, read):
+    cfg, _ = read(benchmark)
+    folder = Path(cfg.data_root, cfg.data_prefix['img_path' if kind == 'images' else 'seg_map_path'])
+    shutil.rmtree(folder)
+    assert f'{folder} does not exist' in complaint(cfg)
+
+
+@pytest.mark.parametrize('benchmark', [name for name, layout in LAYOUTS.items() if layout.split])
+def test_a_missing_or_empty_list_is_named(benchmark, read):
+    cfg, root = read(benchmark)
+    split = root / LAYOUTS[benchmark].split
+    split.write_text('')
+    assert f'there are no images in {split}' in complaint(cfg)
+    split.unlink()
+    assert f'{split} does not exist' in complaint(cfg)
+
+
+@pytest.mark.parametrize('benchmark', [name for name, layout in LAYOUTS.items() if not layout.split])
+def test_a_folder_without_images_is_named_with_their_ending(benchmark, read):
+    cfg, root = read(benchmark)
+    layout = LAYOUTS[benchmark]
+    for name in layout.names:
+        path = root / layout.images.format(name)
+        path.rename(path.with_suffix('.webp'))
+    message = complaint(cfg)
+    assert f'there are no images in {Path(cfg.data_root, cfg.data_prefix.img_path)}' in message
+    assert f'*{layout.images.split("{}")[1]}' in message
+
+
+@pytest.mark.parametrize('benchmark', LAYOUTS)
+def test_missing_label_maps_are_counted_and_the_first_is_named(benchmark, read):
+    cfg, root = read(benchmark)
+    layout = LAYOUTS[benchmark]
+    gone = [root / layout.labels.format(layout.names[index]) for index in (1, 3)]
+    for path in gone:
+        path.unlink()
+    assert f'2 of 10 images and label maps do not exist, the first is {gone[0]} ' in complaint(cfg)
+
+
+@pytest.mark.parametrize('benchmark', [name for name, layout in LAYOUTS.items() if layout.split])
+def test_images_that_are_listed_and_missing_are_named(benchmark, read):
+    cfg, root = read(benchmark)
+    gone = root / LAYOUTS[benchmark].images.format(LAYOUTS[benchmark].names[2])
+    gone.unlink()
+    assert f'1 of 10 images and label maps do not exist, the first is {gone} ' in complaint(cfg)
+
+
+def test_only_the_images_that_are_wanted_must_be_there(read):
+    cfg, root = read('ade20k')
+    (root / LAYOUTS['ade20k'].labels.format(LAYOUTS['ade20k'].names[4])).unlink()
+    check_data_files({**cfg, 'indices': 4})
+
+
+def test_a_data_root_of_its_own(read, monkeypatch):
+    cfg, _ = read('ade20k')
+    monkeypatch.delenv('DATA_ROOT')
+    message = complaint({**cfg, 'data_root': '/no/where'})
+    assert '/no/where/ does not exist' in message
+    assert "DATA_ROOT (now not set, so 'data')" in message

@@ -1,0 +1,117 @@
+"""Benchmarks in miniature: five small drawn images each, under the true folder and file names, with the true label encoding.
+
+Not a test module: a test takes ``draw`` by ``runpy.run_path``.
+"""
+from pathlib import Path
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from PIL import Image
+
+SIZES = ((41, 67), (59, 43), (47, 73), (71, 53), (61, 79))  # height, width
+
+VOC2012 = ('2007_000033', '2007_000042', '2007_000061', '2007_000123', '2007_000129')
+VOC2010 = ('2008_000002', '2008_000003', '2008_000007', '2008_000008', '2009_000001')
+COCO = ('000000000139', '000000000285', '000000000632', '000000000724', '000000000776')
+CITIES = ('frankfurt/frankfurt_000000_000294', 'frankfurt/frankfurt_000001_083852', 'lindau/lindau_000000_000019',
+          'lindau/lindau_000058_000019', 'munster/munster_000173_000019')
+ADE = tuple(f'ADE_val_{number:08d}' for number in range(1, 6))
+
+
+class Layout(NamedTuple):
+    """Where a benchmark keeps its files under ``DATA_ROOT``, and what its label values mean."""
+    names: Tuple[str, ...]
+    images: str  # {} is the name
+    labels: str
+    ignored: Tuple[int, ...] = ()  # values that are no class
+    first: int = 0  # value of class 0
+    split: Optional[str] = None  # list of the names
+    decoys: Tuple[str, ...] = ()  # further files of the benchmark, which must not be taken for its labels or images
+    mode: str = 'L'
+
+
+VOC21 = Layout(
+    VOC2012, 'VOCdevkit/VOC2012/JPEGImages/{}.jpg', 'VOCdevkit/VOC2012/SegmentationClass/{}.png', ignored=(255,), mode='P',
+    split='VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt',
+    decoys=('VOCdevkit/VOC2012/SegmentationObject/{}.png', 'VOCdevkit/VOC2012/JPEGImages/not_in_the_list_{}.jpg'))
+CONTEXT60 = Layout(
+    VOC2010, 'VOCdevkit/VOC2010/JPEGImages/{}.jpg', 'VOCdevkit/VOC2010/SegmentationClassContext/{}.png',
+    split='VOCdevkit/VOC2010/ImageSets/SegmentationContext/val.txt',
+    decoys=('VOCdevkit/VOC2010/JPEGImages/not_in_the_list_{}.jpg',))
+LAYOUTS = dict(
+    voc21=VOC21,
+    voc20=VOC21._replace(ignored=(0, 255), first=1),
+    context60=CONTEXT60,
+    context59=CONTEXT60._replace(ignored=(0,), first=1),
+    context459=CONTEXT60._replace(
+        labels='VOCdevkit/VOC2010/annotations_detectron2/pc459_val/{}.tif', ignored=(65535,), mode='I;16'),
+    coco_object=Layout(
+        COCO, 'coco_object/images/val2017/{}.jpg', 'coco_object/annotations/val2017/{}_instanceTrainIds.png'),
+    coco_stuff164k=Layout(
+        COCO, 'coco_stuff164k/images/val2017/{}.jpg', 'coco_stuff164k/annotations/val2017/{}_labelTrainIds.png', ignored=(255,),
+        decoys=('coco_stuff164k/annotations/val2017/{}.png',)),
+    coco_stuff10k=Layout(
+        tuple(f'COCO_train2014_{name}' for name in COCO), 'coco_stuff10k/images/test2014/{}.jpg',
+        'coco_stuff10k/annotations/test2014/{}_labelTrainIds.png', ignored=(0,), first=1),
+    cityscapes=Layout(
+        CITIES, 'cityscapes/leftImg8bit/val/{}_leftImg8bit.png', 'cityscapes/gtFine/val/{}_gtFine_labelTrainIds.png',
+        ignored=(255,), decoys=tuple(f'cityscapes/gtFine/val/{{}}_gtFine_{kind}.png' for kind in ('labelIds', 'color'))),
+    ade20k=Layout(
+        ADE, 'ade/ADEChallengeData2016/images/validation/{}.jpg', 'ade/ADEChallengeData2016/annotations/validation/{}.png',
+        ignored=(0,), first=1),
+    ade20k_847=Layout(
+        ADE, 'ADE20K_2021_17_01/images_detectron2/validation/{}.jpg',
+        'ADE20K_2021_17_01/annotations_detectron2/validation/{}.tif', ignored=(65535,), mode='I;16'))
+
+
+def picture(index: int) -> np.ndarray:
+    """The image of number ``index``: coloured and noisy blocks, ``(height, width, 3)`` uint8."""
+    rng = np.random.default_rng((20260214, index))
+    colours, noise = (_blocks(rng, SIZES[index], 11, rng.integers(0, 256, size)) for size in ((97, 3), (97, 1)))
+    return (colours + rng.integers(-64, 65, colours.shape) * noise / 255).clip(0, 255).astype(np.uint8)
+
+
+def draw(benchmark: str, data_root: Path, classes: Sequence[int]) -> Dict[str, np.ndarray]:
+    """Write the benchmark's files under ``data_root``; every image shows some of ``classes`` and all values that are no class.
+
+    Returns:
+        The label maps by name, as they stand in the files.
+    """
+    layout = LAYOUTS[benchmark]
+    values = np.asarray(classes) + layout.first
+    maps = {}
+    for index, name in enumerate(layout.names):
+        rng = np.random.default_rng((20260215, index))
+        labels = _blocks(rng, SIZES[index], 5, rng.permutation(values))
+        for place, value in enumerate(layout.ignored):
+            labels[3 + index:17 + index, 7 + 13 * place:17 + 13 * place] = value
+        maps[name] = labels.astype(np.uint16 if layout.mode == 'I;16' else np.uint8)
+        _save(Image.fromarray(picture(index)), data_root / layout.images.format(name))
+        _save(_label_image(maps[name], layout.mode), data_root / layout.labels.format(name))
+        for decoy in layout.decoys:
+            _save(Image.new('L', SIZES[index][::-1], 1), data_root / decoy.format(name))
+    if layout.split:
+        (data_root / layout.split).parent.mkdir(parents=True, exist_ok=True)
+        (data_root / layout.split).write_text(''.join(f'{name}\n' for name in layout.names))
+    return maps
+
+
+def _blocks(rng: np.random.Generator, size: Tuple[int, int], side: int, values: np.ndarray) -> np.ndarray:
+    """A picture of square blocks with ``values`` in their order, again and again; the seam runs through anywhere."""
+    rows, columns = (length // side + 1 for length in size)
+    start = rng.integers(len(values))
+    blocks = values[(start + np.arange(rows * columns)) % len(values)].reshape(rows, columns, *values.shape[1:])
+    return blocks.repeat(side, 0).repeat(side, 1)[:size[0], :size[1]]
+
+
+def _label_image(labels: np.ndarray, mode: str) -> Image.Image:
+    image = Image.fromarray(labels)
+    if mode == 'P':  # as VOC's files are: indices into a palette
+        image.putpalette(np.random.default_rng(0).integers(0, 256, 768).astype(np.uint8).tobytes())
+    assert image.mode == mode
+    return image
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)

@@ -1,0 +1,68 @@
+"""Is a config's data set all there, and are its label files of the right kind? The exit code is 1 if not.
+
+    python tools/check_dataset.py configs/gated/gated_vit-b16_ade20k.py
+    python tools/check_dataset.py CONFIG --cfg-options test_dataloader.dataset.data_root=FOLDER --json report.json
+
+Every file is looked for. Images and label maps are read, in an order spread over the data set, for as long as --seconds says.
+"""
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from mmengine.config import DictAction
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from ovseg.config import read_config
+from ovseg.datasets.check import Report, check_dataset
+
+SHOWN = 3  # files of a finding; --json has all
+
+
+def show(report: Report) -> None:
+    console = Console()
+    facts = Table(title=f'{report.dataset} in {report.data_root}' if report.data_root else report.dataset, show_header=False)
+    facts.add_row('images', str(report.images) + (f' (published: {report.published})' if report.published else ''))
+    facts.add_row('label files and images read', str(report.read))
+    facts.add_row('classes seen in them', f'{report.classes_seen} of {report.classes}')
+    console.print(facts)
+    if report.findings:
+        table = Table('', Column('found', overflow='fold'), Column('files', overflow='fold'), show_lines=True)
+        for finding in report.findings:
+            more = [f'and {len(finding.files) - SHOWN} more'] if len(finding.files) > SHOWN else []
+            table.add_row('error' if finding.error else 'note', escape(finding.what),
+                          escape('\n'.join([*finding.files[:SHOWN], *more])))
+        console.print(table)
+        for steps in dict.fromkeys(tuple(finding.mend) for finding in report.findings):
+            console.print('To mend it:')
+            for step in steps:
+                console.print(f'    {step}', soft_wrap=True, markup=False, highlight=False)  # a command stays in one line
+    console.print('Complete.' if report.complete else 'Not fit for evaluation.')
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+                        help='override settings, e.g. test_dataloader.dataset.data_root=FOLDER')
+    parser.add_argument('--seconds', type=float, default=45, help='for how long files are read (default: 45)')
+    parser.add_argument('--all', action='store_true', help='read all files, however long it takes')
+    parser.add_argument('--nproc', type=int, default=os.cpu_count(), help='files read at a time (default: one per core)')
+    parser.add_argument('--json', type=Path, help='write the report to this file')
+    args = parser.parse_args()
+
+    warnings.simplefilter('ignore')  # Pillow's, about files that the report names anyway
+    report = check_dataset(read_config(args.config, args.cfg_options), None if args.all else args.seconds, args.nproc)
+    show(report)
+    if args.json:
+        args.json.write_text(json.dumps(dict(dataclasses.asdict(report), complete=report.complete), indent=1))
+    sys.exit(not report.complete)
+
+
+if __name__ == '__main__':
+    main()
