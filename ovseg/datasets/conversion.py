@@ -37,7 +37,7 @@ def coco_object_labels(label_map: np.ndarray) -> np.ndarray:
     """
     if label_map.ndim != 2 or label_map.dtype != np.uint8:
         raise ValueError(f'not an 8-bit label map: {label_map.dtype} of shape {label_map.shape}')
-    unknown = np.setdiff1d(label_map, [*(id_ for id_ in range(182) if id_ not in COCO_GAPS), 255])
+    unknown = np.setdiff1d(np.unique(label_map), [*(id_ for id_ in range(182) if id_ not in COCO_GAPS), 255])
     if unknown.size:
         raise ValueError(f'COCO-Stuff has no ids {unknown.tolist()}')
     things = [id_ for id_ in range(91) if id_ not in COCO_GAPS]

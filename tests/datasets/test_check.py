@@ -172,6 +172,15 @@ def test_reduce_zero_label_is_honoured(coco):
     assert only_finding(config(coco, **dataset)).mend[0] == 'set reduce_zero_label=True for the data set, or'
 
 
+def test_classes_are_missed_only_where_everything_was_read(coco, monkeypatch):
+    monkeypatch.setattr('ovseg.datasets.label_files.MANY', 2)
+    cfg = config(coco, 'BaseSegDataset', seg_map_suffix='_instanceTrainIds.png', metainfo=dict(classes=['x'] * 81),
+                 reduce_zero_label=True)
+    assert only_finding(cfg).what.endswith('they seem to count classes from 0')
+    label_file(coco).unlink()
+    assert only_finding(cfg).what == '1 of 5 label files do not exist'
+
+
 def test_a_class_list_of_another_length(coco):
     finding = only_finding(config(coco, name_path='coco_stuff'))
     assert finding.what == f"name_path='coco_stuff' lists {len(class_names('coco_stuff'))} classes, the data set has 81"
