@@ -1,17 +1,23 @@
 # Every target is enough on its own: it makes the environment it needs and keeps it for the next call.
 PYTHON ?= python3
+PYTHON_OLDEST ?= python3.9
 VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+OLDEST := .venv-oldest
 
-.PHONY: demo test lint type check clean
+.PHONY: demo test test-oldest lint type check clean
 
 demo: $(RUNTIME)
 	$(BIN)/python tools/demo.py
 
 test: $(DEV)
 	$(BIN)/python -m pytest
+
+# The same tests on the oldest Python and on the lower bound of every line of requirements.txt.
+test-oldest: $(OLDEST)/.dev
+	$(OLDEST)/bin/python -m pytest
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -33,5 +39,14 @@ $(DEV): requirements-dev.txt $(RUNTIME)
 	$(BIN)/python -m pip install --only-binary :all: -r requirements-dev.txt
 	touch $@
 
+$(OLDEST)/bin/python:
+	$(PYTHON_OLDEST) -m venv $(OLDEST)
+
+$(OLDEST)/.dev: requirements.txt requirements-dev.txt setup.py | $(OLDEST)/bin/python
+	sed -E 's/>=([^,]+).*/==\1/' requirements.txt > $(OLDEST)/requirements.txt
+	$(OLDEST)/bin/python -m pip install --only-binary :all: -r $(OLDEST)/requirements.txt -r requirements-dev.txt
+	$(OLDEST)/bin/python -m pip install --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) work_dirs
+	rm -rf $(VENV) $(OLDEST) work_dirs

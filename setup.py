@@ -1,11 +1,37 @@
 """Packaging; tool settings are in pyproject.toml."""
 from pathlib import Path
+from typing import Dict, List
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION: dict = {}
 exec((HERE / 'ovseg' / 'version.py').read_text(), VERSION)
+
+
+class BuildWithConfigs(build_py):
+    """Adds configs, tools and the model index as ``ovseg/.mim``, where mim looks for them; the source tree stays as it is."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            for target, source in self.mim_files().items():
+                self.mkpath(str(Path(target).parent))
+                self.copy_file(source, target)
+
+    def get_output_mapping(self) -> Dict[str, str]:  # for editable installs
+        return {**super().get_output_mapping(), **self.mim_files()}
+
+    def get_source_files(self) -> List[str]:  # for source distributions
+        return [*super().get_source_files(), *self.mim_files().values()]
+
+    def mim_files(self) -> Dict[str, str]:
+        """Where each file goes, and where it is."""
+        sources = [path.relative_to(HERE) for pattern in ('configs/**/*', 'tools/**/*', 'model-index.yml')
+                   for path in sorted(HERE.glob(pattern)) if path.is_file() and '__pycache__' not in path.parts]
+        return {str(Path(self.build_lib, 'ovseg', '.mim', source)): str(source) for source in sources}
+
 
 setup(
     name='ovseg',
@@ -17,5 +43,7 @@ setup(
     python_requires='>=3.9',
     packages=find_packages(include=['ovseg', 'ovseg.*']),
     package_data={'ovseg': ['datasets/resources/**/*', 'models/encoders/tiny_clip/*', 'py.typed']},
+    entry_points={'console_scripts': ['ovseg=ovseg.cli:main']},
     install_requires=[line for line in (HERE / 'requirements.txt').read_text().splitlines() if line and line[0] != '#'],
+    cmdclass={'build_py': BuildWithConfigs},
 )

@@ -24,21 +24,24 @@ def check_version(package: str, found: str, at_least: str, below: str, remedy: s
 
 
 def check_dependencies() -> None:
-    """Refuse versions of mmcv and mmsegmentation that do not work.
+    """Refuse versions of mmengine, mmcv and mmsegmentation that do not work.
 
     Raises:
         ImportError: see ``check_version``; also where a package is missing.
     """
-    try:
-        import mmcv  # mmcv and mmcv-lite are two distributions of one module
-    except ModuleNotFoundError as error:
-        raise ImportError('mmcv is not installed: pip install "mmcv-lite==2.1.0"') from error
-    check_version('mmcv', mmcv.__version__, '2.0.0', '2.2.0', 'pip install "mmcv-lite==2.1.0"')
+    # each of the two modules comes in two distributions (mmcv, mmcv-lite), so the module is asked, not pip
+    for module, at_least, below, release in (('mmengine', '0.10.4', '0.12', 'mmengine==0.10.7'),
+                                             ('mmcv', '2.0.1', '2.2', 'mmcv-lite==2.1.0')):
+        try:
+            found = importlib.import_module(module).__version__
+        except ModuleNotFoundError as error:
+            raise ImportError(f'{module} is not installed: pip install "{release}"') from error
+        check_version(module, found, at_least, below, f'pip install "{release}"')
     try:
         mmseg = version('mmsegmentation')
     except PackageNotFoundError as error:
         raise ImportError('mmsegmentation is not installed: pip install "mmsegmentation==1.2.2"') from error
-    check_version('mmsegmentation', mmseg, '1.2.0', '1.3.0', 'pip install "mmsegmentation==1.2.2"')
+    check_version('mmsegmentation', mmseg, '1.2.1', '1.3', 'pip install "mmsegmentation==1.2.2"')
 
 
 @contextmanager
@@ -71,5 +74,5 @@ class _StandIn(ModuleType):
 
         def missing(*args: Any, **kwargs: Any) -> Any:
             raise RuntimeError(f'the compiled operator {operator!r} was called, but mmcv-lite has none: replace it by full '
-                               'mmcv (pip uninstall mmcv-lite; pip install "mmcv>=2.0.0,<2.2.0")')
+                               'mmcv (pip uninstall mmcv-lite; pip install "mmcv>=2.0.1,<2.2")')
         return missing

@@ -1,11 +1,12 @@
 import importlib
 import importlib.util
+import re
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
-import mmcv
 import pytest
 import torch
 
@@ -32,15 +33,26 @@ def test_what_is_installed_here_passes():
     check_dependencies()
 
 
-def test_an_unfit_mmcv_is_refused(monkeypatch):
-    monkeypatch.setattr(mmcv, '__version__', '2.2.0')
-    with pytest.raises(ImportError, match=r'mmcv 2\.2\.0 .*pip install "mmcv-lite'):
+@pytest.mark.parametrize(('module', 'found', 'remedy'), [
+    ('mmengine', '0.10.3', 'mmengine=='), ('mmengine', '0.12.0', 'mmengine=='),
+    ('mmcv', '2.0.0', 'mmcv-lite=='), ('mmcv', '2.2.0', 'mmcv-lite==')])
+def test_an_unfit_module_is_refused(monkeypatch, module, found, remedy):
+    monkeypatch.setattr(sys.modules[module], '__version__', found)
+    with pytest.raises(ImportError, match=rf'{module} {re.escape(found)} .*pip install "{remedy}'):
         check_dependencies()
 
 
-def test_an_unfit_mmsegmentation_is_refused(monkeypatch):
-    monkeypatch.setattr(compat, 'version', lambda package: '0.30.0')
-    with pytest.raises(ImportError, match=r'mmsegmentation 0\.30\.0 .*pip install "mmsegmentation'):
+@pytest.mark.parametrize(('module', 'remedy'), [('mmengine', 'mmengine=='), ('mmcv', 'mmcv-lite==')])
+def test_a_missing_module_is_named(monkeypatch, module, remedy):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf'{module} is not installed: pip install "{remedy}'):
+        check_dependencies()
+
+
+@pytest.mark.parametrize('found', ['1.2.0', '1.3.0'])
+def test_an_unfit_mmsegmentation_is_refused(monkeypatch, found):
+    monkeypatch.setattr(compat, 'version', lambda package: found)
+    with pytest.raises(ImportError, match=rf'mmsegmentation {re.escape(found)} .*pip install "mmsegmentation'):
         check_dependencies()
 
 
@@ -51,6 +63,17 @@ def test_a_missing_mmsegmentation_is_named(monkeypatch):
     monkeypatch.setattr(compat, 'version', missing)
     with pytest.raises(ImportError, match='mmsegmentation is not installed: pip install'):
         check_dependencies()
+
+
+def test_the_ranges_are_those_of_requirements_txt(monkeypatch):
+    checked = []
+    monkeypatch.setattr(compat, 'check_version', lambda *arguments: checked.append(arguments))
+    check_dependencies()
+    lines = (Path(__file__).parents[1] / 'requirements.txt').read_text().splitlines()
+    for package, _, at_least, below, _ in checked:
+        distribution = 'mmcv-lite' if package == 'mmcv' else package
+        assert f'{distribution}>={at_least},<{below}' in lines
+    assert len(checked) == 3
 
 
 @pytest.fixture

@@ -75,10 +75,10 @@ class OVSegInferencer:
         self.max_pixels = check_integer('max_pixels', max_pixels, 1)
         with DefaultScope.overwrite_default_scope('mmseg'):
             self.model = MODELS.build(self.cfg.model)
+            if not isinstance(self.model, CLIPSegmentor):
+                raise TypeError(f'the model of the config is a {type(self.model).__name__}; words need a CLIPSegmentor')
             self.pipeline = Compose([transform for transform in self.cfg.test_dataloader.dataset.pipeline
                                      if not transform['type'].rsplit('.', 1)[-1].startswith('Load')])
-        if not isinstance(self.model, CLIPSegmentor):
-            raise TypeError(f'the model of the config is a {type(self.model).__name__}; words need a CLIPSegmentor')
         self.model.to(device or get_device()).eval()
         self._lock = threading.Lock()
         self._synonyms: Optional[List[List[str]]] = None

@@ -1,0 +1,42 @@
+"""The console command ``ovseg``. Each of its commands is a module whose ``add_parser`` sets ``run(args) -> exit code``."""
+import argparse
+import sys
+from typing import Optional, Sequence
+
+from ovseg.cli import demo, env, predict, web
+from ovseg.cli import list as list_
+from ovseg.version import __version__
+
+COMMANDS = (predict, web, demo, list_, env)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the console command.
+
+    Args:
+        argv: Its arguments; those of the process by default.
+
+    Returns:
+        The exit code: 0, 1 where what was asked for cannot be done, or 130 after Ctrl-C. Wrong arguments end the process with 2.
+    """
+    parser = argparse.ArgumentParser('ovseg', description='Training-free open-vocabulary semantic segmentation with CLIP.')
+    parser.add_argument('--version', action='version', version=f'ovseg {__version__}')
+    parser.set_defaults(run=lambda args: _help(parser))
+    commands = parser.add_subparsers(title='commands', metavar='COMMAND')
+    for command in COMMANDS:
+        command.add_parser(commands)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except (OSError, ValueError) as error:
+        print(f'ovseg: error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('ovseg: interrupted', file=sys.stderr)
+        return 130
+
+
+def _help(parser: argparse.ArgumentParser) -> int:
+    parser.print_help()
+    list_.print_overview()
+    return 0

@@ -1,0 +1,104 @@
+"""What ``ovseg list`` lists. Every description is taken from where the thing itself is described."""
+import inspect
+import operator
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+from mmengine.config import Config
+from mmengine.registry import Registry
+
+import ovseg.models  # noqa: F401  fills the registries
+from ovseg.datasets import bundled_class_lists, class_names
+from ovseg.models.encoders.backbones import Backbone, pretrained_backbones
+from ovseg.registry import ATTENTIONS, POST_PROCESSORS, REFINERS
+from ovseg.resources import configs_dir
+
+Entries = List[Dict[str, str]]
+
+
+def configs() -> Entries:
+    """Configs to run, by their path in the folder of configs."""
+    root = configs_dir()
+    return [dict(name=path.relative_to(root).as_posix(), description=_comment(path), path=str(path))
+            for path in sorted(root.rglob('*.py')) if '_base_' not in path.relative_to(root).parts]
+
+
+def methods() -> Entries:
+    """Methods, by their folder of configs."""
+    return [dict(name=readme.parent.name, description=_idea(readme), path=str(readme.parent))
+            for readme in sorted(configs_dir().glob('*/README.md'))]
+
+
+def attentions() -> Entries:
+    """Values of ``model_type``."""
+    return _registered(ATTENTIONS)
+
+
+def post_processors() -> Entries:
+    """Types of ``post_processors``."""
+    return _registered(POST_PROCESSORS)
+
+
+def refiners() -> Entries:
+    """Types of ``refine``."""
+    return _registered(REFINERS)
+
+
+def class_lists() -> Entries:
+    """Values of ``name_path``."""
+    return [dict(name=name, description=_size_and_first_names(class_names(name))) for name in bundled_class_lists()]
+
+
+def config_backbones() -> Entries:
+    """The CLIPs that the configs use, by their file in ``_base_/models``."""
+    entries = []
+    for path in sorted((configs_dir() / '_base_' / 'models').glob('*.py')):
+        clip_model, pretrained = operator.itemgetter('clip_model', 'pretrained')(Config.fromfile(path).model)
+        entries.append(dict(name=path.stem, description=f'{clip_model} {pretrained}: {_comment(path)}', path=str(path),
+                            clip_model=clip_model, pretrained=pretrained))
+    return entries
+
+
+def open_clip_backbones() -> Entries:
+    """Every CLIP of open_clip that ovseg supports, by the ``clip_model`` and ``pretrained`` that go together."""
+    return [dict(name=f'{backbone.clip_model} {backbone.pretrained}', description=_sizes(backbone),
+                 clip_model=backbone.clip_model, pretrained=backbone.pretrained) for backbone in pretrained_backbones()]
+
+
+KINDS: Dict[str, Callable[[], Entries]] = {
+    'configs': configs, 'methods': methods, 'attentions': attentions, 'post-processors': post_processors,
+    'refiners': refiners, 'class-lists': class_lists, 'backbones': config_backbones}
+
+
+def _registered(registry: Registry) -> Entries:
+    return [dict(name=name, description=_summary(module)) for name, module in sorted(registry.module_dict.items())]
+
+
+def _summary(module: Any) -> str:
+    """The first paragraph of a docstring."""
+    return ' '.join(inspect.cleandoc(module.__doc__).split('\n\n')[0].split()).replace('``', '')
+
+
+def _comment(config: Path) -> str:
+    """The comment at a config's head, without the command that runs it."""
+    head = takewhile(lambda line: line.startswith('#'), config.read_text(encoding='utf-8').splitlines())
+    return ' '.join(line for line in (line.strip('# ') for line in head) if not line.startswith('python '))
+
+
+def _idea(readme: Path) -> str:
+    """The first paragraph under a README's heading that is no line of links."""
+    _, *paragraphs = readme.read_text(encoding='utf-8').split('\n\n')
+    return ' '.join(next(paragraph for paragraph in paragraphs if not paragraph.startswith('[')).split())
+
+
+def _size_and_first_names(classes: List[List[str]]) -> str:
+    first = ', '.join(synonyms[0] for synonyms in classes[:4])
+    return f'{len(classes)} classes, {sum(map(len, classes))} names: {first}, ...'
+
+
+def _sizes(backbone: Backbone) -> str:
+    vision, text = backbone.vision, backbone.config['text_cfg']
+    elsewhere = text.get('hf_model_name') or text.get('hf_tokenizer_name')
+    return (f'patch {vision.patch_size}, {vision.image_size} px, {vision.layers} layers of width {vision.width}'
+            + (f'; its words need transformers ({elsewhere})' if elsewhere else ''))

@@ -1,0 +1,83 @@
+"""``ovseg env``: what a bug report needs to say."""
+import argparse
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Dict
+
+import cv2
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from ovseg.compat import EXTENSION
+from ovseg.resources import PACKAGE, configs_dir
+from ovseg.version import __version__
+
+PACKAGES = ('torchvision', 'mmengine', 'mmsegmentation', 'open_clip_torch', 'timm', 'safetensors', 'numpy', 'Pillow')
+
+
+def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
+    """Add ``env`` to the commands."""
+    parser = commands.add_parser('env', help='versions and devices, to be pasted into a bug report',
+                                 description='Print versions and devices, to be pasted into a bug report.')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the environment."""
+    console, environment = Console(), describe()
+    if args.json:
+        console.print_json(data=environment)
+        return 0
+    for key, value in environment.items():
+        console.print(Text.assemble((f'{key}:', 'bold'), f' {value}'), soft_wrap=True)
+    return 0
+
+
+def describe() -> Dict[str, str]:
+    """What is installed, and what it runs on."""
+    return {
+        'ovseg': f'{__version__} in {PACKAGE}, {_revision(configs_dir().parent)}',
+        'python': f'{platform.python_version()} ({platform.python_implementation()})',
+        'platform': f'{platform.platform()}, {os.cpu_count()} CPUs',
+        'torch': f'{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}',
+        'GPU': _gpus(),
+        'mmcv': _mmcv(),
+        **{package: _version(package) for package in PACKAGES},
+        'opencv': cv2.__version__}
+
+
+def _revision(folder: Path) -> str:
+    """The commit of a checkout, ``-dirty`` where files were changed since."""
+    if not (folder / '.git').exists():
+        return 'not a git checkout'
+    if shutil.which('git') is None:
+        return 'revision unknown (no git)'
+    git = subprocess.run(['git', '-C', str(folder), 'describe', '--always', '--dirty'], capture_output=True, text=True)
+    return f'revision {git.stdout.strip() or "unknown: " + git.stderr.strip()}'
+
+
+def _gpus() -> str:
+    """Names and memory of the GPUs that torch can use."""
+    gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return '; '.join(f'{gpu.name}, {gpu.total_memory / 2 ** 30:.0f} GiB' for gpu in gpus) or 'none that torch can use'
+
+
+def _mmcv() -> str:
+    """Which distributions of mmcv are installed (both at once is a mistake), and whether its operators are compiled."""
+    found = ' and '.join(f'{name} {_version(name)}' for name in ('mmcv', 'mmcv-lite') if _version(name) != 'not installed')
+    operators = 'with' if importlib.util.find_spec(EXTENSION) else 'without'
+    return f'{found}, {operators} compiled operators'
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return 'not installed'

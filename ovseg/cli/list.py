@@ -1,0 +1,53 @@
+"""``ovseg list``: what there is to choose from."""
+import argparse
+
+from rich.console import Console
+from rich.text import Text
+
+from ovseg.cli.catalogue import KINDS, Entries, open_clip_backbones
+
+
+def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
+    """Add ``list`` to the commands."""
+    parser = commands.add_parser('list', help='what there is to choose from, with one line each',
+                                 description='List what there is to choose from, with one line each.')
+    parser.add_argument('kind', nargs='?', choices=list(KINDS), help='what to list (default: everything)')
+    parser.add_argument('--all', action='store_true', dest='all_backbones',
+                        help='backbones: all of open_clip that ovseg supports, not only those of the configs')
+    parser.add_argument('--json', action='store_true', help='print JSON')
+    parser.set_defaults(run=run, error=parser.error)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print one kind of things, or all of them."""
+    if args.all_backbones and args.kind not in (None, 'backbones'):
+        args.error(f'--all goes with backbones, not with {args.kind}')
+    found = {kind: entries() for kind, entries in KINDS.items() if args.kind in (None, kind)}
+    if args.all_backbones:
+        found['backbones'] = open_clip_backbones()
+    console = Console()
+    if args.json:
+        console.print_json(data=found)
+        return 0
+    for kind, entries in found.items():
+        if args.kind is None:
+            console.print(Text(f'\n{kind}', style='bold underline'))
+        _print_entries(console, entries)
+    return 0
+
+
+def print_overview() -> None:
+    """One line for each kind: how many there are, and as many of their names as the line holds."""
+    console = Console()
+    console.print('\nto choose from (ovseg list KIND says more):')
+    for kind, entries in KINDS.items():
+        names = [entry['name'] for entry in entries()]
+        console.print(Text.assemble((f'  {kind:<16}', 'bold'), f'{len(names):>4}  {", ".join(names)}'),
+                      no_wrap=True, overflow='ellipsis')
+
+
+def _print_entries(console: Console, entries: Entries) -> None:
+    """A line for each entry, never broken, so that grep finds the whole of it."""
+    width = max((len(entry['name']) for entry in entries), default=0)
+    for entry in entries:
+        console.print(Text.assemble((entry['name'].ljust(width), 'bold'), f'  {entry["description"]}'), soft_wrap=True)

@@ -1,0 +1,113 @@
+"""``ovseg predict``: pictures and words in, painted pictures and label maps out."""
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Dict, List, Union
+
+import torch
+from mmengine.config import DictAction
+from rich.console import Console
+from rich.table import Table
+
+from ovseg.apis import OVSegInferencer
+from ovseg.datasets import bundled_class_lists
+
+INTERRUPTED = 130  # what shells report of a program that Ctrl-C has ended
+
+
+def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
+    """Add ``predict`` to the commands."""
+    parser = commands.add_parser(
+        'predict', help='segment your own pictures by your own words',
+        description='Segment pictures by words. Writes DIR/vis/NAME.png (the picture painted by its classes), '
+                    'DIR/pred/NAME.png (the label map: 0 is the first class) and DIR/legend.json, and prints the area of each '
+                    'class.',
+        epilog='example: ovseg predict cat.jpg holiday/ --classes "cat, sofa; couch, grass" --out out --model gated_vit-b16')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, a folder (its pictures) or a URL')
+    parser.add_argument('--classes', type=_classes, metavar='WORDS',
+                        help='classes separated by commas, synonyms of a class by semicolons: "cat, sofa; couch, grass"; or a '
+                             'bundled list (ovseg list class-lists); or a text file that ends with .txt, one class per line '
+                             '(default: those of the config)')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='where the results go')
+    parser.add_argument('--model', metavar='CONFIG',
+                        help='a config (ovseg list configs), with or without its benchmark, or the path to one (default: the '
+                             'tiny CLIP of the demo, which works offline and knows 16 words)')
+    parser.add_argument('--weights', help="CLIP weights in place of the config's: a tag of open_clip, a file or a folder")
+    parser.add_argument('--background', metavar='WORDS', help='words for what is none of the classes: "wall, sky"; class 0')
+    parser.add_argument('--threshold', type=float, metavar='P',
+                        help='pixels whose best class has a probability under it become background')
+    parser.add_argument('--device', type=_device, help='where to compute: cpu, cuda, cuda:1, ... (default: the GPU, if any)')
+    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='pictures per forward pass (default: 1)')
+    parser.add_argument('--cfg-options', nargs='+', type=_setting, action=DictAction, default={}, metavar='KEY=VALUE',
+                        help='settings of the config: model.precision=fp16 model.apply_ctd=True')
+    parser.add_argument('--json', action='store_true', help='print one JSON document: legend.json with the paths written')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment the pictures; only results go to the standard output."""
+    console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    out = args.out.expanduser()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # where mmengine's logger is to write
+            found = _inferencer(args).stream(args.images, args.classes, background=args.background, threshold=args.threshold,
+                                             batch_size=args.batch_size, out_dir=out, show_progress=args.json)
+            for segmentation in found:
+                if not args.json:
+                    console.print(_table(segmentation.name, segmentation.areas))
+                    for path in _paths(out, segmentation.name).values():
+                        console.print(path, soft_wrap=True)
+    except KeyboardInterrupt:
+        print(f'ovseg: interrupted; what is finished is in {out}', file=sys.stderr)
+        return INTERRUPTED
+    if args.json:
+        console.print_json(data=_document(out))
+    return 0
+
+
+def _classes(text: str) -> Union[str, List[str]]:
+    """A bundled list and a text file as they are named, words as a list with one string per class."""
+    return text if text in bundled_class_lists() or Path(text).suffix == '.txt' else text.split(',')
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
+        raise argparse.ArgumentTypeError(f'{name!r} cannot be used: {str(error).splitlines()[0]}') from error
+
+
+def _setting(text: str) -> str:
+    """``text``, if ``DictAction`` can split it."""
+    if '=' not in text:
+        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE (pictures stand in front of --cfg-options)')
+    return text
+
+
+def _inferencer(args: argparse.Namespace) -> OVSegInferencer:
+    try:
+        return OVSegInferencer(args.model, args.weights, args.device, cfg_options=args.cfg_options)
+    except TypeError as error:  # the config is of another kind of model
+        raise ValueError(f'--model {args.model}: {error}') from error
+
+
+def _table(name: str, areas: Dict[str, float]) -> Table:
+    table = Table('class', title=name)
+    table.add_column('area', justify='right')
+    for class_, share in areas.items():
+        table.add_row(class_, f'{share:.1%}')
+    return table
+
+
+def _paths(out: Path, name: str) -> Dict[str, str]:
+    return {folder: str(out / folder / f'{name}.png') for folder in ('vis', 'pred')}
+
+
+def _document(out: Path) -> Dict[str, list]:
+    """``legend.json`` with the paths of each picture's files."""
+    legend = json.loads((out / 'legend.json').read_text(encoding='utf-8'))
+    for picture in legend['pictures']:
+        picture.update(_paths(out, picture['name']))
+    return legend

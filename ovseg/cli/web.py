@@ -1,0 +1,67 @@
+"""``ovseg web``: the page for people."""
+import argparse
+import os
+import signal
+import socket
+import tempfile
+from importlib.util import find_spec
+
+from ovseg.utils import check_integer
+
+
+def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
+    """Add ``web`` to the commands."""
+    parser = commands.add_parser('web', help='segment pictures by words on a web page',
+                                 description='Show a web page that segments pictures by words. Ctrl-C ends it.')
+    parser.add_argument('--model', help='name or path of a config (ovseg list configs; default: the tiny CLIP, offline)')
+    parser.add_argument('--weights', help="CLIP weights in place of the config's: an open_clip tag, a file or a folder")
+    parser.add_argument('--device', help='where to compute (default: the GPU, if there is one)')
+    parser.add_argument('--host', default='127.0.0.1',
+                        help='address to listen on (default: %(default)s, this machine only; 0.0.0.0 lets everybody in)')
+    parser.add_argument('--port', type=int, default=7860, help='port to listen on; 0: any (default: %(default)s)')
+    parser.add_argument('--max-upload-mb', type=int, default=50, metavar='MB', help='largest file (default: %(default)s)')
+    parser.add_argument('--max-pixels', type=int, default=20_000_000, metavar='N',
+                        help='largest picture (default: %(default)s; see OVSegInferencer)')
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve the page until Ctrl-C.
+
+    Raises:
+        OSError: the address cannot be listened on; says which.
+        ValueError: gradio is missing, or a wrong setting.
+    """
+    if find_spec('gradio') is None:
+        raise ValueError('the web page needs gradio (and Python 3.10 or newer): pip install "ovseg[web]"')
+    check_integer('--max-upload-mb', args.max_upload_mb, 1)
+    with listen(args.host, args.port) as listener, tempfile.TemporaryDirectory(prefix='ovseg-web-') as folder:
+        # gradio reads these when it is imported; uploads and words' embeddings vanish with the folder
+        os.environ.update(GRADIO_TEMP_DIR=folder, OVSEG_CACHE=folder, GRADIO_ANALYTICS_ENABLED='False')
+        from ovseg.web.app import make_server
+        from ovseg.web.segment import Models
+        server = make_server(Models(args.model, args.weights, args.device, args.max_pixels), args.max_upload_mb)
+        host, port = listener.getsockname()[:2]
+        print(f'ovseg is at http://{f"[{host}]" if ":" in host else host}:{port} (Ctrl-C ends it)', flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder is removed then, too
+        try:
+            server.run(sockets=[listener])
+        except KeyboardInterrupt:
+            print()
+    return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on which ``host:port`` listens.
+
+    Raises:
+        OSError: it cannot; says which address, and what to do.
+        ValueError: a port that cannot be.
+    """
+    check_integer('--port', port, 0, 65535)
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise OSError(f'cannot listen on --host {host} --port {port} ({error.strerror}): choose another port, or '
+                      '--port 0 for any that is free') from error

@@ -1,0 +1,61 @@
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ovseg
+import ovseg.resources
+from ovseg.cli import main
+from ovseg.cli.catalogue import KINDS
+
+
+def test_the_package_runs_as_a_program(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['ovseg', '--version'])
+    with pytest.raises(SystemExit) as finished:
+        runpy.run_module('ovseg', run_name='__main__')
+    assert finished.value.code == 0
+    assert capsys.readouterr().out == f'ovseg {ovseg.__version__}\n'
+
+
+def test_without_arguments_help_and_an_overview_are_printed(capsys):
+    assert main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith('usage: ovseg')
+    for kind, entries in KINDS.items():
+        line, = [line for line in lines if line.split()[:1] == [kind]]
+        found = entries()
+        assert line.split()[1] == str(len(found))
+        assert found[0]['name'] in line
+
+
+def test_the_overview_keeps_to_the_width_of_the_terminal(monkeypatch, capsys):
+    monkeypatch.setenv('COLUMNS', '61')
+    main([])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[-len(KINDS):])) == 61
+
+
+@pytest.mark.parametrize('arguments', [
+    ['nonsense'], ['list', 'nonsense'], ['env', '--nonsense'], ['list', 'configs', 'methods']])
+def test_wrong_arguments_exit_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as finished:
+        main(arguments)
+    assert finished.value.code == 2
+    assert 'error: ' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('arguments', [[], ['list'], ['list', 'configs', '--json'], ['env']])
+def test_what_cannot_be_done_is_said_in_a_line_and_exits_with_1(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ovseg.resources, 'PACKAGE', tmp_path / 'ovseg')
+    assert main(arguments) == 1
+    message, = capsys.readouterr().err.splitlines()
+    assert message.startswith('ovseg: error: ovseg has no configs')
+
+
+def test_importing_ovseg_leaves_the_program_out():
+    code = 'import sys, ovseg; print([name for name in sys.modules if name.startswith("ovseg.cli")])'
+    finished = subprocess.run([sys.executable, '-c', code], cwd=Path(ovseg.__file__).parents[1], capture_output=True, text=True,
+                              timeout=300, check=True)
+    assert finished.stdout.strip() == '[]'

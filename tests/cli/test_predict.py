@@ -1,0 +1,181 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ovseg.apis import OVSegInferencer, ovseg_inferencer
+from ovseg.cli import main
+from ovseg.datasets import class_names
+from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
+
+TEMPLATES = 'plain'  # one instead of eighty
+SIZES = {'first': (101, 131), 'second': (127, 83)}  # height, width
+CORNERS = {'first': (100, 150), 'second': (400, 60)}  # left, top
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Paths of two parts of a demo scene, with several classes in each."""
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    with Image.open(DEMO_SCENES / 'images' / '006.jpg') as scene:
+        for name, (left, top) in CORNERS.items():
+            height, width = SIZES[name]
+            scene.crop((left, top, left + width, top + height)).save(folder / f'{name}.png')
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture
+def predict(tmp_path):
+    """Runs ``ovseg predict`` on pictures, into ``tmp_path / 'out'``."""
+    def run(pictures, *options):
+        return main(['predict', *map(str, pictures), '--out', str(tmp_path / 'out'), '--device', 'cpu', *options,
+                     '--cfg-options', f'model.prompt_templates={TEMPLATES}'])
+    return run
+
+
+def legend(tmp_path):
+    return json.loads((tmp_path / 'out' / 'legend.json').read_text(encoding='utf-8'))
+
+
+def synonyms(tmp_path):
+    return [entry['synonyms'] for entry in legend(tmp_path)['classes']]
+
+
+def label_map(tmp_path, name):
+    return np.array(Image.open(tmp_path / 'out' / 'pred' / f'{name}.png'))
+
+
+def test_a_table_and_the_paths_of_each_picture(predict, pictures, tmp_path, capsys):
+    assert predict(pictures, '--classes', 'ladybug, snow; ice, gravel') == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name, size in SIZES.items():
+        start = next(index for index, line in enumerate(lines) if line.strip() == name)
+        first, second = tmp_path / 'out' / 'vis' / f'{name}.png', tmp_path / 'out' / 'pred' / f'{name}.png'
+        end = lines.index(str(first))
+        assert lines[end + 1] == str(second)
+        shares = {cells[1].strip(): cells[2].strip() for cells in
+                  (line.split('│') for line in lines[start:end] if line.startswith('│'))}
+        labels = label_map(tmp_path, name)
+        assert labels.shape == size
+        assert shares == {word: f'{(labels == index).mean():.1%}' for index, word in enumerate(['ladybug', 'snow', 'gravel'])
+                          if (labels == index).any()}
+        assert Image.open(first).mode == 'RGB'
+
+
+def test_labels_are_those_of_the_inferencer(predict, pictures, tmp_path):
+    options = {'model.prompt_templates': TEMPLATES}
+    words = ['ladybug', 'snow; ice', 'gravel']
+    expected = OVSegInferencer('gated_full_tiny-clip', device='cpu', cfg_options=options)(
+        pictures, words, background='grass, sky', threshold=0.97)['predictions']
+    assert predict(pictures, '--classes', ','.join(words), '--background', 'grass, sky', '--threshold', '0.97',
+                   '--model', 'gated_full_tiny-clip', '--batch-size', '2') == 0
+    for path, labels in zip(pictures, expected):
+        assert np.array_equal(label_map(tmp_path, path.stem), labels)
+        assert len(np.unique(labels)) > 1
+
+
+@pytest.mark.parametrize(('text', 'expected'), [
+    ('zebra, snow; ice cube ,sky', [['zebra'], ['snow', 'ice cube'], ['sky']]),
+    ('zebra', [['zebra']]),
+    ('voc20', class_names('voc20')),
+    ('words.txt', [['zebra', 'horse'], ['snow']])], ids=['words', 'a word', 'bundled list', 'file'])
+def test_classes(text, expected, predict, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('words.txt').write_text('zebra, horse\nsnow\n')
+    Path('zebra').write_text('a file, but no text file\n')
+    assert predict(pictures[:1], '--classes', text) == 0
+    assert synonyms(tmp_path) == expected
+
+
+def test_without_classes_the_words_are_those_of_the_config(predict, pictures, tmp_path):
+    assert predict(pictures[:1]) == 0
+    assert synonyms(tmp_path) == class_names('demo_scenes')
+
+
+def test_a_folder_and_a_url(predict, pictures, tmp_path):
+    assert predict([pictures[0].parent, pictures[1].as_uri()], '--classes', 'zebra, snow') == 0
+    assert [(entry['name'], entry['source']) for entry in legend(tmp_path)['pictures']] == [
+        ('first', str(pictures[0])), ('second', str(pictures[1])), ('second_2', pictures[1].as_uri())]
+
+
+def test_words_are_printed_as_they_stand(predict, pictures, capsys):
+    assert predict(pictures[:1], '--classes', '[red]cat :smile:') == 0
+    assert '│ [red]cat :smile: │ 100.0% │' in capsys.readouterr().out
+
+
+def test_json_is_all_that_goes_to_the_standard_output(predict, pictures, tmp_path, capsys):
+    assert predict(pictures, '--classes', 'zebra, snow', '--json') == 0
+    captured = capsys.readouterr()
+    found, written = json.loads(captured.out), legend(tmp_path)
+    assert found['classes'] == written['classes']
+    assert found['pictures'] == [
+        {**entry, 'vis': str(tmp_path / 'out' / 'vis' / path.name), 'pred': str(tmp_path / 'out' / 'pred' / path.name)}
+        for path, entry in zip(pictures, written['pictures'])]
+    assert [picture['source'] for picture in found['pictures']] == list(map(str, pictures))
+    assert 'No model was named, so this is the tiny CLIP of the demo' in captured.err
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (['--model', 'gated_vit-b17'], "model='gated_vit-b17' is no config of ovseg; near: gated_vit-b16"),
+    (['--classes', 'zebra,, sky'], 'class 1 of the class list has an empty name'),
+    (['--classes', 'no_such.txt'], "name_path='no_such.txt' is neither a bundled class list"),
+    (['--threshold', '0.3'], 'threshold=0.3 needs a background'),
+    (['--batch-size', '0'], 'batch_size=0 must be an integer >= 1'),
+    (['--weights', 'no_such.pt'], "pretrained='no_such.pt' is neither a tag")])
+def test_what_cannot_be_done_is_said_in_a_line_and_exits_with_1(options, message, predict, pictures, capsys):
+    assert predict(pictures, *options) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f'ovseg: error: {message}')
+
+
+def test_a_missing_picture(predict, tmp_path, capsys):
+    assert predict([tmp_path / 'no_such.jpg']) == 1
+    assert f'ovseg: error: there is no picture or folder {tmp_path / "no_such.jpg"}\n' in capsys.readouterr().err
+
+
+def test_a_model_that_takes_no_words(predict, pictures, tmp_path, capsys):
+    config = tmp_path / 'other.py'
+    config.write_text("model = dict(type='SegDataPreProcessor')\ntest_dataloader = dict(dataset=dict(pipeline=[]))\n")
+    assert main(['predict', str(pictures[0]), '--out', str(tmp_path), '--model', str(config)]) == 1
+    assert capsys.readouterr().err.endswith(
+        f'ovseg: error: --model {config}: the model of the config is a SegDataPreProcessor; words need a CLIPSegmentor\n')
+
+
+def test_a_broken_picture_leaves_the_results_of_those_before_it(predict, pictures, tmp_path, capsys):
+    pictures[1].write_text('no picture')
+    assert predict(pictures, '--classes', 'zebra, snow') == 1
+    captured = capsys.readouterr()
+    assert f'ovseg: error: {pictures[1]} is no picture' in captured.err
+    assert str(tmp_path / 'out' / 'vis' / 'first.png') in captured.out
+    assert [entry['name'] for entry in legend(tmp_path)['pictures']] == ['first']
+
+
+def test_ctrl_c_leaves_the_results_of_what_is_finished(predict, pictures, tmp_path, monkeypatch, capsys):
+    read = ovseg_inferencer.read_picture
+
+    def interrupted(source, *args):
+        if source == pictures[1]:
+            raise KeyboardInterrupt
+        return read(source, *args)
+
+    monkeypatch.setattr(ovseg_inferencer, 'read_picture', interrupted)
+    assert predict(pictures, '--classes', 'zebra, snow', '--json') == 130
+    captured = capsys.readouterr()
+    assert captured.out == ''
+    assert captured.err.endswith(f'ovseg: interrupted; what is finished is in {tmp_path / "out"}\n')
+    assert [entry['name'] for entry in legend(tmp_path)['pictures']] == ['first']
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    ([], 'the following arguments are required: IMAGE, --out'),
+    (['a.jpg', '--out', 'out', '--device', 'nonsense'], "argument --device: 'nonsense' cannot be used: "),
+    (['a.jpg', '--out', 'out', '--threshold', 'high'], "argument --threshold: invalid float value: 'high'"),
+    (['--out', 'out', '--cfg-options', 'a=1', 'a.jpg'], "'a.jpg' is not KEY=VALUE (pictures stand in front of --cfg-options)")])
+def test_wrong_arguments_exit_with_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as finished:
+        main(['predict', *arguments])
+    assert finished.value.code == 2
+    assert message in capsys.readouterr().err
