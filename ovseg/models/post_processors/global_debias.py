@@ -25,7 +25,7 @@ def global_debias(patches: Tensor, cls_token: Tensor, factor: float, normalize_c
 
 @POST_PROCESSORS.register_module()
 class GlobalDebias(PostProcessor):
-    """See ``global_debias``.
+    """Takes the image's overall meaning out of every patch: ``global_debias``.
 
     Args:
         factor: Not negative; 0 does nothing.
