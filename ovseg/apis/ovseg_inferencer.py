@@ -203,7 +203,7 @@ def _tracked(sources: Union[List[Source], Iterator[Source]], show_progress: bool
     total = len(sources) if isinstance(sources, list) else None
     console = Console(stderr=True)
     shown = show_progress and console.is_terminal and (total is None or total > FEW)
-    return track(sources, 'Segmenting', total, console=console, disable=not shown)
+    return track(sources, 'Segmenting', total, console=console) if shown else sources
 
 
 def _areas(labels: torch.Tensor, names: Sequence[str]) -> Dict[str, float]:

@@ -17,7 +17,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         argv: Its arguments; those of the process by default.
 
     Returns:
-        The exit code: 0, 1 where what was asked for cannot be done, or 130 after Ctrl-C. Wrong arguments end the process with 2.
+        The exit code: 0, 1 where what was asked for cannot be done, 130 after Ctrl-C. Wrong arguments end the process with 2.
     """
     parser = argparse.ArgumentParser('ovseg', description='Training-free open-vocabulary semantic segmentation with CLIP.')
     parser.add_argument('--version', action='version', version=f'ovseg {__version__}')

@@ -1,4 +1,15 @@
-"""Pictures of results."""
+"""Pictures of results, and of what happens inside."""
+from ovseg.visualization.class_figures import error_figure, score_figure
 from ovseg.visualization.contact_sheet import contact_sheet
+from ovseg.visualization.explanation import explain
+from ovseg.visualization.inspection import WindowInspection
+from ovseg.visualization.patch_figures import (
+    attention_figure,
+    cls_similarity_figure,
+    cluster_figure,
+    outlier_figure,
+    similarity_figure,
+)
 
-__all__ = ['contact_sheet']
+__all__ = ['WindowInspection', 'attention_figure', 'cls_similarity_figure', 'cluster_figure', 'contact_sheet', 'error_figure',
+           'explain', 'outlier_figure', 'score_figure', 'similarity_figure']

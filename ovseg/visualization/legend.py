@@ -68,8 +68,8 @@ def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def _font_files() -> List[str]:
-    installed = {font.name: font.fname for font in reversed(fontManager.ttflist) if font.style == 'normal'}
-    return [installed[name] for name in FONTS if name in installed]
+    installed = {font.name for font in fontManager.ttflist}
+    return [str(fontManager.findfont(name)) for name in FONTS if name in installed]
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Ablations: many settings of a config, run together, compared with it."""

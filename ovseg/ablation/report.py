@@ -1,0 +1,117 @@
+"""Results as tables: CSV, markdown, LaTeX, terminal."""
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Dict, List, Sequence
+
+import numpy as np
+from rich.table import Table
+
+from ovseg.ablation.plots import INTERVAL, draw_deltas, draw_line, line_axes
+from ovseg.ablation.results import Result
+from ovseg.ablation.statistics import RESAMPLES
+
+COLUMNS = ('benchmark', 'setting', 'mIoU', 'aAcc', 'mAcc', 'delta_mIoU', 'low', 'high', 'images', 'limit', 'class_list',
+           'command')
+LATEX = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}',
+         **{letter: f'\\{letter}' for letter in '&%$#_{}'}}
+
+
+def write_report(benchmarks: Sequence[Sequence[Result]], combine: str, folder: Path) -> List[Path]:
+    """Write ``table.csv``, ``.md`` and ``.tex``, a plot of Δ per benchmark and one per numeric axis; returns the files."""
+    notes = notes_on(benchmarks, combine)
+    tables = {'table.csv': csv_table(benchmarks), 'table.md': markdown_table(benchmarks, notes),
+              'table.tex': latex_table(benchmarks, notes)}
+    for name, text in tables.items():
+        (folder / name).write_text(text, encoding='utf-8')
+    figures = {f'delta_{rows[0].setting.benchmark}.png': draw_deltas(rows) for rows in benchmarks if len(rows) > 1}
+    figures.update({f'line_{axis}.png': draw_line(axis, benchmarks) for axis in line_axes(benchmarks)})
+    for name, figure in figures.items():
+        figure.savefig(folder / name)
+    return [folder / name for name in (*tables, *figures)]
+
+
+def notes_on(benchmarks: Sequence[Sequence[Result]], combine: str) -> List[str]:
+    """What a reader of the tables must know."""
+    notes = [f'Δ: mIoU less that of the first row, in points, with the {INTERVAL} of a paired bootstrap over images '
+             f'({RESAMPLES} resamples).']
+    if combine == 'cumulative':
+        notes.append('Every row keeps what the rows above it have changed; of several values of one key, the last.')
+    notes += [f'{rows[0].setting.benchmark}: {rows[0].limited}, which is not the benchmark.' for rows in benchmarks
+              if rows[0].limited]
+    return notes
+
+
+def csv_table(benchmarks: Sequence[Sequence[Result]]) -> str:
+    """A line per row, with the command that repeats it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(COLUMNS)
+    for result in (result for rows in benchmarks for result in rows):
+        figures = [f'{result.metrics[name]:.2f}' for name in ('mIoU', 'aAcc', 'mAcc')]
+        delta = [f'{value:.2f}' if np.isfinite(value) else '' for value in (result.delta, result.low, result.high)]
+        writer.writerow([result.setting.benchmark, result.setting.name, *figures, *delta, result.images, result.limited,
+                         result.class_list, result.setting.command])
+    return text.getvalue()
+
+
+def markdown_table(benchmarks: Sequence[Sequence[Result]], notes: Sequence[str]) -> str:
+    """A row per setting, three columns per benchmark, and the commands below."""
+    heads = ['setting']
+    for rows in benchmarks:
+        heads += [f'{rows[0].setting.benchmark} mIoU', 'Δ', INTERVAL]
+    lines = [heads, ['---', *['---:'] * (len(heads) - 1)], *([name, *cells] for name, cells in _body(benchmarks).items())]
+    table = '\n'.join('| ' + ' | '.join(cell.replace('|', r'\|') for cell in line) + ' |' for line in lines)
+    commands = '\n'.join(f'    {result.setting.command}' for rows in benchmarks for result in rows)
+    return f'{table}\n\n' + '\n'.join(notes) + f'\n\nTo repeat each row, in this order:\n\n{commands}\n'
+
+
+def latex_table(benchmarks: Sequence[Sequence[Result]], notes: Sequence[str]) -> str:
+    r"""The same as a ``table`` for booktabs."""
+    names = [latex(rows[0].setting.benchmark) for rows in benchmarks]
+    top = ' & '.join(rf'\multicolumn{{3}}{{c}}{{{name}}}' for name in names)
+    rules = ' '.join(rf'\cmidrule(lr){{{3 * index + 2}-{3 * index + 4}}}' for index in range(len(names)))
+    body = [' & '.join([latex(name), *map(_latex_number, cells)]) + r' \\' for name, cells in _body(benchmarks).items()]
+    heads = ' & '.join(['setting', *[r'mIoU & $\Delta$ & interval'] * len(names)])
+    lines = [r'% needs \usepackage{booktabs}', r'\begin{table}', r'\centering', rf'\caption{{{" ".join(map(latex, notes))}}}',
+             rf'\begin{{tabular}}{{l{"rrc" * len(names)}}}', r'\toprule', rf'& {top} \\', rules, rf'{heads} \\', r'\midrule',
+             *body, r'\bottomrule', r'\end{tabular}', r'\end{table}']
+    return '\n'.join(lines) + '\n'
+
+
+def terminal_table(rows: Sequence[Result]) -> Table:
+    """The rows of one benchmark."""
+    first = rows[0]
+    title = ', '.join(filter(None, [first.setting.benchmark, first.limited or f'{first.images} images', first.class_list]))
+    table = Table('setting', title=title)
+    for head in ('mIoU', 'Δ', INTERVAL):
+        table.add_column(head, justify='right', no_wrap=True)
+    for index, result in enumerate(rows):
+        table.add_row(result.setting.name, *_cells(result, index == 0))
+    return table
+
+
+def latex(text: str) -> str:
+    """``text`` with what LaTeX reads as commands written out."""
+    return re.sub('[' + re.escape(''.join(LATEX)) + ']', lambda found: LATEX[found[0]], text).replace('Δ', r'$\Delta$')
+
+
+def _body(benchmarks: Sequence[Sequence[Result]]) -> Dict[str, List[str]]:
+    """The cells of each row name, benchmark by benchmark; empty where a benchmark has no such row."""
+    body: Dict[str, List[str]] = {}
+    for place, rows in enumerate(benchmarks):
+        for index, result in enumerate(rows):
+            cells = body.setdefault(result.setting.name, [''] * (3 * len(benchmarks)))
+            cells[3 * place:3 * place + 3] = _cells(result, index == 0)
+    return body
+
+
+def _cells(result: Result, baseline: bool) -> List[str]:
+    """mIoU, Δ and its interval."""
+    interval = f'[{result.low:+.2f}, {result.high:+.2f}]' if np.isfinite(result.low) else ''
+    return [f'{result.metrics["mIoU"]:.2f}', *(['', ''] if baseline else [f'{result.delta:+.2f}', interval])]
+
+
+def _latex_number(cell: str) -> str:
+    return f'${cell}$' if cell[:1] in ('+', '-', '[') else cell

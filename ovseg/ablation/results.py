@@ -1,0 +1,77 @@
+"""Finished rows to figures."""
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence
+
+import numpy as np
+import torch
+from mmseg.evaluation import IoUMetric
+
+from ovseg.ablation.rows import Areas, read_about, read_areas, row_file
+from ovseg.ablation.settings import Setting
+from ovseg.ablation.statistics import class_iou, delta_interval
+
+
+@dataclass(frozen=True)
+class Result:
+    """The figures of one row.
+
+    Attributes:
+        setting: What was run.
+        images: On how many.
+        metrics: ``aAcc``, ``mIoU`` and ``mAcc`` in percent with two decimals, as ``tools/test.py`` prints them.
+        iou: Per class in percent, ``(K,)``, NaN for a class that is neither in the truth nor in the prediction.
+        class_delta: ``iou`` less the baseline's, ``(K,)``.
+        delta: mIoU less the baseline's, in points.
+        low: Low end of its interval.
+        high: High end.
+        class_list: The vocabulary.
+    """
+    setting: Setting
+    images: int
+    metrics: Dict[str, float]
+    iou: np.ndarray
+    class_delta: np.ndarray
+    delta: float
+    low: float
+    high: float
+    class_list: str
+
+    @property
+    def limited(self) -> str:
+        """Says so where the row is not of the whole data set."""
+        limit = self.setting.cfg.test_dataloader.dataset.get('indices')
+        return f'first {limit} images only' if limit == self.images else ''
+
+
+def read_results(settings: Sequence[Setting], folder: Path) -> List[List[Result]]:
+    """The finished rows of each benchmark whose baseline, its first setting, is finished."""
+    benchmarks: Dict[str, List[Setting]] = {}
+    for setting in settings:
+        benchmarks.setdefault(setting.benchmark, []).append(setting)
+    found = []
+    for rows in benchmarks.values():
+        finished = [setting for setting in rows if row_file(folder, setting.digest).is_file()]
+        if rows[0] in finished:
+            baseline = read_areas(row_file(folder, rows[0].digest))
+            found.append([_result(setting, baseline, row_file(folder, setting.digest)) for setting in finished])
+    return found
+
+
+def printed_metrics(areas: Areas, nan_to_num: Optional[int]) -> Dict[str, float]:
+    """What ``IoUMetric`` makes of the areas, summed up in its way: float32, image by image."""
+    intersect, union, predicted, truth = (sum(torch.from_numpy(area).float())
+                                          for area in (areas.intersect, areas.union, areas.predicted, areas.truth))
+    found = IoUMetric.total_area_to_metrics(intersect, union, predicted, truth, ['mIoU'], nan_to_num)
+    return {name: round(float(np.round(np.nanmean(found[key]) * 100, 2)), 2)
+            for name, key in dict(aAcc='aAcc', mIoU='IoU', mAcc='Acc').items()}
+
+
+def _result(setting: Setting, baseline: Areas, path: Path) -> Result:
+    areas = read_areas(path)
+    nan_to_num = setting.metric.get('nan_to_num')
+    absent = np.nan if nan_to_num is None else 100 * nan_to_num
+    before, after = (class_iou(rows.intersect.sum(axis=0), rows.union.sum(axis=0), absent) for rows in (baseline, areas))
+    low, high = delta_interval((baseline.intersect, baseline.union), (areas.intersect, areas.union), absent)
+    return Result(setting, len(areas.images), printed_metrics(areas, nan_to_num), after, after - before,
+                  float(np.nanmean(after) - np.nanmean(before)), low, high, read_about(path)['class_list'])

@@ -1,0 +1,156 @@
+"""Running settings: each image goes through the encoder once for all settings that share it."""
+import copy
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Dict, List, Optional, Sequence, Set
+
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.logging import MessageHub, print_log
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
+from mmseg.structures import SegDataSample
+
+from ovseg.ablation.rows import RowWriter, class_areas, row_file
+from ovseg.ablation.settings import Setting
+from ovseg.ablation.sharing import SettingsModel
+from ovseg.datasets.data_files import check_data_files
+from ovseg.evaluation import VocabularyCheckHook
+
+NOTE = 'ablation.json'
+RUNNER_KEYS = ('env_cfg', 'log_processor', 'log_level', 'default_scope', 'randomness')
+
+
+def claim_folder(folder: Path, settings: Sequence[Setting]) -> None:
+    """Make ``folder`` the place of an ablation, and note there what its baselines are.
+
+    Raises:
+        ValueError: another ablation is there, with other baselines.
+    """
+    baselines: Dict[str, str] = {}
+    for setting in settings:
+        baselines.setdefault(setting.benchmark, setting.command)
+    note = folder / NOTE
+    if note.is_file():
+        noted = json.loads(note.read_text(encoding='utf-8'))
+        if noted != baselines:
+            raise ValueError(f'{folder} holds another ablation, whose baselines are\n  ' + '\n  '.join(noted.values())
+                             + '\nand not\n  ' + '\n  '.join(baselines.values()) + '\nchoose another --work-dir')
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = note.with_suffix(f'.tmp{os.getpid()}')
+    temporary.write_text(json.dumps(baselines, indent=1), encoding='utf-8')
+    os.replace(temporary, note)
+
+
+class Pass:
+    """Settings that share the encoder, evaluated on a data set together.
+
+    Args:
+        settings: With one ``encoder_digest``.
+        dataset: Theirs.
+    """
+
+    def __init__(self, settings: Sequence[Setting], dataset: BaseSegDataset) -> None:
+        self.settings, self.dataset = settings, dataset
+        self.model: Optional[SettingsModel] = None
+
+    def build(self) -> SettingsModel:
+        """The model; every class list in it fits the data set."""
+        model = SettingsModel(self.settings)
+        for segmentor in model.segmentors:
+            VocabularyCheckHook().before_test(SimpleNamespace(
+                model=segmentor, test_dataloader=SimpleNamespace(dataset=self.dataset), message_hub=MessageHub('ablation')))
+        return model
+
+    def evaluate(self, folder: Path) -> None:
+        """Finish the rows in ``folder``: on the images that are not in all of them yet."""
+        model, self.model = self.model or self.build(), None
+        images = [self.dataset.get_data_info(index)['img_path'] for index in range(len(self.dataset))]
+        writers = [RowWriter(folder, setting.digest) for setting in self.settings]
+        done = {image for image in images if all(image in writer.lines for writer in writers)}
+        for writer in writers:
+            writer.keep([image for image in images if image in done])
+        left = [index for index, image in enumerate(images) if image not in done]
+        if left:
+            evaluator = _RowsEvaluator(writers, self.settings[0].metric.get('ignore_index', 255))
+            self._runner(model, evaluator, left, folder).test()
+        for setting, writer, segmentor in zip(self.settings, writers, model.segmentors):
+            writer.finish(images, dict(command=setting.command, class_list=segmentor.vocabulary,
+                                       classes=list(self.dataset.metainfo['classes'])))
+
+    def _runner(self, model: SettingsModel, evaluator: Evaluator, indices: Sequence[int], folder: Path) -> Runner:
+        """A Runner as the config has it, without what writes or draws predictions."""
+        cfg = self.settings[0].cfg
+        wanted = {key: cfg[key] for key in RUNNER_KEYS if key in cfg}
+        hooks = {name: hook for name, hook in cfg.get('default_hooks', {}).items() if name in ('timer', 'logger')}
+        subset = copy.deepcopy(self.dataset)
+        subset.get_subset_(indices)  # get_subset keeps a memo of ids over calls, in which freed objects live on as others
+        loader = Runner.build_dataloader(dict(cfg.test_dataloader, dataset=subset))
+        return Runner(model=model, work_dir=str(folder / 'logs'), test_dataloader=loader, test_cfg=cfg.get('test_cfg', {}),
+                      test_evaluator=evaluator, default_hooks=hooks, experiment_name=self.settings[0].encoder_digest, **wanted)
+
+
+def plan(settings: Sequence[Setting], folder: Path) -> List[Pass]:
+    """What is left to do in ``folder``. Every setting has been built once, and found its data, before anything runs.
+
+    Raises:
+        ValueError: a setting cannot be built, or its class list does not fit its data set.
+        FileNotFoundError: weights or data are missing.
+    """
+    passes = [Pass(group, _build_dataset(group[0].cfg)) for group in unfinished_groups(settings, folder)]
+    for later in passes[1:]:  # built again when their turn comes: all models at once might not fit into memory
+        later.build()
+    for first in passes[:1]:
+        first.model = first.build()
+    return passes
+
+
+def run(passes: Sequence[Pass], folder: Path) -> None:
+    """Evaluate what ``plan`` has found, one after the other."""
+    for number, one in enumerate(passes, 1):
+        print_log(f'pass {number} of {len(passes)} of the encoder, {len(one.dataset)} images, for '
+                  + '; '.join(setting.name for setting in one.settings), 'current')
+        one.evaluate(folder)
+
+
+def unfinished_groups(settings: Sequence[Setting], folder: Path) -> List[List[Setting]]:
+    """The settings without a finished row, each once, those that share an encoder together."""
+    groups: Dict[str, List[Setting]] = {}
+    seen: Set[str] = set()
+    for setting in settings:
+        if setting.digest not in seen and not row_file(folder, setting.digest).is_file():
+            groups.setdefault(setting.encoder_digest, []).append(setting)
+        seen.add(setting.digest)
+    return list(groups.values())
+
+
+class _RowsEvaluator(Evaluator):
+    """Writes the areas of every image and setting, instead of summing them up."""
+
+    def __init__(self, writers: Sequence[RowWriter], ignore_index: int) -> None:
+        super().__init__([])
+        self.writers, self.ignore_index = writers, ignore_index
+
+    def process(self, data_samples: Sequence[List[SegDataSample]], data_batch: Any = None) -> None:
+        classes = len(self.dataset_meta['classes'])
+        for writer, samples in zip(self.writers, data_samples):
+            for sample in samples:
+                labels, truth = (field.data.squeeze(0) for field in (sample.pred_sem_seg, sample.gt_sem_seg))
+                writer.add(sample.img_path, class_areas(labels, truth, classes, self.ignore_index))
+
+    def evaluate(self, size: int) -> Dict[str, float]:
+        return {}
+
+
+def _build_dataset(cfg: Config) -> BaseSegDataset:
+    init_default_scope(cfg.get('default_scope', 'mmseg'))
+    if cfg.test_dataloader.dataset.get('data_root'):  # else it brings its files along
+        check_data_files(cfg.test_dataloader.dataset)
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    if not isinstance(dataset, BaseSegDataset):
+        raise TypeError(f'an ablation needs a data set of images and masks (BaseSegDataset), not {type(dataset).__name__}')
+    return dataset

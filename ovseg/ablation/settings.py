@@ -1,0 +1,198 @@
+"""The settings of an ablation: one for each row of its tables."""
+import hashlib
+import json
+import shlex
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmseg.registry import METRICS, MODELS
+
+from ovseg.ablation.axes import Axes, Step, as_written, axes_of, chains
+from ovseg.config import read_config
+from ovseg.models.post_processors import modules_from_switches
+from ovseg.models.segmentors import CLIPSegmentor
+from ovseg.version import __version__
+
+# Keys of the model that say what is done with the encoder's tokens, which settings that differ in nothing else share.
+AFTER_ENCODER = {*signature(modules_from_switches).parameters, 'name_path', 'prompt_templates', 'cls_token_lambda',
+                 'logit_scale', 'prob_thd', 'area_thd', 'bg_idx', 'refine', 'decode_memory_mb', 'with_seg_logits'}
+SWITCH_OF = dict(similarity_enhancement_cfg='apply_similarity_enhancement', ctd_cfg='apply_ctd',
+                 self_attn_enhancement_cfg='apply_self_attn_enhancement', outlier_suppression_cfg='apply_outlier_suppression')
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row.
+
+    Attributes:
+        benchmark: Short name of the config that its Δ is taken from.
+        name: What it changes; the first setting of a benchmark is its baseline.
+        config: The config file, as the user named it.
+        options: Overrides of it by dotted key.
+        points: By grid axis the value here, and the name of what else is changed: a point, and the line that it lies on.
+    """
+    benchmark: str
+    name: str
+    config: str
+    options: Mapping[str, Any]
+    points: Mapping[str, Tuple[Any, str]]
+
+    @cached_property
+    def cfg(self) -> Config:
+        """The config with the options in it."""
+        return read_config(self.config, self.options)
+
+    @cached_property
+    def metric(self) -> Dict[str, Any]:
+        """The config's ``IoUMetric``."""
+        evaluator = self.cfg.test_evaluator
+        metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+        return next(metric for metric in metrics if _is_miou(metric))
+
+    @cached_property
+    def digest(self) -> str:
+        """Of everything that the figures depend on."""
+        return _digest(self._content(self.cfg.model))
+
+    @cached_property
+    def encoder_digest(self) -> str:
+        """Of everything that the encoder's tokens, the data set and the metric depend on."""
+        return _digest(self._content({key: value for key, value in self.cfg.model.items() if key not in AFTER_ENCODER}))
+
+    @property
+    def command(self) -> str:
+        """The command that repeats this row alone."""
+        written: Dict[str, str] = {}
+        for key, value in self.options.items():
+            written.update(as_written(key, value))
+        options = [f'{key}={value}' for key, value in written.items()]
+        return shlex.join(['python', 'tools/test.py', self.config, *(['--cfg-options', *options] if options else [])])
+
+    def _content(self, model: Mapping[str, Any]) -> Dict[str, Any]:
+        return dict(ovseg=__version__, model=model, dataset=self.cfg.test_dataloader.dataset, metric=self.metric,
+                    test_cfg=self.cfg.get('test_cfg'))
+
+
+def all_settings(configs: Sequence[str], axes: Axes, options: Mapping[str, Any]) -> List[Setting]:
+    """Every row of an ablation, benchmark by benchmark, the baseline first.
+
+    Args:
+        configs: A config file for each benchmark.
+        axes: What is varied. A method is a row of the benchmarks whose data set it evaluates on.
+        options: Overrides of all configs by dotted key.
+
+    Raises:
+        ValueError: a config cannot be compared, a method fits no benchmark, or two of them have one name.
+    """
+    methods = {method: data_of(_checked(method, options)) for method in axes.methods}
+    data = {config: data_of(_checked(config, options)) for config in configs}
+    strangers = [method for method, its_data in methods.items() if its_data not in data.values()]
+    if strangers:
+        raise ValueError(f'{", ".join(strangers)} evaluate on another data set than {", ".join(configs)}')
+    settings: List[Setting] = []
+    for config, benchmark in zip(configs, short_names(configs)):
+        beside = [method for method, its_data in methods.items()
+                  if its_data == data[config] and Path(method).resolve() != Path(config).resolve()]
+        names = short_names([config, *beside])
+        first = f'{names[0]} (baseline)' if beside else 'baseline'
+        settings += _rows(benchmark, config, first, [], axes, options)
+        for method, name in zip(beside, names[1:]):
+            rows = _rows(benchmark, method, name, [name], axes, options)
+            settings += rows if axes.combine == 'full' else rows[:1]
+    for setting in settings:
+        _warn_of_no_effect(setting)
+    return settings
+
+
+def short_names(paths: Sequence[str]) -> List[str]:
+    """The names of config files without what all of them begin and end with, cut at underscores.
+
+    Raises:
+        ValueError: two files have one name.
+    """
+    stems = [Path(path).stem for path in paths]
+    twice = {stem for stem in stems if stems.count(stem) > 1}
+    if twice:
+        raise ValueError(f'several configs are called {", ".join(sorted(twice))}: tables could not tell them apart')
+    parts = [stem.split('_') for stem in stems]
+    back = 0 if len(parts) == 1 else _common([part[::-1] for part in parts])
+    front = 0 if len(parts) == 1 else _common(parts)
+    for first, last in ((front, back), (0, back), (front, 0)):
+        names = ['_'.join(part[first:len(part) - last]) for part in parts]
+        if all(names):
+            return names
+    return stems
+
+
+def data_of(cfg: Config) -> Dict[str, Any]:
+    """What of a config says which images and labels it evaluates on."""
+    return {key: value for key, value in cfg.test_dataloader.dataset.items() if key != 'pipeline'}
+
+
+def _rows(benchmark: str, config: str, first: str, start: Sequence[str], axes: Axes,
+          options: Mapping[str, Any]) -> List[Setting]:
+    """The rows that go out from one config: itself, called ``first``, and others, whose names begin with ``start``."""
+    plain = Setting(benchmark, first, config, dict(options), {})
+    rows = [plain]
+    for chain in chains(axes_of(axes, plain.cfg.model), axes.combine)[1:]:
+        changes = {key: value for step in chain for key, value in step.options.items()}
+        named = chain[-1:] if axes.combine == 'cumulative' else chain
+        points = {key: (value, _name(start, [other for other in chain if other is not step]))
+                  for step in chain for key, value in step.values.items()}
+        rows.append(Setting(benchmark, _name(start, named), config, {**options, **changes}, points))
+    return rows
+
+
+def _name(start: Sequence[str], steps: Sequence[Step]) -> str:
+    return ', '.join([*start, *(step.name for step in steps)])
+
+
+def _checked(config: str, options: Mapping[str, Any]) -> Config:
+    """A config that this tool can compare.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    cfg = read_config(config, options)
+    for key in ('model', 'test_dataloader', 'test_evaluator'):
+        if key not in cfg:
+            raise ValueError(f'{config} has no {key!r}')
+    if MODELS.get(cfg.model.type) is not CLIPSegmentor:
+        raise ValueError(f'{config} has model.type={cfg.model.type!r}; only settings of CLIPSegmentor are compared here')
+    evaluator = cfg.test_evaluator
+    if not any(_is_miou(metric) for metric in (evaluator if isinstance(evaluator, (list, tuple)) else [evaluator])):
+        raise ValueError(f'{config} has no IoUMetric with mIoU in its test_evaluator, which tables and intervals are made of')
+    if cfg.get('load_from'):
+        raise ValueError(f'{config} has load_from={cfg.load_from!r}; put the weights into model.pretrained')
+    return cfg
+
+
+def _is_miou(metric: Mapping[str, Any]) -> bool:
+    return METRICS.get(metric['type']) is METRICS.get('IoUMetric') and 'mIoU' in metric.get('iou_metrics', ['mIoU'])
+
+
+def _warn_of_no_effect(setting: Setting) -> None:
+    for key in setting.points:
+        part = key.split('.')[1] if key.startswith('model.') else ''
+        switch = SWITCH_OF.get(part)
+        if switch and not setting.cfg.model.get(switch):
+            print_log(f'{setting.benchmark}, {setting.name}: {key} has no effect, model.{switch} is off', 'current', 30)
+
+
+def _common(parts: Sequence[Sequence[str]]) -> int:
+    """How many items all sequences begin with."""
+    count = 0
+    for items in zip(*parts):
+        if len(set(items)) > 1:
+            break
+        count += 1
+    return count
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=repr).encode()).hexdigest()[:20]

@@ -1,0 +1,50 @@
+"""How sure a difference of two mIoUs is."""
+from typing import Tuple
+
+import numpy as np
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+def class_iou(intersect: np.ndarray, union: np.ndarray, absent: float = np.nan) -> np.ndarray:
+    """``intersect / union`` in percent, ``absent`` where a class is neither in the truth nor in the prediction.
+
+    Args:
+        intersect: Pixels of each class that truth and prediction share, ``(..., K)``.
+        union: Pixels that either has, ``(..., K)``.
+        absent: The value of a class without pixels, in percent.
+    """
+    return 100 * np.divide(intersect, union, out=np.full(np.shape(union), absent / 100), where=np.asarray(union) > 0)
+
+
+def resampling_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
+    """How often each image is drawn in each resample, ``(resamples, images)``; rows sum to ``images``."""
+    return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), resamples).astype(np.float64)
+
+
+def delta_interval(baseline: Tuple[np.ndarray, np.ndarray], setting: Tuple[np.ndarray, np.ndarray], absent: float = np.nan,
+                   resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> Tuple[float, float]:
+    """Percentile interval of mIoU(setting) - mIoU(baseline) by the paired bootstrap over images (Efron and Tibshirani, 1993).
+
+    Images are drawn with replacement, the same ones for both, and each mIoU is taken anew from the sums over what was drawn.
+
+    Args:
+        baseline: Intersections and unions per image and class, ``(n, K)`` each.
+        setting: The same images in the same order.
+        absent: See ``class_iou``.
+        resamples: How often images are drawn.
+        level: Share of the resamples inside the interval.
+        seed: Of the draws, so that every row meets the same ones.
+
+    Returns:
+        Low and high end in points; NaN for a single image, which says nothing of others.
+    """
+    images = len(baseline[0])
+    if images == 1:
+        return np.nan, np.nan
+    weights = resampling_weights(images, resamples, seed)
+    before, after = (np.nanmean(class_iou(weights @ intersect, weights @ union, absent), axis=1)
+                     for intersect, union in (baseline, setting))
+    low, high = np.quantile(after - before, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

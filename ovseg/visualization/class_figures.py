@@ -1,0 +1,61 @@
+"""Figures of what a whole image is labelled by. Arrays may be tensors on the CPU."""
+from typing import Any, Sequence
+
+import numpy as np
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from ovseg.visualization import panels
+
+COLUMNS = 4  # panels in a row
+WRONG, UNSCORED = (0, 0, 0), (255, 255, 255)  # no class has a colour near these
+
+
+@panels.readable
+def score_figure(image: np.ndarray, scores: Any, names: Sequence[str],
+                 title: str = 'Score of each class: cosine similarity to its words') -> Figure:
+    """The image, and on it the score of each class, all on one scale: where one class is brightest, it is the label.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        scores: ``(K, H, W)`` of the classes to show.
+        names: Their names.
+        title: Stands above all.
+    """
+    scores = np.asarray(scores)
+    figure, axes = panels.new_figure(image, ['image', *names], min(1 + len(names), COLUMNS), title, panels.BAR)
+    axes[0].imshow(image)
+    for axis, values in zip(axes[1:], scores):
+        painted = panels.paint_map(axis, image, values, Normalize(scores.min(), scores.max()), 'viridis')
+    panels.colour_bar(figure, painted, axes, 'score')
+    return figure
+
+
+@panels.readable
+def error_figure(image: np.ndarray, labels: Any, truth: Any, names: Sequence[str], title: str = '') -> Figure:
+    """The image, its truth, the labels, and which pixels are wrong.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB.
+        labels: ``(H, W)`` integers, indices of classes.
+        truth: The same; -1 where nothing is scored.
+        names: Of all classes.
+        title: Stands above all; by default the share of scored pixels that are wrong.
+    """
+    labels, truth = np.asarray(labels), np.asarray(truth)
+    scored = truth >= 0
+    wrong = scored & (labels != truth)
+    share = wrong.sum() / max(scored.sum(), 1)
+    colours = panels.LabelColours(labels, truth)
+    handles = [*colours.handles(dict(enumerate(names)), 'further classes'), panels.patch_of(WRONG, 'errors: wrong')]
+    if not scored.all():
+        handles.append(panels.patch_of(UNSCORED, 'errors: not scored'))
+    image, labels, truth, wrong, scored = (panels.thin(pixels) for pixels in (image, labels, truth, wrong, scored))
+    errors = panels.grey(image) // 3 + 128  # lighter than wrong, darker than unscored
+    errors[wrong], errors[~scored] = WRONG, UNSCORED
+    pictures = dict(image=image, truth=colours.paint(image, truth), prediction=colours.paint(image, labels), errors=errors)
+    figure, axes = panels.new_figure(image, list(pictures), 4, title or f'{share:.1%} of the scored pixels are wrong')
+    for axis, picture in zip(axes, pictures.values()):
+        axis.imshow(picture)
+    panels.legend(figure, handles)
+    return figure

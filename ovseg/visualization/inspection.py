@@ -1,0 +1,206 @@
+"""What a ``CLIPSegmentor`` computes on its way from a picture to labels. Nothing else reaches into it for figures."""
+import copy
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Type
+
+import numpy as np
+import torch
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from ovseg.inference.decode import merge_windows
+from ovseg.inference.windows import AxisWindows, WindowLayout
+from ovseg.models import CLIPSegmentor, DenseFeatures
+from ovseg.models.encoders import CLIPImageEncoder
+from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression, PostProcessor, PostProcessorChain
+from ovseg.models.post_processors.outlier_detectors import DETECTORS
+from ovseg.models.post_processors.outlier_suppression import outlier_mask
+from ovseg.models.post_processors.post_processor import STAGES, cosine
+from ovseg.registry import ATTENTIONS
+from ovseg.utils import full_precision
+
+AS_CONFIGURED = 'as configured'
+
+Points = Sequence[Tuple[int, int]]
+
+
+class WindowInspection:
+    """The inside of one window: of those that the model cuts the picture into, the one in whose middle the points lie.
+
+    A module that is off is shown with its defaults, at the end of its stage.
+
+    Args:
+        segmentor: The model.
+        inputs: The picture as the test pipeline leaves it, ``(3, h, w)`` uint8 BGR.
+        points: Row and column of pixels of the original picture.
+        ori_shape: Height and width of the original picture.
+
+    Attributes:
+        picture: The window, ``(H, W, 3)`` uint8 RGB, exactly under its patches; padding is black.
+        grid_size: Rows and columns of its patches.
+        patches: Row and column of the patch of each point.
+
+    Raises:
+        ValueError: a point is outside the picture, or no window holds all points.
+    """
+
+    def __init__(self, segmentor: CLIPSegmentor, inputs: Tensor, points: Points, ori_shape: Tuple[int, int]) -> None:
+        encoder = segmentor.image_encoder
+        layout = WindowLayout.plan((inputs.shape[1], inputs.shape[2]), segmentor.slide_crop, segmentor.slide_stride,
+                                   encoder.patch_size, segmentor.pad_mode)
+        window, self.patches = _locate(layout, encoder.patch_size, points, ori_shape)
+        self.grid_size = (layout.rows.cells, layout.cols.cells)
+        height, width = (cells * patch for cells, patch in zip(self.grid_size, encoder.patch_size))
+        self.picture = layout.cut(inputs[[2, 1, 0]])[window, :, :height, :width].permute(1, 2, 0).cpu().numpy()
+        self._encoder, self._chain = encoder, segmentor.post_processors
+        self._run(layout.cut(_preprocessed(segmentor, inputs))[window:window + 1])
+
+    @torch.no_grad()
+    def _run(self, window: Tensor) -> None:
+        """The window ``(1, 3, H, W)`` through encoder and chain, with all that happens noted."""
+        encoder, on = self._encoder, self._encoder.similarity
+        twin = copy.copy(encoder)  # shares the weights; what is set on it stays with it
+        layers = len(encoder.visual.transformer.resblocks)
+        twin.similarity = {**dict(layer=layers // 2, temperature=1.0, add_self_similarity=True), **(on or {}),
+                           'similarity_weight': 1.0}
+
+        def attend(q: Tensor, k: Tensor, v: Tensor, grid_size: Tuple[int, int], similarity: Tensor) -> Tensor:
+            self._heads, self._similarity = (q, k, v, grid_size), similarity[0, 0, 1:, 1:]
+            self._weights = encoder.attend(q, k, v, grid_size, on['similarity_weight'] * similarity if on else None)
+            return self._weights
+
+        twin.attend = attend
+        features = CLIPImageEncoder.tokens(twin, window, with_attention=True)  # the method itself, never its compiled form
+        self._entered: List[Tuple[PostProcessor, DenseFeatures]] = []
+        self._ends: Dict[str, DenseFeatures] = {}
+        for stage in STAGES:
+            if stage == 'embeddings':
+                features = encoder.project(features)
+            for module in self._chain.modules:
+                if module.stage == stage:
+                    self._entered.append((module, features))
+                    features = PostProcessorChain([module])(features, stage)
+            self._ends[stage] = features
+
+    def attention(self, model_types: Sequence[str]) -> Dict[str, np.ndarray]:
+        """Where the patches of the points attend to in the last block: shares, which sum to 1 with that of the CLS token.
+
+        Args:
+            model_types: Names in ``ATTENTIONS``, each taken with its defaults and without the similarity map.
+
+        Returns:
+            ``(P, h, w)`` for each name, and for ``AS_CONFIGURED``; mean over heads.
+
+        Raises:
+            ValueError: an unknown name.
+        """
+        weights = {}
+        for name in model_types:
+            attention = ATTENTIONS.get(name)
+            if attention is None:
+                raise ValueError(f'model_type={name!r} is unknown; known: {", ".join(sorted(ATTENTIONS.module_dict))}')
+            weights[name] = attention(*self._heads)
+        return {name: self._maps(_shares(w)) for name, w in {**weights, AS_CONFIGURED: self._weights}.items()}
+
+    def similarity(self) -> np.ndarray:
+        """The mid-layer similarity of the patches of the points to all patches, ``(P, h, w)``; see ``similarity_map``."""
+        return self._maps(self._similarity.float())
+
+    def outliers(self) -> Tuple[np.ndarray, np.ndarray, str]:
+        """The patches' outlier scores ``(h, w)``, which of them are replaced ``(h, w)``, and the detector's name."""
+        module, features = self._entering(OutlierSuppression)
+        scores = module.detect(features.patches, features.attn)
+        name = next(name for name, detect in DETECTORS.items() if detect is module.detect)
+        return self._map(scores[0]), self._map(outlier_mask(scores, module.top_k)[0]), name
+
+    def clusters(self) -> np.ndarray:
+        """CTD's cluster of each patch, ``(h, w)``, noise -1."""
+        module, features = self._entering(CTD)
+        return self._map(module.cluster(features.patches)[0])
+
+    def cls_similarity(self) -> Tuple[np.ndarray, np.ndarray]:
+        """The patches' cosine similarity to the CLS token before and after global debiasing, ``(h, w)`` each."""
+        module, features = self._entering(GlobalDebias)
+        before, after = (self._map(cosine(x.patches, x.cls_token.unsqueeze(1))[0, :, 0]) for x in (features, module(features)))
+        return before, after
+
+    def is_on(self, kind: Type[PostProcessor]) -> bool:
+        """Whether the model has a module of this class."""
+        return any(isinstance(module, kind) for module in self._chain.modules)
+
+    def _entering(self, kind: Type[PostProcessor]) -> Tuple[Any, DenseFeatures]:
+        """The first module of this class, and the features that enter it."""
+        entered = (step for step in self._entered if isinstance(step[0], kind))
+        return next(entered, (kind(), self._ends[kind.stage]))
+
+    def _map(self, values: Tensor) -> np.ndarray:
+        return values.cpu().numpy().reshape(self.grid_size)
+
+    def _maps(self, rows: Tensor) -> np.ndarray:
+        """The rows of the points' patches of ``rows (N, N)``, ``(P, h, w)``."""
+        return np.stack([self._map(rows[row * self.grid_size[1] + column]) for row, column in self.patches])
+
+
+@torch.no_grad()
+def predicted_labels(segmentor: CLIPSegmentor, inputs: Tensor, ori_shape: Tuple[int, int]) -> np.ndarray:
+    """The label map ``(H, W)`` of a picture; arguments as in ``WindowInspection``."""
+    sample = SegDataSample(metainfo=dict(ori_shape=ori_shape))
+    segmentor.predict([_preprocessed(segmentor, inputs)], [sample])
+    return sample.pred_sem_seg.data[0].cpu().numpy()
+
+
+@torch.no_grad()
+def class_scores(segmentor: CLIPSegmentor, inputs: Tensor, size: Tuple[int, int], classes: Sequence[int]) -> np.ndarray:
+    """Scores of some classes, each the largest of its synonyms, ``(K, *size)``; other arguments as in ``WindowInspection``.
+
+    Cosine similarities, and what ``cls_token_lambda`` and ``refine`` make of them, before ``logit_scale`` and softmax.
+    """
+    image = _preprocessed(segmentor, inputs)
+    (layout,), (patches,) = segmentor._window_patches([image])
+    refine = segmentor._refine(image, size)
+    scores = []
+    with full_precision(patches):
+        for index in classes:
+            queries = segmentor.query_embeddings[segmentor.query_to_class == index]
+            dense = merge_windows(patches @ queries.t(), layout, size)
+            scores.append((refine(dense) if refine else dense).amax(dim=0))
+    return torch.stack(scores).cpu().numpy()
+
+
+def _preprocessed(segmentor: CLIPSegmentor, inputs: Tensor) -> Tensor:
+    return segmentor.data_preprocessor(dict(inputs=[inputs]))['inputs'][0]
+
+
+def _shares(weights: Tensor) -> Tensor:
+    """Mean over heads of ``weights (1, H, T, T)``, rows divided by their sum, patches only: ``(N, N)``."""
+    mean = weights[0].float().mean(dim=0)
+    return (mean / mean.sum(dim=-1, keepdim=True))[1:, 1:]
+
+
+def _locate(layout: WindowLayout, patch_size: Tuple[int, int], points: Points,
+            ori_shape: Tuple[int, int]) -> Tuple[int, List[Tuple[int, int]]]:
+    """The number of the window, and the patch of each point in its grid."""
+    for point in points:
+        if not all(0 <= position < size for position, size in zip(point, ori_shape)):
+            raise ValueError(f'the point {point[0]},{point[1]} (y,x) is outside the picture, which has {ori_shape[0]} rows and '
+                             f'{ori_shape[1]} columns of pixels')
+    axes = (layout.rows, layout.cols)
+    found = [_locate_along(axis, patch, [int((position + 0.5) * axis.size / size) for position in positions])
+             for axis, patch, positions, size in zip(axes, patch_size, zip(*points), ori_shape)]
+    along_rows, along_columns = found
+    if along_rows is None or along_columns is None:
+        lengths = ' x '.join(str(round(axis.length * size / axis.size)) for axis, size in zip(axes, ori_shape))
+        raise ValueError(f'no window holds all points: a window takes {lengths} pixels of the picture. Choose points nearer to '
+                         'each other, or make the whole picture one window by model.slide_crop=0')
+    (row, rows), (column, columns) = along_rows, along_columns
+    return row * len(layout.cols.starts) + column, list(zip(rows, columns))
+
+
+def _locate_along(axis: AxisWindows, patch: int, positions: Sequence[int]) -> Optional[Tuple[int, List[int]]]:
+    """Along one axis: the window in whose middle these pixels of the network's input lie, and their patches in it."""
+    length = min(axis.length, axis.cells * patch)  # without what pad_mode='none' drops
+    holding = [index for index, start in enumerate(axis.starts) if start <= min(positions) and max(positions) < start + length]
+    if not holding:
+        return None
+    middle = (min(positions) + max(positions) + 1) / 2
+    window = min(holding, key=lambda index: abs(axis.starts[index] + length / 2 - middle))
+    return window, [(position - axis.starts[window] + axis.pad[0]) // patch for position in positions]

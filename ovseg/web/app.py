@@ -1,0 +1,224 @@
+"""The page itself, of gradio's parts, and the server that shows it."""
+import functools
+import html
+import logging
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+import gradio as gr
+import numpy as np
+import uvicorn
+from fastapi import FastAPI
+from gradio.data_classes import ImageData
+from matplotlib.figure import Figure
+from mmengine.logging import MMLogger
+
+from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
+from ovseg.registry import ATTENTIONS
+from ovseg.web.segment import (
+    Models,
+    Segmented,
+    Setting,
+    Words,
+    attention_at,
+    config_text,
+    legend,
+    own_words,
+    read_upload,
+    segment,
+    small,
+)
+
+PLAIN = Setting('Vanilla', False, False, False, 30, 0.0, False)  # what setting B starts with: CLIP as it is
+EXAMPLES = [[str(DEMO_SCENES / 'images' / f'{number:03d}.jpg')] for number in (6, 0, 2, 12, 25)]
+QUEUE = 20  # requests that may wait
+
+# The style of legend(). Nothing on the page comes from another server, fonts included.
+CSS = """
+table.legend {border: none !important; width: 100%; border-collapse: collapse; font-size: 0.95rem}
+table.legend :is(td, th) {border: none !important}
+table.legend :is(td, th) {padding: 0.25rem 0.6rem; text-align: right}
+table.legend :is(td, th):first-child {text-align: left; overflow-wrap: anywhere}
+table.legend tr {border: solid var(--border-color-primary) !important; border-width: 0 0 1px !important}
+table.legend .swatch {display: inline-block; width: 1rem; height: 1rem; margin-right: 0.6rem; vertical-align: -0.15rem;
+                      border: 1px solid var(--body-text-color-subdued)}
+"""
+FONTS: Dict[str, Any] = dict(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'])
+
+# One request at a time goes through a model, whoever asks; none is an interface for programs.
+ONE_AT_A_TIME: Dict[str, Any] = dict(concurrency_id='model', concurrency_limit=1, api_visibility='private')
+
+
+def make_server(models: Models, max_upload_mb: int) -> uvicorn.Server:
+    """A server of the page; its ``run(sockets=[...])`` returns after Ctrl-C or ``should_exit``.
+
+    Args:
+        models: What segments.
+        max_upload_mb: Larger files are refused, in megabytes.
+    """
+    app = gr.mount_gradio_app(FastAPI(openapi_url=None), build_page(models), '/', max_file_size=f'{max_upload_mb}mb',
+                              footer_links=[], run_history=False, ssr_mode=False, mcp_server=False, pwa=False,
+                              enable_monitoring=False, theme=gr.themes.Default(**FONTS), css=CSS)
+    return uvicorn.Server(uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=3))
+
+
+def build_page(models: Models) -> gr.Blocks:
+    """The page: picture, words and settings on the left, results on the right."""
+    cfg = models.cfg.model
+    with gr.Blocks(title='ovseg', analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as page:
+        gr.Markdown(_heading(cfg))
+        with gr.Row():
+            with gr.Column(scale=2, min_width=340):
+                picture = gr.Image(label='Picture', type='filepath', image_mode=None, sources=['upload', 'clipboard'],
+                                   height=200, elem_id='picture')
+                # on the object: of a subclass, gradio would write a stub file beside this one
+                picture.preprocess = _path_of  # type: ignore[method-assign, assignment]
+                gr.Examples(EXAMPLES, [picture], label='Demo scenes', cache_examples=False, elem_id='examples',
+                            api_visibility='private')
+                classes = gr.Textbox(own_words(cfg), label='Words', lines=2, max_lines=12, elem_id='words',
+                                     placeholder='cat, sofa; couch, grass',
+                                     info='Commas or lines separate classes, semicolons synonyms.')
+                with gr.Row():
+                    segment_button = gr.Button('Segment', variant='primary', elem_id='segment')
+                    compare_button = gr.Button('Compare A with B', elem_id='compare')
+                with gr.Tabs():
+                    with gr.Tab('Setting A'):
+                        setting_a = _setting_controls(Setting.of(cfg), 'a')
+                    with gr.Tab('Setting B'):
+                        setting_b = _setting_controls(PLAIN, 'b')
+                    with gr.Tab('Background'):
+                        background = gr.Textbox('', label='Words for all the rest', placeholder='wall, sky',
+                                                info='They become one class, background.', elem_id='background')
+                        threshold = gr.Slider(0, 1, 0, step=0.01, label='Threshold', elem_id='threshold',
+                                              info='Pixels less probable than this become background, too.')
+            with gr.Column(scale=3, min_width=480), gr.Tabs(elem_id='results') as tabs:
+                with gr.Tab('Result', id='result'):
+                    painted = _shown(label='Classes', elem_id='painted')
+                    painted_legend = gr.HTML('Choose a picture, type words, press Segment.', elem_id='legend')
+                with gr.Tab('Compare', id='compare'):
+                    slider = gr.ImageSlider(label='Setting A (left) and B (right)', interactive=False, format='png',
+                                            max_height=600, buttons=['fullscreen'], elem_id='slider')
+                    slider_legend = gr.HTML('Press Compare A with B, then move the line in the picture.',
+                                            elem_id='slider-legend')
+                with gr.Tab('Attention', id='attention'):
+                    clicked = _shown(label='Click a patch to see where it attends with setting A', elem_id='clicked')
+                    attention = gr.Plot(show_label=False, format='png', elem_id='attention')
+                with gr.Tab('Config', id='config'):
+                    config = gr.Code(label='The model of setting A, for a config of tools/test.py', language='python',
+                                     interactive=False, max_lines=40, elem_id='config')
+        words = [classes, background, threshold]
+        answers = _Answers(models)
+        picture.change(answers.show, picture, [clicked, attention], **ONE_AT_A_TIME)
+        segment_button.click(answers.segment, [picture, *words, *setting_a], [painted, painted_legend, config, tabs],
+                             **ONE_AT_A_TIME)
+        compare_button.click(answers.compare, [picture, *words, *setting_a, *setting_b],
+                             [slider, slider_legend, config, tabs], **ONE_AT_A_TIME)
+        clicked.select(answers.attention, [picture, clicked, *setting_a], attention, **ONE_AT_A_TIME)
+    return page.queue(max_size=QUEUE)
+
+
+def _guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """What the page says when something cannot be done: the error's message. Warnings of the log are shown as well."""
+    @functools.wraps(answer)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            with _noted_warnings() as warnings:
+                result = answer(*args, **kwargs)
+        except (OSError, ValueError) as error:
+            raise gr.Error(html.escape(str(error)), duration=None, print_exception=False) from error
+        for warning in warnings:
+            gr.Warning(html.escape(warning))
+        return result
+    return guarded
+
+
+class _Answers:
+    """What the page does when something is pressed. Values come in the order of the page's parts."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    @_guarded
+    def show(self, path: Optional[str]) -> Tuple[Optional[np.ndarray], None]:
+        """The picture to click, and no attention yet."""
+        return None if path is None else small(self._read(path))[..., ::-1], None
+
+    @_guarded
+    def segment(self, path: Optional[str], classes: str, background: str, threshold: float,
+                *setting: Any) -> Tuple[np.ndarray, str, str, gr.Tabs]:
+        """The result, its legend, its config, and the tab that shows it."""
+        image, words = self._read(path), Words.typed(classes, background, threshold)
+        inferencer = self._models.get(Setting(*setting))
+        result = segment(inferencer, image, words)
+        return result.painted, legend({'area': result}), config_text(inferencer, words), gr.Tabs(selected='result')
+
+    @_guarded
+    def compare(self, path: Optional[str], classes: str, background: str, threshold: float,
+                *settings: Any) -> Tuple[Tuple[np.ndarray, np.ndarray], str, str, gr.Tabs]:
+        """Two results, their legend, the config of setting A, and the tab that shows them."""
+        image, words = self._read(path), Words.typed(classes, background, threshold)
+        half = len(Setting._fields)
+        results: Dict[str, Segmented] = {}
+        for title, setting in (('B', settings[half:]), ('A', settings[:half])):
+            inferencer = self._models.get(Setting(*setting))
+            results[title] = segment(inferencer, image, words)
+        results = {title: results[title] for title in 'AB'}
+        return ((results['A'].painted, results['B'].painted), legend(results), config_text(inferencer, words),
+                gr.Tabs(selected='compare'))
+
+    @_guarded
+    def attention(self, event: gr.SelectData, path: Optional[str], shown: np.ndarray, *setting: Any) -> Figure:
+        """The figure of the patch that was clicked."""
+        x, y = event.index
+        place = ((y + 0.5) / shown.shape[0], (x + 0.5) / shown.shape[1])
+        return attention_at(self._models.get(Setting(*setting)), self._read(path), place)
+
+    def _read(self, path: Optional[str]) -> np.ndarray:
+        return read_upload(path, self._models.max_pixels)
+
+
+def _setting_controls(setting: Setting, letter: str) -> List[gr.components.Component]:
+    """One control for each field of a ``Setting``, in their order."""
+    with gr.Group():
+        attention = gr.Dropdown(sorted(ATTENTIONS.module_dict), value=setting.attention, label='Attention of the last block',
+                                elem_id=f'attention-{letter}')
+        similarity, enhancement, outliers = (
+            gr.Checkbox(value, label=label, elem_id=f'{name}-{letter}', container=True) for name, label, value in (
+                ('similarity', 'Similarity map', setting.similarity),
+                ('enhancement', 'Self-attention enhancement', setting.self_attn_enhancement),
+                ('outliers', 'Outlier suppression', setting.outlier_suppression)))
+        top_k = gr.Slider(0, 100, setting.top_k, step=1, label='Outliers per window (top_k)', elem_id=f'top-k-{letter}')
+        debias = gr.Slider(0, 1, setting.debias, step=0.05, label='Debias factor (0: off)', elem_id=f'debias-{letter}')
+        ctd = gr.Checkbox(setting.ctd, label='CTD', elem_id=f'ctd-{letter}', container=True)
+    return [attention, similarity, enhancement, outliers, top_k, debias, ctd]
+
+
+def _path_of(upload: Optional[ImageData]) -> Optional[str]:
+    """The file of a picture, unopened: ``read_upload`` knows better what to say of a bad one."""
+    return None if upload is None else upload.path
+
+
+def _shown(**kwargs: Any) -> gr.Image:
+    """A picture to look at."""
+    return gr.Image(interactive=False, format='png', buttons=['download', 'fullscreen'], **kwargs)
+
+
+def _heading(cfg: Any) -> str:
+    text = f'# ovseg\nOpen-vocabulary segmentation without training, by **{cfg.clip_model}** ({cfg.pretrained}).'
+    if cfg.pretrained == 'embedded':
+        text += ' It knows 16 words and nothing of photographs; `ovseg web --model gated_vit-b16` takes a real CLIP.'
+    return text
+
+
+@contextmanager
+def _noted_warnings() -> Iterator[List[str]]:
+    """The warnings that ovseg logs meanwhile, for instance of words that CLIP cuts."""
+    messages: List[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(handler)

@@ -1,0 +1,235 @@
+"""From what stands on the page to what is shown on it. Nothing here knows of gradio."""
+import copy
+import html
+import re
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
+
+import cv2
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from mmengine.config import Config
+
+from ovseg.apis import OVSegInferencer
+from ovseg.apis.model_config import load_config
+from ovseg.apis.ovseg_inferencer import WITHOUT_A_MODEL
+from ovseg.apis.pictures import read_picture
+from ovseg.apis.vocabulary import Vocabulary, make_vocabulary
+from ovseg.datasets.class_lists import class_names
+from ovseg.models.post_processors import OutlierSuppression
+from ovseg.registry import ATTENTIONS
+from ovseg.visualization.contact_sheet import overlay
+from ovseg.visualization.inspection import WindowInspection
+from ovseg.visualization.palette import distinct_colours
+from ovseg.visualization.patch_figures import attention_figure
+
+KEPT = 2  # models in memory: those of the two settings that are compared
+LONGEST_SIDE = 1024  # of a picture on the page, in pixels
+
+
+class Setting(NamedTuple):
+    """What the page can change of a model.
+
+    Args:
+        attention: A name in ``ATTENTIONS``.
+        similarity: ``apply_similarity_enhancement``.
+        self_attn_enhancement: ``apply_self_attn_enhancement``.
+        outlier_suppression: ``apply_outlier_suppression``.
+        top_k: Outliers per window; counts only with ``outlier_suppression``.
+        debias: ``global_debias_factor``.
+        ctd: ``apply_ctd``.
+    """
+    attention: str
+    similarity: bool
+    self_attn_enhancement: bool
+    outlier_suppression: bool
+    top_k: int
+    debias: float
+    ctd: bool
+
+    @classmethod
+    def of(cls, model: Mapping[str, Any]) -> 'Setting':
+        """That of the config of a ``CLIPSegmentor``."""
+        default_top_k = OutlierSuppression().top_k
+        return cls(_attention(model), model.get('apply_similarity_enhancement', False),
+                   model.get('apply_self_attn_enhancement', False), model.get('apply_outlier_suppression', False),
+                   (model.get('outlier_suppression_cfg') or {}).get('top_k', default_top_k),
+                   model.get('global_debias_factor', 0.0), model.get('apply_ctd', False))
+
+    def options(self, model: Mapping[str, Any]) -> Dict[str, Any]:
+        """``cfg_options`` that give the config of a ``CLIPSegmentor`` this setting."""
+        options = dict(model_type=self.attention, apply_similarity_enhancement=self.similarity,
+                       apply_self_attn_enhancement=self.self_attn_enhancement,
+                       apply_outlier_suppression=self.outlier_suppression, global_debias_factor=self.debias,
+                       apply_ctd=self.ctd)
+        if self.outlier_suppression:
+            options['outlier_suppression_cfg'] = {**(model.get('outlier_suppression_cfg') or {}), 'top_k': self.top_k}
+        if self.attention != _attention(model):
+            options['attention_cfg'] = None  # its keywords are another attention's
+        return {f'model.{key}': value for key, value in options.items()}
+
+
+class Models:
+    """Inferencers by setting.
+
+    Every setting is a model of its own, built when it is first asked for, which takes as long as loading its CLIP; the last
+    two stay in memory.
+
+    Args:
+        model: As ``OVSegInferencer`` takes it, for this and the next three.
+        weights: In place of the config's.
+        device: Where to compute.
+        max_pixels: Larger pictures are refused.
+
+    Attributes:
+        cfg: The config, before any setting.
+        get: The inferencer of a ``Setting``.
+    """
+
+    def __init__(self, model: Union[str, Path, None] = None, weights: Optional[str] = None,
+                 device: Union[str, torch.device, None] = None, max_pixels: int = 20_000_000) -> None:
+        self.cfg = load_config(WITHOUT_A_MODEL if model is None else model, weights, {})
+        self.max_pixels = max_pixels
+
+        def build(setting: Setting) -> OVSegInferencer:
+            return OVSegInferencer(self.cfg, None, device, cfg_options=setting.options(self.cfg.model), max_pixels=max_pixels)
+
+        self.get: Callable[[Setting], OVSegInferencer] = lru_cache(maxsize=KEPT)(build)
+
+
+class Words(NamedTuple):
+    """What to look for.
+
+    Args:
+        classes: One string per class, synonyms separated by semicolons.
+        background: Words for all the rest, or None.
+        threshold: Of the probability, under which a pixel becomes background.
+    """
+    classes: List[str]
+    background: Optional[str]
+    threshold: float
+
+    @classmethod
+    def typed(cls, classes: str, background: str, threshold: float) -> 'Words':
+        """As they stand on the page: classes separated by commas or line ends.
+
+        Raises:
+            ValueError: no word.
+        """
+        names = [name.strip() for name in re.split('[,\n]', classes) if name.strip()]
+        if not names:
+            raise ValueError('there are no words: type what to look for, for instance: cat, sofa; couch, grass')
+        return cls(names, background.strip() or None, threshold)
+
+    def vocabulary(self, model: Mapping[str, Any]) -> Vocabulary:
+        """The same for the config of a ``CLIPSegmentor``; see ``make_vocabulary``."""
+        return make_vocabulary(model, self.classes, self.background, self.threshold)
+
+
+class Segmented(NamedTuple):
+    """One picture, segmented with one setting.
+
+    Args:
+        painted: ``(h, w, 3)`` uint8 RGB, the picture with its classes on it, made small enough for the page.
+        areas: The share of the picture that each class covers, largest first.
+        colours: RGB of each class, 0 to 255.
+        seconds: What segmenting took, and building the model, if it had to be built, not included.
+    """
+    painted: np.ndarray
+    areas: Dict[str, float]
+    colours: Dict[str, List[int]]
+    seconds: float
+
+
+def read_upload(path: Optional[str], max_pixels: int) -> np.ndarray:
+    """``(H, W, 3)`` uint8 BGR. Errors name the file without its folder, which is the server's business.
+
+    Raises:
+        ValueError: none was chosen, or it is no picture, a broken or too large one.
+    """
+    if path is None:
+        raise ValueError('there is no picture: drop one, or pick an example')
+    try:
+        return read_picture(Path(path), max_pixels)  # a string could be a URL
+    except ValueError as error:
+        raise ValueError(str(error).replace(path, Path(path).name)) from error
+
+
+def small(pixels: np.ndarray, interpolation: int = cv2.INTER_AREA) -> np.ndarray:
+    """``pixels (H, W, ...)`` in a size for the page."""
+    scale = LONGEST_SIDE / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    height, width = (max(1, round(size * scale)) for size in pixels.shape[:2])
+    return cv2.resize(pixels, (width, height), interpolation=interpolation)
+
+
+def segment(inferencer: OVSegInferencer, image: np.ndarray, words: Words) -> Segmented:
+    """Segment ``image (H, W, 3)`` uint8 BGR.
+
+    Raises:
+        ValueError: a repeated word, a threshold without background, or a picture that the model's pipeline cannot take.
+    """
+    names = words.vocabulary(inferencer.cfg.model).names
+    start = time.perf_counter()
+    found = inferencer(image, words.classes, background=words.background, threshold=words.threshold)
+    seconds = time.perf_counter() - start
+    colours = distinct_colours(len(names))
+    palette = colours if words.background is None else [[0, 0, 0], *colours[:-1]]
+    labels = small(found['predictions'][0], cv2.INTER_NEAREST)
+    return Segmented(overlay(small(image)[..., ::-1], labels, palette), found['areas'][0], dict(zip(names, palette)), seconds)
+
+
+def legend(columns: Mapping[str, Segmented]) -> str:
+    """HTML: a row for each class that occurs, with its colour and its area in each of ``columns``, and below the time."""
+    colours = {name: colour for column in columns.values() for name, colour in column.colours.items()}
+    present = dict.fromkeys(name for column in columns.values() for name in column.areas)
+    rows = [f'<tr><td><span class="swatch" style="background:rgb{tuple(colours[name])}"></span>{html.escape(name)}</td>'
+            + ''.join(f'<td>{_percent(column.areas.get(name, 0))}</td>' for column in columns.values()) + '</tr>'
+            for name in present]
+    head = ''.join(f'<th>{html.escape(title)}</th>' for title in ('class', *columns))
+    times = ''.join(f'<td>{column.seconds:.2f} s</td>' for column in columns.values())
+    return (f'<table class="legend"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
+            f'<tfoot><tr><td>time taken</td>{times}</tr></tfoot></table>')
+
+
+def config_text(inferencer: OVSegInferencer, words: Words) -> str:
+    """The model and its words, as they go into a config for ``tools/test.py`` in place of its own ``model``."""
+    model = copy.deepcopy(inferencer.cfg.model)
+    vocabulary = words.vocabulary(model)
+    model.update({key: getattr(vocabulary, key) for key in ('name_path', 'prob_thd', 'area_thd', 'bg_idx')})
+    return Config(dict(model=model)).pretty_text
+
+
+def attention_at(inferencer: OVSegInferencer, image: np.ndarray, place: Tuple[float, float]) -> Figure:
+    """Where the patch at a place attends to in the last block, as unmodified CLIP has it and as configured.
+
+    Args:
+        inferencer: The model and its pipeline.
+        image: ``(H, W, 3)`` uint8 BGR.
+        place: Shares of its height and width, in [0, 1).
+    """
+    shape = image.shape[:2]
+    point = (int(place[0] * shape[0]), int(place[1] * shape[1]))
+    inputs = inferencer._prepare('the picture', image)['inputs']
+    inspection = WindowInspection(inferencer.model, inputs, [point], shape)
+    return attention_figure(inspection.picture, inspection.attention(['Vanilla']), inspection.patches)
+
+
+def own_words(model: Mapping[str, Any], most: int = 20) -> str:
+    """The words of the config of a ``CLIPSegmentor``, as they would be typed; nothing where they are too many to show."""
+    classes = class_names(model['name_path'])
+    return ', '.join('; '.join(synonyms) for synonyms in classes) if len(classes) <= most else ''
+
+
+def _attention(model: Mapping[str, Any]) -> str:
+    """The attention of the config of a ``CLIPSegmentor``, written as in ``ATTENTIONS``, where it is known."""
+    given = model.get('model_type', 'Experimental')
+    return next((name for name in ATTENTIONS.module_dict if name.casefold() == given.casefold()), given)
+
+
+def _percent(share: float) -> str:
+    return f'{share:.1%}' if share >= 0.001 or not share else '< 0.1%'

@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import pytest
+import torch
+from mmseg.evaluation import IoUMetric
+
+import ovseg
+from ovseg.ablation.rows import RowWriter
+
+CLASSES = ('sky', 'sand', 'water', 'stone', 'grass')
+
+
+@pytest.fixture(scope='session')
+def demo():
+    return str(Path(ovseg.__file__).parents[1] / 'configs' / 'demo' / 'gated_tiny-clip_demo.py')
+
+
+@pytest.fixture
+def finish(tmp_path):
+    """Writes the finished rows of settings on drawn labels; returns what ``IoUMetric.results`` would hold for each."""
+    def write(settings, images=7):
+        held = []
+        for place, setting in enumerate(settings):
+            generator = torch.Generator().manual_seed(3)  # the same truth for all
+            areas, counts = [], []
+            for _ in range(images):
+                truth, noise = (torch.randint(0, 4, (31, 37), generator=generator) for _ in range(2))
+                right = torch.rand(31, 37, generator=generator) < 0.3 + 0.07 * (place % 5)
+                areas.append(IoUMetric.intersect_and_union(torch.where(right, truth, noise), truth, 5, 255))
+                counts.append(torch.stack(areas[-1])[[0, 2, 3]].int().numpy())
+            writer, names = RowWriter(tmp_path, setting.digest), [f'{index}.jpg' for index in range(images)]
+            writer.keep([])
+            for name, count in zip(names, counts):
+                writer.add(name, count)
+            writer.finish(names, dict(classes=CLASSES, class_list='letters'))
+            held.append(areas)
+        return held
+    return write

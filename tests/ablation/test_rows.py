@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+from mmseg.evaluation import IoUMetric
+
+from ovseg.ablation.rows import RowWriter, class_areas, read_about, read_areas, row_file
+
+ABOUT = dict(classes=['a', 'b', 'c', 'd', 'e'], class_list='letters')
+
+
+def labels(seed):
+    """Prediction and truth; class 4 is nowhere, 255 is ignored, 9 is no class."""
+    generator = torch.Generator().manual_seed(seed)
+    predicted, truth = (torch.randint(0, 4, (11, 13), generator=generator) for _ in range(2))
+    truth[0], truth[1, 3:] = 255, 9
+    return predicted, truth.to(torch.uint8)
+
+
+def areas(seed):
+    return class_areas(*labels(seed), 5, 255)
+
+
+@pytest.mark.parametrize('ignore_index', [255, 9, 2, 300])
+def test_areas_are_those_of_the_metric(ignore_index):
+    predicted, truth = labels(0)
+    intersect, union, *others = IoUMetric.intersect_and_union(predicted, truth.long(), 5, ignore_index)
+    found = class_areas(predicted, truth, 5, ignore_index)
+    assert found.tolist() == [area.int().tolist() for area in (intersect, *others)]
+    assert (found[1] + found[2] - found[0]).tolist() == union.int().tolist()
+
+
+@pytest.fixture
+def written(tmp_path):
+    writer = RowWriter(tmp_path, 'f00d')
+    writer.keep([])
+    for seed, name in enumerate(('x/1.jpg', 'y/1.jpg', 'z ü.jpg')):
+        writer.add(name, areas(seed))
+    return tmp_path
+
+
+def test_areas_are_read_as_they_were_written(written):
+    RowWriter(written, 'f00d').finish(['z ü.jpg', 'x/1.jpg', 'y/1.jpg'], ABOUT)
+    path = row_file(written, 'f00d')
+    found = read_areas(path)
+    assert found.images == ['z ü.jpg', 'x/1.jpg', 'y/1.jpg'] and read_about(path) == ABOUT
+    for index, seed in enumerate((2, 0, 1)):
+        for array, expected in zip((found.intersect, found.predicted, found.truth), areas(seed)):
+            np.testing.assert_array_equal(array[index], expected)
+    assert found.truth.dtype == np.int32 and (found.union[:, 4] == 0).all()
+
+
+def test_only_a_finished_row_has_its_name(written):
+    assert [path.name for path in (written / 'rows').iterdir()] == ['f00d.part.jsonl']
+    RowWriter(written, 'f00d').finish(['x/1.jpg'], ABOUT)
+    assert [path.name for path in (written / 'rows').iterdir()] == ['f00d.jsonl']
+
+
+@pytest.mark.parametrize('cut', [1, 5, 60])
+def test_a_line_that_was_cut_off_is_left_out(cut, written):
+    part = written / 'rows' / 'f00d.part.jsonl'
+    part.write_bytes(part.read_bytes()[:-cut])
+    writer = RowWriter(written, 'f00d')
+    assert list(writer.lines) == ['x/1.jpg', 'y/1.jpg']
+    writer.keep(['x/1.jpg', 'y/1.jpg'])
+    writer.add('z ü.jpg', areas(2))
+    assert list(RowWriter(written, 'f00d').lines) == ['x/1.jpg', 'y/1.jpg', 'z ü.jpg']
+
+
+def test_images_that_are_not_kept_are_forgotten(written):
+    RowWriter(written, 'f00d').keep(['y/1.jpg'])
+    assert list(RowWriter(written, 'f00d').lines) == ['y/1.jpg']

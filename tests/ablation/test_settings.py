@@ -1,0 +1,149 @@
+import shlex
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+from mmengine.config import DictAction
+
+import ovseg
+from ovseg.ablation.axes import Axes
+from ovseg.ablation.settings import AFTER_ENCODER, Setting, all_settings, short_names
+from ovseg.config import read_config
+
+CONFIGS = Path(ovseg.__file__).parents[1] / 'configs'
+DEMO = str(CONFIGS / 'demo' / 'gated_tiny-clip_demo.py')
+VANILLA = str(CONFIGS / 'demo' / 'vanilla_tiny-clip_demo.py')
+CHANGES = {  # of every key that acts behind the encoder
+    'apply_self_attn_enhancement': True, 'self_attn_enhancement_cfg.mode': 'attention', 'apply_outlier_suppression': True,
+    'outlier_suppression_cfg.top_k': 7, 'global_debias_factor': 0.3, 'apply_ctd': True, 'ctd_cfg.eps': 0.5,
+    'post_processors': ['CTD'], 'name_path': ['sky', 'wall'], 'prompt_templates': 'plain', 'cls_token_lambda': -0.3,
+    'logit_scale': 50, 'prob_thd': 0.1, 'area_thd': 0.1, 'bg_idx': 3, 'refine.type': 'PAMR', 'decode_memory_mb': 7,
+    'with_seg_logits': True}
+
+
+def setting(**options):
+    return Setting('demo', 'x', DEMO, {f'model.{key}': value for key, value in options.items()}, {})
+
+
+def test_each_key_behind_the_encoder_is_tried():
+    assert {key.split('.')[0] for key in CHANGES} == AFTER_ENCODER
+
+
+@pytest.mark.parametrize('key', CHANGES)
+def test_settings_that_differ_behind_the_encoder_share_it(key):
+    plain, changed = setting(), setting(**{key: CHANGES[key]})
+    assert plain.encoder_digest == changed.encoder_digest and plain.digest != changed.digest
+
+
+@pytest.mark.parametrize('options', [
+    {'model.model_type': 'KK'}, {'model.ignore_residual': False}, {'model.apply_similarity_enhancement': False},
+    {'model.similarity_enhancement_cfg.layer': 1}, {'model.slide_stride': 56}, {'model.cls_source': 'last_block'},
+    {'model.attention_layer': -2}, {'model.pretrained': None}, {'model.precision': 'bf16'}, {'model.pad_mode': 'none'},
+    {'test_dataloader.dataset.indices': 3}, {'test_dataloader.dataset.pipeline.0.imdecode_backend': 'pillow'},
+    {'test_evaluator.ignore_index': 7}, {'test_cfg.fp16': True}])
+def test_settings_that_differ_before_do_not(options):
+    plain, changed = setting(), Setting('demo', 'x', DEMO, options, {})
+    assert plain.encoder_digest != changed.encoder_digest and plain.digest != changed.digest
+
+
+@pytest.mark.parametrize('options', [{'test_dataloader.num_workers': 5}, {'log_level': 'ERROR'}, {'work_dir': 'x'}])
+def test_what_does_not_touch_the_figures_makes_no_other_setting(options):
+    assert Setting('demo', 'x', DEMO, options, {}).digest == setting().digest
+
+
+def test_the_command_leads_to_the_same_config():
+    options = {'model.apply_ctd': True, 'model.ctd_cfg.eps': 0.7, 'model.name_path': ['a', 'b'], 'model.area_thd': None,
+               'model.post_processors': [], 'test_dataloader.dataset.indices': 3}
+    one = Setting('demo', 'x', DEMO, options, {})
+    python, tool, config, *rest = shlex.split(one.command)
+    parser = ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    assert (python, tool, config) == ('python', 'tools/test.py', DEMO)
+    assert read_config(config, parser.parse_args(rest).cfg_options).to_dict() == one.cfg.to_dict()
+
+
+def test_the_command_of_the_config_itself():
+    assert setting().command == f'python tools/test.py {DEMO}'
+
+
+def test_rows_of_switches_and_a_grid():
+    axes = Axes(toggle=['apply_similarity_enhancement'], grid={'model.logit_scale': [30, 50]})
+    rows = all_settings([DEMO], axes, {'model.prob_thd': 0.1})
+    assert [row.name for row in rows] == ['baseline', '- apply_similarity_enhancement', 'logit_scale=30', 'logit_scale=50']
+    assert {row.benchmark for row in rows} == {'gated_tiny-clip_demo'}
+    assert [row.cfg.model.logit_scale for row in rows] == [40, 40, 30, 50]
+    assert [row.cfg.model.apply_similarity_enhancement for row in rows] == [True, False, True, True]
+    assert {row.cfg.model.prob_thd for row in rows} == {0.1}
+    assert [dict(row.points) for row in rows] == [{}, {}, {'model.logit_scale': (30, '')}, {'model.logit_scale': (50, '')}]
+
+
+def test_cumulative_rows_are_called_by_what_they_add():
+    rows = all_settings([DEMO], Axes(['apply_ctd'], {'model.ctd_cfg.eps': [0.5, 0.7]}, combine='cumulative'), {})
+    assert [row.name for row in rows] == ['baseline', '+ apply_ctd', 'eps=0.5', 'eps=0.7']
+    assert rows[-1].options == {'model.apply_ctd': True, 'model.ctd_cfg.eps': 0.7}
+    assert rows[-1].points == {'model.ctd_cfg.eps': (0.7, '+ apply_ctd')}
+
+
+def test_full_rows_are_called_by_all_they_change():
+    rows = all_settings([DEMO], Axes(['apply_ctd'], {'model.logit_scale': [30]}, combine='full'), {})
+    assert [row.name for row in rows] == ['baseline', 'logit_scale=30', '+ apply_ctd, logit_scale=30']
+    assert rows[-1].points == {'model.logit_scale': (30, '+ apply_ctd')}
+
+
+def test_methods_are_rows_of_the_config_with_their_data_set():
+    voc = [str(CONFIGS / method / f'{method}_vit-b16_voc21.py') for method in ('clip', 'sclip', 'clearclip')]
+    ade = [str(CONFIGS / method / f'{method}_vit-b16_ade20k.py') for method in ('clip', 'naclip')]
+    rows = all_settings([ade[0], voc[0]], Axes(methods=[*voc, ade[1]]), {})  # ClearCLIP resizes to another size
+    assert [(row.benchmark, row.name) for row in rows] == [
+        ('ade20k', 'clip (baseline)'), ('ade20k', 'naclip'),
+        ('voc21', 'clip (baseline)'), ('voc21', 'sclip'), ('voc21', 'clearclip')]
+    assert [row.config for row in rows] == [*ade, *voc]
+
+
+def test_methods_are_combined_with_switches_by_full_alone():
+    one, full = ([row.name for row in all_settings([DEMO], Axes(['apply_ctd'], methods=[VANILLA], combine=combine), {})]
+                 for combine in ('one-at-a-time', 'full'))
+    assert one == ['gated (baseline)', '+ apply_ctd', 'vanilla']
+    assert full == ['gated (baseline)', '+ apply_ctd', 'vanilla', 'vanilla, + apply_ctd']
+
+
+@pytest.mark.parametrize('stems, names', [
+    (['gated_vit-b16_voc21'], ['gated_vit-b16_voc21']),
+    (['gated_vit-b16_voc21', 'gated_vit-b16_ade20k'], ['voc21', 'ade20k']),
+    (['clip_vit-b16_voc21', 'naclip-pamr_vit-b16_voc21'], ['clip', 'naclip-pamr']),
+    (['gated_tiny-clip_demo', 'gated_full_tiny-clip_demo'], ['gated', 'gated_full']),
+    (['a', 'a_b'], ['a', 'a_b'])])
+def test_short_names(stems, names):
+    assert short_names([f'configs/x/{stem}.py' for stem in stems]) == names
+
+
+def test_names_must_tell_configs_apart():
+    with pytest.raises(ValueError, match='several configs are called x_y'):
+        short_names(['a/x_y.py', 'b/x_y.py'])
+
+
+def test_a_method_on_another_data_set_is_refused():
+    stranger = str(CONFIGS / 'clip' / 'clip_vit-b16_voc21.py')
+    with pytest.raises(ValueError, match=r'clip_vit-b16_voc21\.py evaluate on another data set than .*gated_tiny'):
+        all_settings([DEMO], Axes(methods=[VANILLA, stranger]), {})
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'model.type': 'TokenClassifier'}, "model.type='TokenClassifier'; only settings of CLIPSegmentor"),
+    ({'test_evaluator.iou_metrics': ['mDice']}, 'no IoUMetric with mIoU'),
+    ({'load_from': 'x.pth'}, 'put the weights into model.pretrained'),
+    ({'modle.apply_ctd': True}, "no key 'modle'; did you mean 'model'")])
+def test_configs_that_cannot_be_compared_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        all_settings([DEMO], Axes(['apply_ctd']), options)
+
+
+def test_numbers_of_a_module_that_is_off_are_pointed_out(monkeypatch):
+    messages = []
+    monkeypatch.setattr('ovseg.ablation.settings.print_log', lambda message, *_: messages.append(message))
+    grid = {'model.outlier_suppression_cfg.top_k': [5]}
+    all_settings([DEMO], Axes(['apply_outlier_suppression'], grid, combine='cumulative'), {})
+    assert messages == []
+    all_settings([DEMO], Axes(grid=grid), {})
+    assert messages == ['gated_tiny-clip_demo, top_k=5: model.outlier_suppression_cfg.top_k has no effect, '
+                        'model.apply_outlier_suppression is off']

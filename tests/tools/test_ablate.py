@@ -1,0 +1,142 @@
+import csv
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import ovseg
+from ovseg.ablation import runner
+from ovseg.ablation.rows import RowWriter
+
+DEMO = Path(ovseg.__file__).parents[1] / 'configs' / 'demo'
+GATED, VANILLA = str(DEMO / 'gated_tiny-clip_demo.py'), str(DEMO / 'vanilla_tiny-clip_demo.py')
+SIZES = {'a': (61, 67), 'b': (71, 53), 'c': (43, 101)}
+
+
+@pytest.fixture(scope='module')
+def scenes(tmp_path_factory, draw_scenes):
+    return draw_scenes(tmp_path_factory.mktemp('ablation') / 'scenes', SIZES)
+
+
+@pytest.fixture
+def ablate(in_process, scenes):
+    def run(folder, *arguments, configs=(GATED,), options=()):
+        return in_process('ablate.py', *configs, *arguments, '--work-dir', folder, '--cfg-options',
+                          'model.prompt_templates=plain', 'test_dataloader.num_workers=0',
+                          f'test_dataloader.dataset.data_root={scenes}', *options)
+    return run
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """The images that were evaluated, each time by its name; ``kill_at`` so many the run is stopped as by Ctrl-C."""
+    class Images(list):
+        kill_at = None
+
+    def add(self, image, areas):
+        if len(images) == images.kill_at:
+            raise KeyboardInterrupt
+        images.append(Path(image).name)
+        original(self, image, areas)
+
+    images, original = Images(), RowWriter.add
+    monkeypatch.setattr(RowWriter, 'add', add)
+    return images
+
+
+def rows(folder):
+    with (folder / 'table.csv').open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_row_has_the_score_that_its_command_prints(ablate, in_process, tmp_path):
+    output = ablate(tmp_path, '--toggle', 'apply_outlier_suppression', 'global_debias_factor',
+                    '--grid', 'model.model_type=SCLIP', '--limit', '2')
+    table = rows(tmp_path)
+    names = ['baseline', '+ apply_outlier_suppression', '+ global_debias_factor', 'model_type=SCLIP']
+    assert [row['setting'] for row in table] == names and all(name in output for name in names)
+    assert {(row['images'], row['limit']) for row in table} == {('2', 'first 2 images only')}
+    scores = []
+    for row in table:
+        python, tool, *arguments = shlex.split(row['command'])
+        printed = in_process('test.py', arguments[0], '--work-dir', tmp_path / 'alone', *arguments[1:])
+        scores += re.findall(r'aAcc: ([\d.]+)  mIoU: ([\d.]+)  mAcc: ([\d.]+)', printed)
+        assert (python, tool) == ('python', 'tools/test.py')
+    assert scores == [tuple(f'{float(row[name]):.4f}' for name in ('aAcc', 'mIoU', 'mAcc')) for row in table]
+    assert len(set(scores)) == 4
+    assert sorted(path.name for path in tmp_path.glob('*.*')) == [
+        'ablation.json', 'delta_gated_tiny-clip_demo.png', 'table.csv', 'table.md', 'table.tex']
+
+
+def test_a_stopped_ablation_goes_on_where_it_was(ablate, evaluated, monkeypatch, capfd, tmp_path):
+    axes = ('--toggle', 'apply_ctd', '--grid', 'model.model_type=SCLIP', 'model.logit_scale=30')
+    ablate(tmp_path / 'whole', *axes)
+    assert len(evaluated) == 4 * 3
+
+    evaluated.clear()
+    evaluated.kill_at = 3 * 3 + 1
+    with pytest.raises(SystemExit) as exit_:
+        ablate(tmp_path / 'killed', *axes)
+    output = capfd.readouterr().out
+    assert exit_.value.code == 130 and 'stopped with 3 of 4 rows' in output
+    assert [row['setting'] for row in rows(tmp_path / 'killed')] == ['baseline', '+ apply_ctd', 'logit_scale=30']
+    assert '+ apply_ctd' in output and 'model_type=SCLIP' not in output.split('stopped')[0].split('┏')[-1]
+
+    evaluated.clear()
+    evaluated.kill_at = None
+    ablate(tmp_path / 'killed', *axes)
+    assert evaluated == ['b.jpg', 'c.jpg']
+    assert (tmp_path / 'killed' / 'table.csv').read_text() == (tmp_path / 'whole' / 'table.csv').read_text()
+
+    monkeypatch.setattr(runner, 'SettingsModel', None)  # nothing is built where everything is finished
+    ablate(tmp_path / 'killed', *axes)
+
+
+def test_a_pass_that_was_stopped_keeps_its_images(ablate, evaluated, tmp_path):
+    evaluated.kill_at = 3  # within the second image: one of two settings has it
+    with pytest.raises(SystemExit):
+        ablate(tmp_path, '--toggle', 'apply_ctd')
+    assert not (tmp_path / 'table.csv').exists()
+    evaluated.clear()
+    evaluated.kill_at = None
+    ablate(tmp_path, '--toggle', 'apply_ctd')
+    assert evaluated == ['b.jpg', 'b.jpg', 'c.jpg', 'c.jpg']
+    assert not list(tmp_path.rglob('*.part.jsonl'))
+
+
+def test_several_configs_and_a_single_image(ablate, tmp_path):
+    ablate(tmp_path, '--toggle', 'ignore_residual', '--limit', '1', configs=(GATED, VANILLA))
+    assert [(row['benchmark'], row['setting'], row['low']) for row in rows(tmp_path)] == [
+        ('gated', 'baseline', ''), ('gated', '- ignore_residual', ''), ('vanilla', 'baseline', ''),
+        ('vanilla', '+ ignore_residual', '')]
+
+
+def test_other_axes_may_be_added_but_not_another_ablation(ablate, evaluated, tmp_path):
+    ablate(tmp_path, '--toggle', 'apply_ctd')
+    evaluated.clear()
+    ablate(tmp_path, '--toggle', 'apply_ctd', 'global_debias_factor')
+    assert len(evaluated) == 3 and len(rows(tmp_path)) == 3
+    with pytest.raises(SystemExit, match=r'holds another ablation[\s\S]*logit_scale=30[\s\S]*choose another --work-dir'):
+        ablate(tmp_path, '--toggle', 'apply_ctd', options=['model.logit_scale=30'])
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--toggle', 'apply_cdt'], "toggle='apply_cdt' is unknown; known: .*apply_ctd"),
+    (['--grid', 'model.ctd_cfg.eps'], r'grid key model\.ctd_cfg\.eps has no values'),
+    (['--grid', 'model.ctd_cfg.eps='], r'grid key model\.ctd_cfg\.eps has no values'),
+    (['--grid', 'model.outlier_suppression_cfg.topk=5,7'], "no key 'topk'; did you mean 'top_k'"),
+    (['--grid', 'model.logit_scal=5,7'], "no key 'logit_scal'; did you mean 'logit_scale'"),
+    (['--grid', 'model.logit_scale=5,-7'], 'logit_scale=-7 must be a positive number'),
+    (['--grid', 'model.model_type=SCLIP,SKLIP'], "model_type='SKLIP' is unknown"),
+    (['--grid', 'model.pretrained=nowhere.pt'], 'nowhere.pt'),
+    (['--grid', 'test_dataloader.dataset.data_root=nowhere'], 'nowhere.* does not exist'),
+    (['--grid', 'model.name_path=[[sky,wall]]'], 'name_path lists 2 classes'),
+    (['--toggle', 'apply_ctd', '--axes', 'axes.yaml'], '--axes replaces toggle'),
+    (['--axes', 'nowhere.yaml'], 'axes file nowhere.yaml: .*No such file'),
+    (['--toggle', 'apply_ctd', '--limit', '0'], '--limit=0 must be an integer >= 1'),
+    ([], 'nothing is varied')])
+def test_what_cannot_be_run_is_refused_before_anything_runs(arguments, message, ablate, evaluated, tmp_path):
+    with pytest.raises(SystemExit, match=rf'tools/ablate.py: [\s\S]*{message}'):
+        ablate(tmp_path, *arguments)
+    assert evaluated == [] and not list(tmp_path.iterdir())

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
+from ovseg.web.segment import Models
+
+
+@pytest.fixture(scope='session')
+def models():
+    """The tiny CLIP on the CPU, with one template in place of eighty."""
+    models = Models(device='cpu', max_pixels=2_000_000)
+    models.cfg.model.prompt_templates = ['a photo of {}.']
+    return models
+
+
+@pytest.fixture(scope='session')
+def scene() -> Path:
+    return DEMO_SCENES / 'images' / '006.jpg'
+
+
+@pytest.fixture
+def noise() -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (61, 83, 3), np.uint8)
+
+
+@pytest.fixture
+def picture_file(tmp_path, noise) -> Path:
+    path = tmp_path / 'noise.png'
+    Image.fromarray(noise).save(path)
+    return path

@@ -1,0 +1,189 @@
+import re
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from ovseg.apis import OVSegInferencer
+from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression, SelfAttnEnhancement
+from ovseg.web import segment as module
+from ovseg.web.segment import (
+    KEPT,
+    Models,
+    Segmented,
+    Setting,
+    Words,
+    attention_at,
+    config_text,
+    legend,
+    own_words,
+    read_upload,
+    segment,
+    small,
+)
+
+GATED = Setting('Gated', True, False, False, 30, 0.0, False)
+FULL = Setting('NACLIP', False, True, True, 7, 0.3, True)
+WORDS = Words(['ladybug', 'grass; lawn', 'snow'], None, 0.0)
+
+
+def test_setting_of_a_config_and_back():
+    model = dict(model_type='gated', apply_similarity_enhancement=True)
+    assert Setting.of(model) == GATED
+    model = dict(apply_outlier_suppression=True, outlier_suppression_cfg=dict(top_k=11), global_debias_factor=0.25)
+    assert Setting.of(model) == Setting('Experimental', False, False, True, 11, 0.25, False)
+    assert Setting.of({key[len('model.'):]: value for key, value in FULL.options({}).items()}) == FULL
+
+
+def test_options_keep_what_the_config_says_of_a_module_but_not_of_another_attention():
+    model = dict(model_type='NACLIP', attention_cfg=dict(gaussian_std=3.0),
+                 outlier_suppression_cfg=dict(detector='norm', top_k=5))
+    options = FULL.options(model)
+    assert options['model.outlier_suppression_cfg'] == dict(detector='norm', top_k=7)
+    assert 'model.attention_cfg' not in options
+    assert GATED.options(model)['model.attention_cfg'] is None
+
+
+def test_models_have_what_was_switched_on(models):
+    model = models.get(FULL).model
+    modules = model.post_processors.modules
+    assert [type(item) for item in modules] == [SelfAttnEnhancement, OutlierSuppression, GlobalDebias, CTD]
+    assert modules[1].top_k == 7
+    assert model.image_encoder.similarity is None
+    model = models.get(GATED).model
+    assert model.post_processors.modules == []
+    assert model.image_encoder.similarity is not None
+
+
+def test_the_last_models_are_kept_and_no_more(monkeypatch):
+    built = []
+    monkeypatch.setattr(module, 'OVSegInferencer', lambda *args, **kwargs: built.append(args) or object())
+    models = Models()
+    settings = [GATED._replace(top_k=number) for number in range(KEPT + 1)]
+    first = models.get(settings[0])
+    for setting in (settings[1], settings[0]):
+        models.get(setting)
+    assert models.get(settings[0]) is first and len(built) == 2
+    for setting in settings[1:]:
+        models.get(setting)
+    assert models.get(settings[0]) is not first
+
+
+@pytest.mark.parametrize('text, classes', [
+    ('cat', ['cat']), ('cat, sofa; couch\n\n grass ,', ['cat', 'sofa; couch', 'grass']), ('猫, 🐈', ['猫', '🐈'])])
+def test_words_as_typed(text, classes):
+    assert Words.typed(text, ' ', 0.0) == Words(classes, None, 0.0)
+    assert Words.typed(text, ' wall, sky ', 0.5) == Words(classes, 'wall, sky', 0.5)
+
+
+@pytest.mark.parametrize('text', ['', ' \n', ' , ,'])
+def test_no_words_are_refused(text):
+    with pytest.raises(ValueError, match='there are no words'):
+        Words.typed(text, '', 0.0)
+
+
+@pytest.mark.parametrize('words, message', [
+    (WORDS._replace(classes=['cat', 'dog', 'Cat']), 'stands twice'), (WORDS._replace(threshold=0.5), 'needs a background')])
+def test_words_that_do_not_go_together_are_refused(models, noise, words, message):
+    with pytest.raises(ValueError, match=message):
+        segment(models.get(GATED), noise, words)
+
+
+def test_result_is_that_of_the_inferencer(models, scene):
+    image = cv2.imread(str(scene))
+    result = segment(models.get(GATED), image, WORDS)
+    expected = models.get(GATED)(scene, WORDS.classes)
+    labels = expected['predictions'][0]
+    assert result.areas == expected['areas'][0]
+    assert sum(result.areas.values()) == pytest.approx(1)
+    for index, name in enumerate(['ladybug', 'grass', 'snow']):
+        mixed = 0.35 * image[labels == index][:, ::-1] + 0.65 * np.array(result.colours[name])
+        np.testing.assert_allclose(result.painted[labels == index], mixed, atol=0.51)
+    assert result.seconds > 0
+
+
+def test_background_is_black_and_takes_what_is_under_the_threshold(models, scene):
+    image = cv2.imread(str(scene))
+    words = Words(['ladybug', 'grass'], 'snow, gravel', 0.9)
+    result = segment(models.get(GATED), image, words)
+    assert result.areas['background'] > segment(models.get(GATED), image, words._replace(threshold=0.0)).areas['background']
+    assert list(result.colours) == ['background', 'ladybug', 'grass']
+    assert result.colours['background'] == [0, 0, 0]
+    black = models.get(GATED)(scene, words.classes, background=words.background, threshold=0.9)['predictions'][0] == 0
+    np.testing.assert_allclose(result.painted[black], 0.35 * image[black][:, ::-1], atol=0.51)
+
+
+def test_five_hundred_words(models, noise):
+    words = Words.typed(', '.join(f'thing {number}' for number in range(500)), '', 0.0)
+    result = segment(models.get(GATED), noise, words)
+    assert len(result.colours) == 500
+    assert legend({'area': result}).count('swatch') == len(result.areas) < 500
+
+
+def test_large_pictures_are_made_small_for_the_page():
+    pixels = np.zeros((2048, 512, 3), np.uint8)
+    assert small(pixels).shape == (1024, 256, 3)
+    assert small(pixels[:1024]).shape == (1024, 512, 3)
+    assert small(np.zeros((5000, 1), np.uint8)).shape == (1024, 1)
+    labels = np.repeat([3, 700], 1500).astype(np.uint16)[:, None].repeat(7, axis=1)
+    assert set(np.unique(small(labels, cv2.INTER_NEAREST))) == {3, 700}
+
+
+def test_uploads_are_read_and_refused_by_name(tmp_path, picture_file, noise):
+    np.testing.assert_array_equal(read_upload(str(picture_file), 61 * 83), noise[..., ::-1])
+    text, cut = tmp_path / 'text.jpg', tmp_path / 'cut.png'
+    text.write_text('no picture')
+    cut.write_bytes(picture_file.read_bytes()[:2000])
+    for path, most, message in ((text, 10 ** 6, 'text.jpg is no picture'), (cut, 10 ** 6, r'cannot read cut\.png'),
+                                (picture_file, 61 * 83 - 1, r'noise\.png is too large')):
+        with pytest.raises(ValueError, match=message) as caught:
+            read_upload(str(path), most)
+        assert str(tmp_path) not in str(caught.value)
+    with pytest.raises(ValueError, match='there is no picture'):
+        read_upload(None, 10 ** 6)
+
+
+def test_nothing_is_fetched_for_who_types_a_url():
+    with pytest.raises(OSError):
+        read_upload('http://127.0.0.1:9/cat.jpg', 10 ** 6)
+
+
+def result(areas, colours, seconds=1.234):
+    return Segmented(np.zeros((2, 3, 3), np.uint8), areas, colours, seconds)
+
+
+def test_legend_has_each_class_of_either_column_and_no_markup_of_theirs():
+    colours = {'a<b>': [1, 2, 3], 'c': [4, 5, 6], 'd': [7, 8, 9]}
+    text = legend({'A': result({'c': 0.9996, 'a<b>': 0.0004}, colours), 'B': result({'a<b>': 1.0}, colours, 0.5)})
+    rows = [re.findall(r'<t[dh]>(.*?)</t[dh]>', row) for row in re.findall(r'<tr>(.*?)</tr>', text)]
+    assert rows == [['class', 'A', 'B'], ['<span class="swatch" style="background:rgb(4, 5, 6)"></span>c', '100.0%', '0.0%'],
+                    ['<span class="swatch" style="background:rgb(1, 2, 3)"></span>a&lt;b&gt;', '< 0.1%', '100.0%'],
+                    ['time taken', '1.23 s', '0.50 s']]
+
+
+@pytest.mark.parametrize('words', [WORDS, WORDS._replace(background='gravel, sky', threshold=0.4)])
+def test_config_text_makes_the_same_model(models, scene, words):
+    cfg = models.cfg.copy()
+    cfg.model = Config.fromstring(config_text(models.get(FULL), words), '.py').model
+    again = OVSegInferencer(cfg, device='cpu')(scene)
+    expected = models.get(FULL)(scene, words.classes, background=words.background, threshold=words.threshold)
+    np.testing.assert_array_equal(again['predictions'][0], expected['predictions'][0])
+    assert Setting.of(cfg.model) == FULL
+
+
+@pytest.mark.parametrize('place, pixel', [((0.999, 0.0), (383, 0)), ((0.25, 0.5), (96, 320))])
+def test_attention_of_the_patch_under_a_place(models, scene, monkeypatch, place, pixel):
+    monkeypatch.setattr(module, 'attention_figure', lambda *arguments: arguments)
+    image = cv2.imread(str(scene))
+    picture, maps, [(row, column)] = attention_at(models.get(GATED), image, place)
+    assert list(maps) == ['Vanilla', 'as configured']
+    height, width = (size // cells for size, cells in zip(picture.shape, maps['Vanilla'].shape[1:]))
+    patch = picture[row * height:(row + 1) * height, column * width:(column + 1) * width]
+    assert (patch == image[pixel][::-1]).all(axis=-1).any()
+
+
+def test_own_words(models):
+    assert own_words(dict(name_path=['cat', 'sofa, couch'])) == 'cat, sofa; couch'
+    assert own_words(models.cfg.model).startswith('grass, ')
+    assert own_words(dict(name_path='ade20k')) == ''

@@ -1,0 +1,90 @@
+"""What does each switch do? Many settings of a config in one run: tables with intervals, plots, and the command of each row.
+
+    python tools/ablate.py CONFIG --toggle apply_ctd apply_outlier_suppression global_debias_factor
+    python tools/ablate.py CONFIG --toggle apply_outlier_suppression --grid model.outlier_suppression_cfg.top_k=5,10,30 --full
+    python tools/ablate.py configs/clip/clip_vit-b16_voc21.py --methods configs/{sclip,naclip,gated}/*_vit-b16_voc21.py
+    python tools/ablate.py CONFIG CONFIG2 --axes axes.yaml
+
+Settings that differ behind the image encoder only share what it computes. A run that was stopped goes on with the same command.
+"""
+import argparse
+import sys
+from pathlib import Path
+from typing import Tuple
+
+from mmengine.config import DictAction
+from rich.console import Console
+
+from ovseg.ablation.axes import COMBINATIONS, SWITCHES, Axes, parse_grid, read_axes
+from ovseg.ablation.report import terminal_table, write_report
+from ovseg.ablation.results import read_results
+from ovseg.ablation.runner import claim_folder, plan, run
+from ovseg.ablation.settings import all_settings
+from ovseg.utils import check_integer
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='the baseline: a config file for each benchmark')
+    parser.add_argument('--toggle', nargs='+', action='extend', metavar='SWITCH',
+                        help=f'switches of the model to flip: {" ".join(SWITCHES)}')
+    parser.add_argument('--grid', nargs='+', action='extend', metavar='KEY=V1,V2',
+                        help='config keys with the values to try')
+    parser.add_argument('--methods', nargs='+', action='extend', metavar='CONFIG',
+                        help='configs on the same data set, as rows of their own')
+    combine = parser.add_mutually_exclusive_group()
+    helps = ('each value alone (default)', 'each value on top of those before', 'every combination')
+    for name, text in zip(COMBINATIONS, helps):
+        combine.add_argument(f'--{name}', dest='combine', action='store_const', const=name, help=text)
+    parser.add_argument('--axes', type=Path, metavar='FILE', help='all of these in a YAML file: toggle, grid, methods, combine')
+    parser.add_argument('--work-dir', type=Path, help='folder for rows and tables (default: work_dirs/ablate_NAME OF CONFIG)')
+    parser.add_argument('--limit', type=int, metavar='N', help='take the first N images of each data set only')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+                        help='override settings of every row, e.g. test_dataloader.num_workers=8')
+    return parser.parse_args()
+
+
+def read_arguments(args: argparse.Namespace) -> Tuple[Axes, dict]:
+    """What is varied, and what is set for every row."""
+    given = dict(toggle=args.toggle, grid=args.grid, methods=args.methods, combine=args.combine)
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.axes and given:
+        raise ValueError(f'--axes replaces {", ".join(given)}: write them into {args.axes}')
+    options = dict(args.cfg_options)
+    if args.limit is not None:
+        options['test_dataloader.dataset.indices'] = check_integer('--limit', args.limit, 1)
+    if args.axes:
+        return read_axes(args.axes), options
+    return Axes(**{**given, 'grid': parse_grid(args.grid or [])}), options
+
+
+def main() -> None:
+    args = parse_args()
+    folder = args.work_dir or Path('work_dirs') / f'ablate_{Path(args.configs[0]).stem}'
+    try:
+        axes, options = read_arguments(args)
+        settings = all_settings(args.configs, axes, options)
+        passes = plan(settings, folder)
+        claim_folder(folder, settings)
+    except (ValueError, OSError) as error:
+        sys.exit(f'tools/ablate.py: {error}')
+    stopped = False
+    try:
+        run(passes, folder)
+    except KeyboardInterrupt:
+        stopped = True
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    results = read_results(settings, folder)
+    for rows in results:
+        console.print(terminal_table(rows))
+    if results:
+        files = write_report(results, axes.combine, folder)
+        console.print(f'{folder.absolute()}: {", ".join(file.name for file in files)}', soft_wrap=True)
+    if stopped:
+        console.print(f'stopped with {sum(map(len, results))} of {len(settings)} rows; these, and the images that are done of '
+                      'the others, are kept: the same command goes on there', soft_wrap=True)
+        sys.exit(130)
+
+
+if __name__ == '__main__':
+    main()

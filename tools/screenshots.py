@@ -1,0 +1,146 @@
+"""Make the screenshots of the web page that the docs show. Needs Debian's chromium and chromium-driver, and selenium.
+
+python tools/screenshots.py [FOLDER]
+"""
+import argparse
+import os
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Iterator, Optional
+
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+CHROMIUM, DRIVER = Path('/usr/bin/chromium'), Path('/usr/bin/chromedriver')
+FLAGS = ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-background-networking',
+         'disable-component-update', 'disable-sync', 'disable-dev-shm-usage', 'hide-scrollbars', 'force-device-scale-factor=1')
+PATIENCE = 60  # seconds; a crowded machine takes some of them for the first picture
+ASSETS = Path(__file__).parents[1] / 'docs' / 'assets'
+
+
+@contextmanager
+def served_page(folder: Path) -> Iterator[str]:
+    """The address of the page with the tiny CLIP, while it is served by a thread that keeps uploads in ``folder``."""
+    os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED='False')
+    from ovseg.cli.web import listen
+    from ovseg.web.app import make_server
+    from ovseg.web.segment import Models
+    with listen('127.0.0.1', 0) as listener:
+        server = make_server(Models(device='cpu'), max_upload_mb=1)
+        thread = threading.Thread(target=server.run, kwargs=dict(sockets=[listener]))
+        thread.start()
+        try:
+            yield f'http://127.0.0.1:{listener.getsockname()[1]}'
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+class PageInBrowser:
+    """The page at ``url`` in a headless Chromium whose profile lies in ``profile``; ``close`` ends it."""
+
+    def __init__(self, url: str, profile: Path, width: int = 1280, height: int = 1000) -> None:
+        options = ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        for flag in (*FLAGS, f'user-data-dir={profile}', f'window-size={width},{height}'):
+            options.add_argument(f'--{flag}')
+        options.set_capability('goog:loggingPrefs', {'performance': 'ALL', 'browser': 'ALL'})
+        self.driver = Chrome(options, ChromeService(str(DRIVER)))
+        self._wait = WebDriverWait(self.driver, PATIENCE, poll_frequency=0.2)
+        self.driver.get(url)
+        self.find('#segment')
+
+    def close(self) -> None:
+        """End the browser."""
+        self.driver.quit()
+
+    def find(self, selector: str) -> Any:
+        """The visible element of this CSS selector, as soon as there is one."""
+        return self._wait.until(lambda driver: next(
+            (element for element in driver.find_elements(By.CSS_SELECTOR, selector) if element.is_displayed()), None), selector)
+
+    def drop(self, path: Path) -> None:
+        """Upload a picture."""
+        self.driver.find_element(By.CSS_SELECTOR, '#picture input[type=file]').send_keys(str(path))
+
+    def pick_example(self, number: int) -> None:
+        """Pick one of the demo scenes."""
+        self.find('#examples button')
+        self.driver.find_elements(By.CSS_SELECTOR, '#examples button')[number].click()
+
+    def type(self, name: str, text: str) -> None:
+        """Replace what stands in a text field."""
+        field = self.find(f'#{name} textarea, #{name} input')
+        field.send_keys(Keys.CONTROL, 'a')
+        field.send_keys(text)
+
+    def toggle(self, name: str) -> None:
+        """Click a check box."""
+        self.find(f'#{name} input[type=checkbox]').click()
+
+    def press(self, name: str) -> None:
+        """Click a button."""
+        self.find(f'#{name}').click()
+
+    def open_tab(self, title: str) -> None:
+        """Show a tab."""
+        self._wait.until(lambda driver: next((tab for tab in driver.find_elements(By.CSS_SELECTOR, 'button[role=tab]')
+                                              if tab.text == title and tab.is_displayed()), None), title).click()
+
+    def legend(self, name: str = 'legend', other_than: Optional[str] = None) -> str:
+        """The text of a legend, as soon as there is one that is not ``other_than``."""
+        return self._wait.until(lambda driver: next(
+            (table.text for table in driver.find_elements(By.CSS_SELECTOR, f'#{name} table')
+             if table.is_displayed() and table.text not in ('', other_than)), None), f'a new #{name}')
+
+    def wait_for_notice(self, text: str) -> None:
+        """Return as soon as the page says so, in whatever case."""
+        self._wait.until(lambda driver: any(text in notice.text.lower() for notice in
+                                            driver.find_elements(By.CSS_SELECTOR, '.toast-wrap')), text)
+
+    def loaded(self, selector: str) -> Any:
+        """The first picture in this element, as soon as its pixels are there."""
+        image = self.find(f'{selector} img')
+        self._wait.until(lambda driver: image.get_property('naturalWidth'))
+        return image
+
+    def save(self, path: Path) -> None:
+        """A screenshot of the window, when all has come to rest."""
+        time.sleep(1.5)
+        self.driver.save_screenshot(str(path))
+
+
+def main(folder: Path) -> None:
+    """Start, result, comparison and attention."""
+    with tempfile.TemporaryDirectory() as temporary, served_page(Path(temporary, 'uploads')) as url:
+        page = PageInBrowser(url, Path(temporary, 'profile'))
+        try:
+            page.loaded('#examples')
+            page.save(folder / 'web-start.png')
+            page.pick_example(0)
+            page.loaded('#picture')
+            page.type('words', 'ladybug, grass; lawn, snow, gravel')
+            page.press('segment')
+            page.legend()
+            page.loaded('#painted')
+            page.save(folder / 'web-result.png')
+            page.press('compare')
+            page.legend('slider-legend')
+            page.loaded('#slider')
+            page.save(folder / 'web-compare.png')
+            page.open_tab('Attention')
+            page.loaded('#clicked').click()
+            page.loaded('#attention')
+            page.save(folder / 'web-attention.png')
+        finally:
+            page.close()
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('folder', type=Path, nargs='?', default=ASSETS, help='where to write (default: %(default)s)')
+    main(parser.parse_args().folder)

@@ -1,0 +1,64 @@
+"""Look into a model at work on one picture: a figure for each question.
+
+    python tools/visualize.py configs/demo/gated_full_tiny-clip_demo.py PICTURE --points 100,150 180,60
+    python tools/visualize.py CONFIG PICTURE --truth LABELS.png --model-types Vanilla NACLIP --svg
+
+attention.png        where patches attend to in the last block, by model_type
+similarity.png       the mid-layer similarity of patches to all others
+outliers.png         outlier scores, and what outlier suppression replaces
+clusters.png         the clusters of CTD
+cls_similarity.png   similarity to the CLS token before and after global debiasing
+scores.png           scores of classes
+errors.png           which pixels are wrong (with --truth)
+"""
+import argparse
+from pathlib import Path
+from typing import Tuple
+
+from mmengine.config import DictAction
+from rich.console import Console
+
+from ovseg.apis import OVSegInferencer
+from ovseg.apis.pictures import read_picture
+from ovseg.visualization.explanation import MODEL_TYPES, explain, read_truth
+
+
+def point(text: str) -> Tuple[int, int]:
+    y, x = text.split(',')
+    return int(y), int(x)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, or the name of one that comes with ovseg')
+    parser.add_argument('image', type=Path, help='picture')
+    parser.add_argument('--truth', type=Path, help="its labels, as the config's data set has them")
+    parser.add_argument('--out', type=Path, help='folder for the figures (default: work_dirs/visualize/NAME OF THE PICTURE)')
+    parser.add_argument('--points', nargs='+', type=point, default=[], metavar='Y,X',
+                        help='pixels whose patches to follow (default: the middle of the picture)')
+    parser.add_argument('--model-types', nargs='+', default=MODEL_TYPES, metavar='TYPE',
+                        help=f'attentions to compare (default: {" ".join(MODEL_TYPES)})')
+    parser.add_argument('--classes', nargs='+', default=[], metavar='NAME',
+                        help='classes whose scores to show (default: the largest of the prediction)')
+    parser.add_argument('--svg', action='store_true', help='write SVG files too')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+                        help='override settings, e.g. model.slide_crop=0')
+    args = parser.parse_args()
+
+    inferencer = OVSegInferencer(args.config, cfg_options=args.cfg_options)
+    image = read_picture(args.image, inferencer.max_pixels)
+    inputs = inferencer._prepare(str(args.image), image)['inputs']
+    truth = None
+    if args.truth:
+        truth = read_truth(inferencer.cfg.test_dataloader.dataset, args.truth, image.shape[:2], inferencer.model.out_channels)
+    figures = explain(inferencer.model, image[..., ::-1], inputs, args.points, args.model_types, args.classes, truth)
+    out = args.out or Path('work_dirs', 'visualize', args.image.stem)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        for suffix in ('png', 'svg') if args.svg else ('png',):
+            figure.savefig(out / f'{name}.{suffix}')
+            Console().print(str(out / f'{name}.{suffix}'), soft_wrap=True, highlight=False)
+
+
+if __name__ == '__main__':
+    main()
