@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 OLDEST := .venv-oldest
+PARALLEL := -n auto --dist loadfile
 
 .PHONY: demo test test-oldest lint type check clean
 
@@ -13,11 +14,11 @@ demo: $(RUNTIME)
 	$(BIN)/python tools/demo.py
 
 test: $(DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # The same tests on the oldest Python and on the lower bound of every line of requirements.txt.
 test-oldest: $(OLDEST)/.dev
-	$(OLDEST)/bin/python -m pytest
+	$(OLDEST)/bin/python -m pytest $(PARALLEL)
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -1,10 +1,14 @@
 """Fixtures that test files share."""
+import os
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
 import torch
 from open_clip.transformer import VisionTransformer
+
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    torch.set_num_threads(1)  # the cores are shared among the workers
 
 
 @pytest.fixture(autouse=True)
