@@ -47,7 +47,7 @@ def main() -> None:
 
     inferencer = OVSegInferencer(args.config, cfg_options=args.cfg_options)
     image = read_picture(args.image, inferencer.max_pixels)
-    inputs = inferencer._prepare(str(args.image), image)['inputs']
+    inputs = inferencer.prepare(str(args.image), image)['inputs']
     truth = None
     if args.truth:
         truth = read_truth(inferencer.cfg.test_dataloader.dataset, args.truth, image.shape[:2], inferencer.model.out_channels)

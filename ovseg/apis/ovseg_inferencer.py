@@ -176,13 +176,13 @@ class OVSegInferencer:
     @torch.no_grad()
     def _predict(self, batch: Sequence[Tuple[str, str, np.ndarray]], vocabulary: Vocabulary) -> List[torch.Tensor]:
         """Labels ``(H, W)`` of each picture, int64, on the model's device."""
-        packed = [self._prepare(source, image) for _, source, image in batch]
+        packed = [self.prepare(source, image) for _, source, image in batch]
         data = {key: [item[key] for item in packed] for key in packed[0]}
         with self._lock:  # another call, perhaps of another thread, may have given the model other words
             self._use(vocabulary)
             return [sample.pred_sem_seg.data[0] for sample in self.model.test_step(data)]
 
-    def _prepare(self, source: str, image: np.ndarray) -> Dict[str, Any]:
+    def prepare(self, source: str, image: np.ndarray) -> Dict[str, Any]:
         """The picture as the config's test pipeline leaves it."""
         size = image.shape[:2]
         try:

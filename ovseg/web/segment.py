@@ -214,7 +214,7 @@ def attention_at(inferencer: OVSegInferencer, image: np.ndarray, place: Tuple[fl
     """
     shape = image.shape[:2]
     point = (int(place[0] * shape[0]), int(place[1] * shape[1]))
-    inputs = inferencer._prepare('the picture', image)['inputs']
+    inputs = inferencer.prepare('the picture', image)['inputs']
     inspection = WindowInspection(inferencer.model, inputs, [point], shape)
     return attention_figure(inspection.picture, inspection.attention(['Vanilla']), inspection.patches)
 
