@@ -72,7 +72,7 @@ def build_page(models: Models) -> gr.Blocks:
                 picture = gr.Image(label='Picture', type='filepath', image_mode=None, sources=['upload', 'clipboard'],
                                    height=200, elem_id='picture')
                 # on the object: of a subclass, gradio would write a stub file beside this one
-                picture.preprocess = _path_of  # type: ignore[method-assign, assignment]
+                picture.preprocess = _path_of
                 gr.Examples(EXAMPLES, [picture], label='Demo scenes', cache_examples=False, elem_id='examples',
                             api_visibility='private')
                 classes = gr.Textbox(own_words(cfg), label='Words', lines=2, max_lines=12, elem_id='words',
