@@ -36,7 +36,7 @@ def test_there_are_no_other_blocks():
 
 @pytest.mark.skipif(shutil.which('make') is None, reason='needs make')
 def test_make_knows_the_demo():
-    command = [*shlex.split(blocks('sh')[0]), '--dry-run']
+    command = [*shlex.split(blocks('sh')[0]), '--dry-run', '--no-print-directory']  # tests may run under make themselves
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert 'tools/demo.py' in finished.stdout.splitlines()[-1]
 
