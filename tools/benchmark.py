@@ -1,6 +1,6 @@
 """What ovseg costs, as ratios measured in one run, candidates in turn.
 
-    python tools/benchmark.py                                   the embedded tiny CLIP on the CPU: a minute or two
+    python tools/benchmark.py                                   the embedded tiny CLIP on the CPU
     python tools/benchmark.py --scenario cpu --baseline loop    ViT-B/16 with random weights, the table of docs/performance.md
     python tools/benchmark.py --scenario cuda --baseline loop
     python tools/benchmark.py --scenario cpu --sweep plots      scaling with area, vocabulary, windows, batch and ranks

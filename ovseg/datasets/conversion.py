@@ -198,7 +198,7 @@ def convert_all(convert: Callable[..., None], jobs: Sequence[Tuple[Path, ...]], 
     def run(job: Tuple[Path, ...]) -> None:
         try:
             convert(*job)
-        except Exception as error:
+        except Exception as error:  # whatever a decoder raises (zlib, SciPy, PIL differ), the file is named and the run ends
             raise RuntimeError(f'cannot convert {job[0]}: {error}') from error
 
     with ThreadPoolExecutor(nproc) as pool:
