@@ -54,8 +54,9 @@ def test_what_cannot_be_done_is_said_in_a_line_and_exits_with_1(arguments, tmp_p
     assert message.startswith('ovseg: error: ovseg has no configs')
 
 
-def test_importing_ovseg_leaves_the_program_out():
-    code = 'import sys, ovseg; print([name for name in sys.modules if name.startswith("ovseg.cli")])'
+def test_importing_ovseg_leaves_program_page_and_plots_out():
+    code = ('import sys, ovseg; '
+            'print([name for name in sys.modules if name.startswith(("ovseg.cli", "ovseg.web", "gradio", "matplotlib"))])')
     finished = subprocess.run([sys.executable, '-c', code], cwd=Path(ovseg.__file__).parents[1], capture_output=True, text=True,
                               timeout=300, check=True)
     assert finished.stdout.strip() == '[]'

@@ -14,11 +14,11 @@ from typing import Callable, Dict, Mapping, Optional, Sequence, Union
 
 import torch
 from mmengine.logging import print_log
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
-FORMAT = 1  # part of every key: raise it when rows are computed or written in another way
+FORMAT = 2  # part of every key: raise it when rows are computed or written in another way
 PROBE = 'A Zebra-crossing, 3 x_y &amp; Größe 木 🐈!'  # letter case, digits, markup, accents, other scripts
 
 
@@ -55,15 +55,15 @@ def load_rows(path: Path) -> Dict[str, Tensor]:
     try:
         if not path.is_file():
             return {}
-        with safe_open(path, 'pt') as file:
-            names, checksum = ((file.metadata() or {}).get(key, '') for key in ('names', 'sha256'))
-            rows = file.get_tensor('rows')
-        if checksum != _checksum(names, rows):
+        tensors = load(path.read_bytes())  # read at once: a file that is mapped might be replaced between head and rows
+        if tensors.keys() != {'names', 'rows', 'digests'}:
+            raise ValueError(f'it holds {", ".join(tensors) or "nothing"}')
+        if _bytes(tensors['digests']) != _digests(tensors['names'], tensors['rows']):
             raise ValueError('its checksum is wrong')
     except (OSError, ValueError, SafetensorError) as error:
         _warn_once(f'the text embeddings cached in {path} cannot be read and are computed again: {error}')
         return {}
-    return dict(zip(json.loads(names), rows.clone()))  # a copy: the file is mapped into memory
+    return dict(zip(json.loads(_bytes(tensors['names'])), tensors['rows']))
 
 
 def store_rows(path: Path, rows: Mapping[str, Tensor]) -> None:
@@ -73,12 +73,13 @@ def store_rows(path: Path, rows: Mapping[str, Tensor]) -> None:
     one wins; what the earlier one added is encoded again when it is needed.
     """
     everything = {**load_rows(path), **rows}
-    names, matrix = json.dumps(list(everything)), torch.stack(list(everything.values()))
+    names, matrix = _tensor(json.dumps(list(everything)).encode()), torch.stack(list(everything.values()))
+    tensors = dict(names=names, rows=matrix, digests=_tensor(_digests(names, matrix)))
     temporary = path.with_name(f'{path.stem}.{uuid.uuid4().hex}.tmp')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_bytes(save({'rows': matrix}, dict(names=names, sha256=_checksum(names, matrix))))
+            temporary.write_bytes(save(tensors))
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -104,8 +105,16 @@ def _digest(tensor: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _checksum(names: str, rows: Tensor) -> str:
-    return hashlib.sha256(f'{names} {_digest(rows)}'.encode()).hexdigest()
+def _digests(names: Tensor, rows: Tensor) -> bytes:
+    return f'{_digest(names)} {_digest(rows)}'.encode()
+
+
+def _tensor(content: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.numpy().tobytes()
 
 
 @cache

@@ -1,5 +1,5 @@
 """Class names to query embeddings in CLIP's joint space."""
-from typing import Callable, Dict, Sequence
+from typing import Any, Callable, Dict, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -20,13 +20,13 @@ class TextEncoder(FrozenModule):
     """Embeds class names with CLIP's text tower, averaged over prompt templates.
 
     Equal prompts are encoded once, prompts of similar length together, cut to the longest of them where ``can_cut`` allows.
-    Rows are kept on disk (``text_cache``).
+    Rows are kept in memory, and on disk (``text_cache``).
 
     Args:
         clip: An open_clip model; its image tower is not used.
         tokenizer: Its tokenizer: strings, and perhaps a context length, to ids ``(n, context_length)``.
         batch_size: Prompts per forward pass.
-        cache: Keep rows in ``cache_folder()``. Switch it off for random weights, whose rows no later run can use.
+        cache: Keep rows in ``cache_folder()`` too. Switch it off for random weights, whose rows no later run can use.
     """
 
     clip: AnyCLIP
@@ -37,6 +37,7 @@ class TextEncoder(FrozenModule):
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.cache = cache
+        self._known: Dict[Tuple[str, ...], Dict[str, Tensor]] = {}  # by templates, then by name
         self.freeze()
 
     @torch.no_grad()
@@ -48,9 +49,21 @@ class TextEncoder(FrozenModule):
         """
         names = list(dict.fromkeys(class_names))
         warn_of_cuts(names, templates, self.tokenizer)
+        rows = self._known.setdefault(tuple(templates), {})
+        if not rows.keys() >= set(names):
+            self._find_or_compute(names, templates, rows)
+        return torch.stack([rows[name] for name in class_names]).to(self._device)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Unit embeddings ``(n, E)`` of token ids ``(n, L)``, L the context length, as open_clip computes them."""
+        return self.clip.encode_text(ids, normalize=True)
+
+    def _find_or_compute(self, names: Sequence[str], templates: Sequence[str], rows: Dict[str, Tensor]) -> None:
+        """Add to ``rows`` what the disk knows, then encode the names that are still missing."""
         folder = cache_folder() if self.cache else None
         file = folder and folder / 'text' / f'{content_key(self.clip, self.tokenizer, templates)}.safetensors'
-        rows = load_rows(file) if file else {}
+        if file:
+            rows.update(load_rows(file))
         missing = [name for name in names if name not in rows]
         with LateProgress('Encoding prompts', len(missing) * len(templates)) as progress:
             for start in range(0, len(missing), NAMES_PER_BLOCK):
@@ -58,11 +71,11 @@ class TextEncoder(FrozenModule):
                 rows.update(block)
                 if file:
                     store_rows(file, block)
-        return torch.stack([rows[name] for name in class_names]).to(self._device)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Unit embeddings ``(n, E)`` of token ids ``(n, L)``, L the context length, as open_clip computes them."""
-        return self.clip.encode_text(ids, normalize=True)
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Load weights, and forget what others gave."""
+        super()._load_from_state_dict(*args, **kwargs)
+        self._known.clear()
 
     @property
     def _device(self) -> torch.device:

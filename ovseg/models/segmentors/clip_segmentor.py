@@ -184,6 +184,11 @@ class CLIPSegmentor(BaseSegmentor):
         """
         raise NotImplementedError('CLIPSegmentor is training-free and has no loss: run it with tools/test.py')
 
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Load weights, and forget the embeddings that others gave."""
+        super()._load_from_state_dict(*args, **kwargs)
+        self._query_embeddings = None
+
     def _window_patches(self, images: Images) -> Tuple[List[WindowLayout], List[Tensor]]:
         """Per image where its windows lie, and what its patches are scored by, ``(windows, N, E)``."""
         layouts = [WindowLayout.plan(tuple(image.shape[1:]), self.slide_crop, self.slide_stride,

@@ -62,7 +62,8 @@ def test_only_new_names_are_encoded(encoder, encoded):
     assert encoded() == 0
 
 
-def test_finished_blocks_outlive_an_interruption(encoder, encoded, monkeypatch):
+@pytest.mark.parametrize('again', [False, True], ids=['same process', 'next start'])
+def test_finished_blocks_outlive_an_interruption(encoder, encoded, monkeypatch, again):
     monkeypatch.setattr(text_encoder, 'NAMES_PER_BLOCK', 2)
     tokenizer, calls = encoder.tokenizer, []
 
@@ -77,7 +78,7 @@ def test_finished_blocks_outlive_an_interruption(encoder, encoded, monkeypatch):
         encoder.encode(NAMES, TEMPLATES)
     assert encoded() == 6
     encoder.tokenizer = tokenizer
-    encoder.encode(NAMES, TEMPLATES)
+    (TextEncoder(encoder.clip, tokenizer) if again else encoder).encode(NAMES, TEMPLATES)
     assert encoded() == 15
 
 
@@ -89,10 +90,10 @@ def test_nothing_is_kept_when_switched_off(clip, tokenizer, encoded, folder):
 
 
 @pytest.mark.parametrize('value', ['', 'off'])
-def test_environment_switches_it_off(encoder, encoded, folder, monkeypatch, value):
+def test_environment_switches_it_off(clip, tokenizer, encoded, folder, monkeypatch, value):
     monkeypatch.setenv('OVSEG_CACHE', value)
     for _ in range(2):
-        encoder.encode(NAMES, TEMPLATES)
+        TextEncoder(clip, tokenizer).encode(NAMES, TEMPLATES)
         assert encoded() == 21
     assert not folder.exists()
 
@@ -124,22 +125,22 @@ CHANGES = {
 
 @torch.no_grad()
 @pytest.mark.parametrize('change', CHANGES.values(), ids=CHANGES)
-def test_another_text_tower_finds_nothing(clip, encoder, encoded, change):
-    encoder.encode(NAMES, TEMPLATES)
+def test_another_text_tower_finds_nothing(clip, tokenizer, encoded, change):
+    TextEncoder(clip, tokenizer).encode(NAMES, TEMPLATES)
     assert encoded() == 21
     change(clip)
-    encoder.encode(NAMES, TEMPLATES)
+    TextEncoder(clip, tokenizer).encode(NAMES, TEMPLATES)
     assert encoded() == 21
 
 
-def test_the_image_tower_does_not_matter(clip, encoder, encoded):
-    encoder.encode(NAMES, TEMPLATES)
+def test_the_image_tower_does_not_matter(clip, tokenizer, encoded):
+    TextEncoder(clip, tokenizer).encode(NAMES, TEMPLATES)
     encoded()
     with torch.no_grad():
         clip.visual.proj.add_(1)
-    encoder.encode(NAMES, TEMPLATES)
+    TextEncoder(clip, tokenizer).encode(NAMES, TEMPLATES)
     del clip.visual
-    encoder.encode(NAMES, TEMPLATES)
+    TextEncoder(clip, tokenizer).encode(NAMES, TEMPLATES)
     assert encoded() == 0
 
 
@@ -223,17 +224,17 @@ DAMAGES = {'empty': lambda path: path.write_bytes(b''), 'noise': lambda path: pa
 
 
 @pytest.mark.parametrize('damage', DAMAGES.values(), ids=DAMAGES)
-def test_damaged_file_is_named_and_replaced(encoder, encoded, folder, warnings_logged, damage):
-    expected = encoder.encode(NAMES, TEMPLATES)
+def test_damaged_file_is_named_and_replaced(clip, tokenizer, encoded, folder, warnings_logged, damage):
+    expected = TextEncoder(clip, tokenizer).encode(NAMES, TEMPLATES)
     path, = files(folder)
     damage(path)
     encoded()
     with warnings_logged() as warnings:
-        got = encoder.encode(NAMES, TEMPLATES)
+        got = TextEncoder(clip, tokenizer).encode(NAMES, TEMPLATES)
     assert encoded() == 21 and torch.equal(got, expected)
     assert len(warnings) == 1 and f'cached in {path} cannot be read and are computed again' in warnings[0]
     with warnings_logged() as warnings:
-        encoder.encode(NAMES, TEMPLATES)
+        TextEncoder(clip, tokenizer).encode(NAMES, TEMPLATES)
     assert encoded() == 0 and not warnings
 
 
@@ -247,12 +248,12 @@ def test_every_byte_may_be_damaged(folder, warnings_logged):
             assert load_rows(path) == {}, f'byte {i}'
 
 
-def test_folder_that_cannot_be_written_warns_once(encoder, encoded, folder, warnings_logged, monkeypatch):
+def test_folder_that_cannot_be_written_warns_once(clip, tokenizer, encoded, folder, warnings_logged, monkeypatch):
     monkeypatch.setattr(text_encoder, 'NAMES_PER_BLOCK', 2)
     folder.write_text('a file where the folder should be')
     with warnings_logged() as warnings:
-        expected = encoder.encode(NAMES, TEMPLATES)
-        assert torch.equal(encoder.encode(NAMES, TEMPLATES), expected)
+        expected = TextEncoder(clip, tokenizer).encode(NAMES, TEMPLATES)
+        assert torch.equal(TextEncoder(clip, tokenizer).encode(NAMES, TEMPLATES), expected)
     assert encoded() == 42
     assert len(warnings) == 1
     assert f'text embeddings cannot be cached in {folder / "text"} (' in warnings[0] and 'OVSEG_CACHE=off' in warnings[0]

@@ -76,8 +76,8 @@ def test_equal_prompts_are_encoded_once(encoder, lengths):
         torch.testing.assert_close(row, encoder.encode([name], templates)[0], atol=1e-6, rtol=1e-5)
 
 
-def test_names_in_several_blocks(encoder, lengths, monkeypatch):
-    expected = encoder.encode(NAMES, TEMPLATES)
+def test_names_in_several_blocks(clip, tokenizer, encoder, lengths, monkeypatch):
+    expected = TextEncoder(clip, tokenizer, cache=False).encode(NAMES, TEMPLATES)
     lengths.clear()
     monkeypatch.setattr(text_encoder, 'NAMES_PER_BLOCK', 3)
     torch.testing.assert_close(encoder.encode(NAMES, TEMPLATES), expected, atol=1e-6, rtol=1e-5)
@@ -87,6 +87,25 @@ def test_names_in_several_blocks(encoder, lengths, monkeypatch):
 def test_order_of_names(encoder):
     backwards = encoder.encode(NAMES[::-1], TEMPLATES)
     torch.testing.assert_close(backwards.flip(0), encoder.encode(NAMES, TEMPLATES), atol=1e-6, rtol=1e-5)
+
+
+def test_only_new_names_are_encoded(encoder, lengths):
+    first = encoder.encode(NAMES, TEMPLATES)
+    lengths.clear()
+    assert torch.equal(encoder.encode(NAMES[::-1], TEMPLATES), first.flip(0))
+    assert not lengths
+    encoder.encode(['dog', *NAMES], TEMPLATES)
+    assert sum(size for size, _ in lengths) == 3
+    encoder.encode(NAMES, TEMPLATES[:1])
+    assert sum(size for size, _ in lengths) == 3 + 7
+
+
+def test_other_weights_give_other_rows(encoder):
+    first = encoder.encode(NAMES, TEMPLATES)
+    encoder.load_state_dict({name: tensor.flip(0) for name, tensor in encoder.state_dict().items()})
+    expected = TextEncoder(encoder.clip, encoder.tokenizer, cache=False).encode(NAMES, TEMPLATES)
+    assert torch.equal(encoder.encode(NAMES, TEMPLATES), expected)
+    assert (first - expected).abs().max() > 0.05
 
 
 def test_rows_are_unit_vectors(encoder):

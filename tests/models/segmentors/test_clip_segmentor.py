@@ -287,6 +287,16 @@ def test_a_live_model_learns_a_new_vocabulary(build):
     torch.testing.assert_close(probabilities_of(live, image), probabilities_of(build(name_path=names), image))
 
 
+def test_other_weights_give_other_text_embeddings(build):
+    live, other = build(), build()
+    first = live.query_embeddings
+    for parameter in other.parameters():
+        parameter.data = parameter.data.flip(0)
+    live.load_state_dict(other.state_dict())
+    torch.testing.assert_close(live.query_embeddings, other.query_embeddings)
+    assert (first - live.query_embeddings).abs().max() > 0.05
+
+
 def test_a_bad_vocabulary_leaves_the_model_as_it_was(build):
     image = torch.randn(3, 71, 53)
     live = build(bg_idx=2)
