@@ -73,12 +73,10 @@ class OVSegInferencer:
                  cfg_options: Optional[Mapping[str, Any]] = None, max_pixels: int = 80_000_000) -> None:
         self.cfg = load_config(WITHOUT_A_MODEL if model is None else model, weights, cfg_options or {})
         self.max_pixels = check_integer('max_pixels', max_pixels, 1)
-        with DefaultScope.overwrite_default_scope('mmseg'):
-            self.model = MODELS.build(self.cfg.model)
-            if not isinstance(self.model, CLIPSegmentor):
-                raise TypeError(f'the model of the config is a {type(self.model).__name__}; words need a CLIPSegmentor')
-            self.pipeline = Compose([transform for transform in self.cfg.test_dataloader.dataset.pipeline
-                                     if not transform['type'].rsplit('.', 1)[-1].startswith('Load')])
+        try:
+            self.model, self.pipeline = _build(self.cfg)
+        except KeyError as error:  # a type that is in no registry of mmengine's
+            raise ValueError(error.args[0]) from error
         self.model.to(device or get_device()).eval()
         self._lock = threading.Lock()
         self._synonyms: Optional[List[List[str]]] = None
@@ -196,6 +194,16 @@ class OVSegInferencer:
                              f'max_pixels={self.max_pixels} may, for each takes some 150 bytes of memory: choose a config '
                              'whose pipeline has a Resize, make the picture smaller, or raise max_pixels')
         return packed
+
+
+def _build(cfg: Config) -> Tuple[CLIPSegmentor, Compose]:
+    """The model of a config, and its test pipeline from behind the loading on."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(cfg.model)
+        if not isinstance(model, CLIPSegmentor):
+            raise TypeError(f'the model of the config is a {type(model).__name__}; words need a CLIPSegmentor')
+        return model, Compose([transform for transform in cfg.test_dataloader.dataset.pipeline
+                               if not transform['type'].rsplit('.', 1)[-1].startswith('Load')])
 
 
 def _tracked(sources: Union[List[Source], Iterator[Source]], show_progress: bool) -> Iterable[Source]:

@@ -147,7 +147,7 @@ def _size_of_file(source: Union[str, Path], content: bytes) -> Tuple[int, int]:
     except Image.DecompressionBombError as error:
         raise ValueError(f'{source} is too large: {error} PIL.Image.MAX_IMAGE_PIXELS and max_pixels set the limit') from error
     except OSError as error:
-        raise ValueError(f'{source} is no picture, or a broken one: {error}') from error
+        raise ValueError(f'{source} is no picture, or a broken one') from error
 
 
 def _check_size(source: Source, size: Tuple[int, int], max_pixels: int) -> None:

@@ -238,6 +238,12 @@ def test_wrong_arguments_are_refused_at_once(inferencer, noise, kwargs, error, m
         inferencer.stream(**{**dict(images=noise(), classes=WORDS), **kwargs})
 
 
+@pytest.mark.parametrize('key', ['model.type', 'test_dataloader.dataset.pipeline.1.type'])
+def test_unknown_types_are_refused(key):
+    with pytest.raises(ValueError, match=r'^Foo is not in the mmseg::'):
+        OVSegInferencer('gated_tiny-clip', device='cpu', cfg_options={key: 'Foo'})
+
+
 def test_a_limit_that_is_no_integer_is_refused():
     with pytest.raises(ValueError, match=r'max_pixels=1\.5 must be an integer >= 1'):
         OVSegInferencer('gated_tiny-clip', max_pixels=1.5)
