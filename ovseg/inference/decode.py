@@ -101,8 +101,9 @@ def best_queries(patches: Tensor, queries: Tensor, layout: WindowLayout, out_siz
     chunk_size = _queries_per_chunk(layout, out_size, memory_mb, refine is not None)
     for first in range(0, len(queries), chunk_size):
         chunk = queries[first:first + chunk_size]
-        columns = _merge_columns(mosaic @ chunk.t(), layout, out_size[1])
-        for rows, dense in _dense_rows(columns, layout, out_size[0], memory_mb, refine):
+        # no name for the columns: it would keep them until the next chunk's are there
+        strips = _dense_rows(_merge_columns(mosaic @ chunk.t(), layout, out_size[1]), layout, out_size[0], memory_mb, refine)
+        for rows, dense in strips:
             scores = dense.amax(dim=1)
             index[rows] = torch.where(scores > best[rows], first + _first_equal(dense, scores), index[rows])
             largest = torch.maximum(best[rows], scores)
@@ -187,7 +188,7 @@ def _first_equal(dense: Tensor, value: Tensor) -> Tensor:
 def _queries_per_chunk(layout: WindowLayout, out_size: Tuple[int, int], memory_mb: float, refined: bool) -> int:
     """How many queries fit into the memory that a chunk may take."""
     cell_rows, cell_cols = (len(axis.starts) * axis.cells for axis in (layout.rows, layout.cols))
-    floats = cell_rows * (cell_cols + out_size[1])
+    floats = cell_rows * (2 * cell_cols + out_size[1])  # scores of the cells, twice while they are transposed; columns
     if refined:
         floats += 4 * out_size[0] * out_size[1]  # dense scores, padded, and two in turn while they are refined
     return max(1, int(memory_mb * 2 ** 20 / (4 * floats)))

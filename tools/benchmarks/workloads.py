@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from benchmarks.references import loop_decode, loop_outlier_suppression, loop_predict, sklearn_clusters
 from benchmarks.timing import Group, in_fresh_process, peak_memory_mb
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovseg.apis import OVSegInferencer
 from ovseg.datasets import class_names, prompt_templates
+from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.inference.decode import best_queries
 from ovseg.inference.windows import WindowLayout
 from ovseg.models import CLIPSegmentor
@@ -72,6 +75,18 @@ def precisions(clip_model: str, device: str) -> Group:
     candidates = {precision: partial(original_size, build(clip_model, device, 171, precision=precision), [image], OUTPUT)
                   for precision in ('fp32', 'bf16')}
     return Group('precision', f'{IMAGE[0]}x{IMAGE[1]}, 6 windows, 171 queries', candidates, 'each its own', 1)
+
+
+def label_agreement(device: str) -> Dict[str, float]:
+    """Share of the demo scenes' pixels whose label is fp32's, by precision."""
+    images = sorted((DEMO_SCENES / 'images').glob('*.jpg'))
+
+    def labels(precision: str) -> np.ndarray:
+        inferencer = OVSegInferencer('gated_tiny-clip', device=device, cfg_options={'model.precision': precision})
+        return np.concatenate([found.ravel() for found in inferencer(images, show_progress=False)['predictions']])
+
+    expected = labels('fp32')
+    return {precision: float((labels(precision) == expected).mean()) for precision in ('bf16', 'fp16')}
 
 
 def decoding(device: str) -> Group:
