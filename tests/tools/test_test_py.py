@@ -72,6 +72,20 @@ def test_the_score_of_the_written_label_maps_is_printed(scenes, evaluated):
     assert score == pytest.approx(mean_iou(folder / 'labels', scenes), abs=0.01)
 
 
+def test_a_batch_of_images_of_different_sizes_gives_the_same_labels(scenes, tmp_path):
+    labels, scores = {}, {}
+    for batch_size in (1, 2):
+        out = tmp_path / str(batch_size)
+        options = [option.replace('pretrained=None', 'pretrained=embedded').replace('num_workers=0', 'num_workers=1')
+                   for option in arguments(scenes, tmp_path / 'work', '--out', str(out))]
+        finished = run(tmp_path, [*options, f'test_dataloader.batch_size={batch_size}'])
+        assert finished.returncode == 0, finished.stderr
+        labels[batch_size] = np.concatenate([np.array(Image.open(out / f'{name}.png')).ravel() for name in SIZES])
+        scores[batch_size], = scores_in(finished.stdout)
+    assert (labels[1] == labels[2]).mean() >= 0.9999 and len(set(labels[1])) > 3
+    assert scores[1] == pytest.approx(scores[2], abs=0.011)
+
+
 def test_the_score_is_logged_in_the_work_dir(evaluated):
     folder, output = evaluated
     log, = (folder / 'work').rglob('*.log')
