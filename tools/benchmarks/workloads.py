@@ -145,11 +145,17 @@ def start_up(rounds: int) -> Group:
     def run(code: str) -> None:
         subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
 
-    stand_in = 'from ovseg.compat import mmcv_operators\nwith mmcv_operators(): import mmseg.models'
-    plain = f'import importlib.util, sys; sys.modules["ovseg"] = type(sys)("ovseg"); ' \
-            f'sys.modules["ovseg"].__path__ = importlib.util.find_spec("ovseg").submodule_search_locations\n{stand_in}'
+    alone = '''
+import importlib.util, sys
+found = importlib.util.find_spec('ovseg')
+sys.modules['ovseg'] = package = type(sys)('ovseg')  # its __init__ would import everything
+package.__path__ = found.submodule_search_locations
+from ovseg.compat import mmcv_operators
+with mmcv_operators():
+    import mmseg.models
+'''
     tiny = "from ovseg.models import CLIPSegmentor; CLIPSegmentor('ovseg-tiny-clip', 'embedded', 'demo_scenes')"
-    return Group('start', 'fresh process', {'import mmseg.models': lambda: run(plain),
+    return Group('start', 'fresh process', {'import mmseg.models': lambda: run(alone),
                                             'import ovseg, build tiny': lambda: run(tiny)})
 
 
