@@ -45,7 +45,7 @@ def show(report: Report) -> None:
     console.print('Complete.' if report.complete else 'Not fit for evaluation.')
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
@@ -54,8 +54,11 @@ def main() -> None:
     parser.add_argument('--all', action='store_true', help='read all files, however long it takes')
     parser.add_argument('--nproc', type=int, default=os.cpu_count(), help='files read at a time (default: one per core)')
     parser.add_argument('--json', type=Path, help='write the report to this file')
-    args = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> None:
+    args = parse_args()
     warnings.simplefilter('ignore')  # Pillow's, about files that the report names anyway
     report = check_dataset(read_config(args.config, args.cfg_options), None if args.all else args.seconds, args.nproc)
     show(report)

@@ -140,7 +140,11 @@ def main(folder: Path) -> None:
             page.close()
 
 
-if __name__ == '__main__':
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path, nargs='?', default=ASSETS, help='where to write (default: %(default)s)')
-    main(parser.parse_args().folder)
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    main(parse_args().folder)

@@ -28,7 +28,7 @@ def point(text: str) -> Tuple[int, int]:
     return int(y), int(x)
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with ovseg')
     parser.add_argument('image', type=Path, help='picture')
@@ -43,8 +43,11 @@ def main() -> None:
     parser.add_argument('--svg', action='store_true', help='write SVG files too')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
                         help='override settings, e.g. model.slide_crop=0')
-    args = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> None:
+    args = parse_args()
     inferencer = OVSegInferencer(args.config, cfg_options=args.cfg_options)
     image = read_picture(args.image, inferencer.max_pixels)
     inputs = inferencer.prepare(str(args.image), image)['inputs']
