@@ -94,11 +94,13 @@ def sweep(clip_model: str, device: str, folder: Path, about: Dict[str, Any]) -> 
         figure = Figure(figsize=(5, 3.4), dpi=130, layout='constrained')
         plot = figure.subplots()
         plot.plot(list(points), list(points.values()), marker='o', color='#0072B2')
+        plot.set(xlabel=axis, ylabel=unit, title=f'{about["model"]}, {about["device"]}')
         if name == 'vocabulary':
-            plot.set_xscale('log')
+            plot.set(xscale='log', yscale='log')
+        else:
+            plot.set_ylim(0, 1.1 * max(points.values()))
         plot.set_xticks(list(points), [f'{point:,}' for point in points])
         plot.minorticks_off()
-        plot.set(xlabel=axis, ylabel=unit, ylim=(0, None), title=f'{about["model"]}, {about["device"]}')
         plot.grid(alpha=0.3)
         figure.savefig(folder / f'{name}.png')
     (folder / 'sweeps.json').write_text(json.dumps(dict(machine=about, sweeps=figures), indent=1))
