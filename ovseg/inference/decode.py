@@ -104,8 +104,8 @@ def best_queries(patches: Tensor, queries: Tensor, layout: WindowLayout, out_siz
         # no name for the columns: it would keep them until the next chunk's are there
         strips = _dense_rows(_merge_columns(mosaic @ chunk.t(), layout, out_size[1]), layout, out_size[0], memory_mb, refine)
         for rows, dense in strips:
-            scores = dense.amax(dim=1)
-            index[rows] = torch.where(scores > best[rows], first + _first_equal(dense, scores), index[rows])
+            scores, place = _first_max(dense)
+            index[rows] = torch.where(scores > best[rows], first + place, index[rows])
             largest = torch.maximum(best[rows], scores)
             if total is not None:
                 total[rows] *= (logit_scale * (best[rows] - largest)).exp_()
@@ -179,10 +179,14 @@ def _dense_rows(columns: Tensor, layout: WindowLayout, height: int, memory_mb: f
         yield strip.rows, _merge_rows(strip.operator, columns[strip.band])
 
 
-def _first_equal(dense: Tensor, value: Tensor) -> Tensor:
-    """First index over dim 1 at which ``dense (r, Q, w)`` is ``value (r, w)``: ``max`` gives it too, but is not vectorised."""
-    number = torch.arange(dense.shape[1], dtype=torch.int32, device=dense.device).view(1, -1, 1)
-    return torch.where(dense == value.unsqueeze(1), number, dense.shape[1] - 1).amin(dim=1)
+def _first_max(dense: Tensor) -> Tuple[Tensor, Tensor]:
+    """Maximum of ``dense (r, Q, w)`` over dim 1, and its first index."""
+    if dense.device.type != 'cpu':
+        scores, index = dense.max(dim=1)
+        return scores, index
+    scores = dense.amax(dim=1)  # max gives the index too, but is not vectorised on a CPU
+    number = torch.arange(dense.shape[1], dtype=torch.int32).view(1, -1, 1)
+    return scores, torch.where(dense == scores.unsqueeze(1), number, dense.shape[1] - 1).amin(dim=1)
 
 
 def _queries_per_chunk(layout: WindowLayout, out_size: Tuple[int, int], memory_mb: float, refined: bool) -> int:
