@@ -1,5 +1,5 @@
 """The code of the page "add a post-processor", run as its reader would."""
-import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -9,24 +9,28 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
-import ovseg
 from ovseg.registry import POST_PROCESSORS
 
-ROOT = Path(ovseg.__file__).parents[1]
-BLOCKS = re.findall(r'```python\n(.*?)```', (ROOT / 'docs' / 'add_a_post_processor.md').read_text(), flags=re.DOTALL)
+PAGE = 'docs/add_a_post_processor.md'
+texts, commands = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, ('texts', 'commands'))
+MODULE, CONFIG = texts(PAGE, 'python')
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch):
-    """The page's config, with the page's module beside it."""
-    module, config = BLOCKS
-    (tmp_path / 'sharpen.py').write_text(module)
-    assert "'configs/" in config
-    (tmp_path / 'config.py').write_text(config.replace("'configs/", f"'{ROOT}/configs/"))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path / 'config.py'
+def files(checkout):
+    """The page's module, and beside it the page's config, whose path this is."""
+    (checkout / 'sharpen.py').write_text(MODULE)
+    (checkout / 'my_config.py').write_text(CONFIG)
+    yield checkout / 'my_config.py'
     sys.modules.pop('sharpen', None)
     POST_PROCESSORS._module_dict.pop('Sharpen', None)
+
+
+@pytest.fixture
+def config(files, monkeypatch):
+    """The same, where Python can import the module."""
+    monkeypatch.syspath_prepend(str(files.parent))
+    return files
 
 
 def read(path, **options):
@@ -42,7 +46,7 @@ def build(path, **options):
 
 
 def test_the_module_has_under_twenty_lines():
-    assert 5 < len(BLOCKS[0].strip().splitlines()) < 20
+    assert 5 < len(MODULE.strip().splitlines()) < 20
 
 
 def test_the_config_builds_a_model_with_the_module_in_its_chain(config):
@@ -52,6 +56,13 @@ def test_the_config_builds_a_model_with_the_module_in_its_chain(config):
     image = torch.randn(3, 61, 83)
     result, = segmentor.predict([image])
     assert result.pred_sem_seg.data.shape == (1, 61, 83)
+
+
+@pytest.mark.usefixtures('files')
+def test_the_command_evaluates_the_config(shell):
+    command, = commands(PAGE)
+    shell.run(command)
+    assert 'Sharpen' in POST_PROCESSORS.module_dict
 
 
 def test_the_module_moves_patches_away_from_their_mean(config):

@@ -1,5 +1,5 @@
 """The code of the page "add an attention", run as its reader would."""
-import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -9,29 +9,41 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
-import ovseg
 from ovseg.registry import ATTENTIONS
 
-ROOT = Path(ovseg.__file__).parents[1]
-BLOCKS = re.findall(r'```python\n(.*?)```', (ROOT / 'docs' / 'add_an_attention.md').read_text(), flags=re.DOTALL)
+PAGE = 'docs/add_an_attention.md'
+texts, commands = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, ('texts', 'commands'))
+MODULE, CONFIG = texts(PAGE, 'python')
 
 
 @pytest.fixture
-def build(tmp_path, monkeypatch):
-    """Builds the page's config, with the page's module beside it."""
-    module, config = BLOCKS
-    (tmp_path / 'cubic.py').write_text(module)
-    (tmp_path / 'config.py').write_text(config.replace("'configs/", f"'{ROOT}/configs/"))
-    monkeypatch.syspath_prepend(str(tmp_path))
+def files(checkout):
+    """The page's module, and beside it the page's config, whose path this is."""
+    (checkout / 'cubic.py').write_text(MODULE)
+    (checkout / 'my_config.py').write_text(CONFIG)
+    yield checkout / 'my_config.py'
+    sys.modules.pop('cubic', None)
+    ATTENTIONS._module_dict.pop('CubicQQ', None)
+
+
+@pytest.fixture
+def build(files, monkeypatch):
+    """Builds the config."""
+    monkeypatch.syspath_prepend(str(files.parent))
 
     def from_page(**options):
-        cfg = Config.fromfile(tmp_path / 'config.py')
+        cfg = Config.fromfile(files)
         cfg.merge_from_dict({'model.pretrained': None, 'model.prompt_templates': 'plain', **options})
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             return MODELS.build(cfg.model)
-    yield from_page
-    sys.modules.pop('cubic', None)
-    ATTENTIONS._module_dict.pop('CubicQQ', None)
+    return from_page
+
+
+@pytest.mark.usefixtures('files')
+def test_the_command_evaluates_the_config(shell):
+    command, = commands(PAGE)
+    shell.run(command)
+    assert 'CubicQQ' in ATTENTIONS.module_dict
 
 
 def test_the_model_attends_as_the_page_says(build):

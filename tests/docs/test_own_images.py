@@ -1,13 +1,11 @@
 """The code of the page "your own pictures and words", run from top to bottom in an empty folder."""
-import re
+import runpy
 from pathlib import Path
 
 import pytest
 
-import ovseg
-
-PAGE = (Path(ovseg.__file__).parents[1] / 'docs' / 'own_images.md').read_text(encoding='utf-8')
-BLOCKS = re.findall(r'```python\n(.*?)```\n\n```text\n(.*?)```', PAGE, flags=re.DOTALL)
+BLOCKS = runpy.run_path(str(Path(__file__).parent / 'pages.py'))['blocks']('docs/own_images.md')
+PAIRS = list(zip(*([block.text for block in BLOCKS[start::2]] for start in range(2))))
 
 
 @pytest.fixture(scope='module')
@@ -21,10 +19,10 @@ def namespace():
 
 
 def test_every_block_has_its_output():
-    assert PAGE.count('```') == 4 * len(BLOCKS) == 16
+    assert [block.kind for block in BLOCKS] == ['python', 'text'] * 4
 
 
-@pytest.mark.parametrize('code, output', BLOCKS, ids=range(len(BLOCKS)))
+@pytest.mark.parametrize('code, output', PAIRS, ids=range(len(PAIRS)))
 def test_blocks_print_what_the_page_says(code, output, folder, namespace, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     exec(compile(code, 'own_images.md', 'exec'), namespace)

@@ -1,0 +1,225 @@
+"""A folder like the root of a checkout, and what runs a page's command lines in it: in this process, and made quick."""
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+from typing import NamedTuple, Sequence
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from packaging.requirements import Requirement
+
+import ovseg
+from ovseg import cli
+from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
+
+ROOT = Path(ovseg.__file__).parents[1]
+MINIATURES = runpy.run_path(str(ROOT / 'tests' / 'miniatures.py'))
+BENCHMARK = re.compile(r'configs/\w+/[\w-]+_vit-[^_]+_(\w+)\.py')
+SCENES = ('000', '006')
+TINY = ['--cfg-options', 'model.clip_model=ovseg-tiny-clip', 'model.pretrained=embedded', 'model.prompt_templates=plain']
+PLACEHOLDERS = {'CONFIG': 'configs/demo/gated_tiny-clip_demo.py', 'PICTURE': 'picture.jpg', 'DIR': 'maps'}
+SMALL = 'test_dataloader.dataset.pipeline.1.scale=(256,64)'  # of a benchmark's images
+
+
+class Tool(NamedTuple):
+    """What is added to a tool's arguments to make it quick, what it prints then, and the files (a pattern) that it writes."""
+    quick: Sequence[str] = ()
+    prints: str = ''
+    writes: str = ''
+
+
+TOOLS = {
+    'tools/ablate.py': Tool(
+        ['--limit', '1', *TINY[:1], TINY[-1], 'test_dataloader.num_workers=0'], 'table.csv', 'work_dirs/ablate_*/table.csv'),
+    'tools/benchmark.py': Tool(['--rounds', '1', '--only', 'decode'], 'decode'),
+    'tools/check_dataset.py': Tool(prints='classes seen in them'),
+    'tools/dataset_converters/ade20k_847.py': Tool(prints='1 label maps written'),
+    'tools/dataset_converters/coco_object.py': Tool(prints='1 label maps written'),
+    'tools/dataset_converters/context459.py': Tool(prints='1 label maps written'),
+    'tools/make_demo_scenes.py': Tool(['--count', '2'], writes='ovseg/datasets/resources/demo_scenes/annotations/001.png'),
+    'tools/test.py': Tool(
+        [*TINY, 'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False',
+         'test_dataloader.dataset.indices=2'], r' mIoU: +[\d.]+  ', 'work_dirs/*/*/*.log'),
+    'tools/train.py': Tool(
+        ['--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.length=4', 'train_dataloader.batch_size=2',
+         'train_dataloader.num_workers=0', 'val_dataloader.dataset.length=2'], 'top1_n4: ', 'work_dirs/*/epoch_1.pth'),
+    'tools/train_tiny_clip.py': Tool(
+        ['--images', '8', '--batch-size', '2', '--workers', '0', '--device', 'cpu'], 'wrote ',
+        'work_dirs/tiny_clip/*.safetensors'),
+}
+
+
+@pytest.fixture(autouse=True)
+def _loggers_of_their_own(monkeypatch):
+    """A logger keeps the stream it was made with, and those of ``capsys`` are closed after each test."""
+    monkeypatch.setattr(MMLogger, '_instance_dict', OrderedDict())
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A folder with the configs, some of the demo scenes and ``picture.jpg``, in which the test then is."""
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    for folder, suffix in (('images', 'jpg'), ('annotations', 'png')):
+        target = tmp_path / 'ovseg' / 'datasets' / 'resources' / 'demo_scenes' / folder
+        target.mkdir(parents=True)
+        for scene in SCENES:
+            shutil.copy(DEMO_SCENES / folder / f'{scene}.{suffix}', target)
+    shutil.copy(DEMO_SCENES / 'images' / '006.jpg', tmp_path / 'picture.jpg')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv('DATA_ROOT', raising=False)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    # A Runner formats its config five times, which takes longer than all the rest.
+    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **style: (text, True))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a few small pictures are slower on many
+    yield tmp_path
+    torch.set_num_threads(threads)
+
+
+class Shell:
+    """Takes command lines as they stand on a page."""
+
+    def __init__(self, folder, monkeypatch, capfd):
+        self.folder, self.monkeypatch, self.capfd = folder, monkeypatch, capfd
+
+    def run(self, command, exit_code=0):
+        """Run it, made quick, and return what it prints. What would go on for long (a server, ``make``) is only parsed."""
+        program, *arguments = self._words(command)
+        if program == 'ovseg' and arguments[0] == 'predict':
+            assert cli.main([*arguments, *TINY]) == exit_code
+            output = self.capfd.readouterr().out
+        elif program in TOOLS:
+            output = self._run_tool(program, arguments, exit_code)
+        elif program == 'tools/dist_test.sh':
+            output = self._run_tool('tools/test.py', self._arguments_of_a_process(program, arguments), exit_code)
+        elif program == '.venv/bin/pre-commit':
+            return self._run_pre_commit(arguments)
+        else:
+            return self.parse(command)
+        if '--out' in arguments:
+            assert any((self.folder / arguments[arguments.index('--out') + 1]).rglob('*.png'))
+        return output
+
+    def parse(self, command):
+        """Let the program of a command line read its arguments, and no more; a program that is not known fails.
+
+        Returns:
+            What a tool has read.
+        """
+        program, *arguments = self._words(command)
+        if program == 'make':
+            return self._dry_run(arguments)
+        if program == 'pip':
+            self._check_requirements(arguments)
+        elif program == 'ovseg':
+            for module in cli.COMMANDS:
+                self.monkeypatch.setattr(module, 'run', lambda args: 0)
+            if '--help' in arguments:
+                with pytest.raises(SystemExit, match=r'^0$'):
+                    cli.main(arguments)
+            else:
+                assert cli.main(arguments) == 0
+        elif program.endswith('.sh'):
+            assert os.access(ROOT / program, os.X_OK)
+        else:
+            assert program.startswith('tools/'), f'nothing here knows how to run {command}'
+            self._set_arguments(program, arguments)
+            tool = runpy.run_path(str(ROOT / program), run_name='tool')
+            return tool.get('parse_args', lambda: None)()
+        return None
+
+    def _words(self, command):
+        """The words of a line without its comment; ``python`` and what stands in front of it are gone, and heeded."""
+        words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command, comments=True)]
+        if words[0] == 'PYTHONPATH=.':
+            self.monkeypatch.syspath_prepend(str(self.folder))
+            del words[0]
+        if words[:3] == ['python', '-m', 'ovseg']:
+            return words[2:]
+        return words[1:] if words[0] == 'python' else words
+
+    def _set_arguments(self, program, arguments):
+        self.monkeypatch.syspath_prepend(str((ROOT / program).parent))  # as Python does
+        self.monkeypatch.setattr(sys, 'argv', [program, *arguments])
+
+    def _run_tool(self, program, arguments, exit_code):
+        tool = TOOLS[program]
+        if program == 'tools/benchmark.py' and '--scenario' in arguments:  # minutes, or a GPU
+            return self.parse(shlex.join([program, *arguments]))
+        quick = list(tool.quick)
+        for benchmark in filter(None, map(BENCHMARK.fullmatch, arguments)):
+            MINIATURES['draw'](benchmark[1], Path(os.environ.get('DATA_ROOT', 'data')), [0, 1, 2])
+            quick += ['--cfg-options', SMALL]
+        self._set_arguments(program, [*arguments, *quick])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / program), run_name='__main__')
+        except SystemExit as exit_:
+            code = exit_.code
+        output = self.capfd.readouterr().out
+        assert code == exit_code
+        assert re.search(tool.prints, output)
+        assert not tool.writes or any(self.folder.glob(tool.writes))
+        return output
+
+    def _arguments_of_a_process(self, script, arguments):
+        """What ``tools/dist_test.sh`` has each process run, without the launcher; tests/tools/test_dist_test.py starts some."""
+        torchrun = self.folder / 'bin' / 'torchrun'
+        torchrun.parent.mkdir()
+        torchrun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+        torchrun.chmod(0o755)
+        path = os.pathsep.join([str(torchrun.parent), os.environ['PATH']])
+        words = self._output([str(ROOT / script), *arguments], PATH=path).split()
+        assert f'--nproc_per_node={arguments[1]}' in words
+        config, *rest = words[words.index(str(ROOT / 'tools' / 'test.py')) + 1:]
+        assert rest[:2] == ['--launcher', 'pytorch']
+        return [config, *rest[2:]]
+
+    def _run_pre_commit(self, arguments):
+        if shutil.which('git') is None:
+            pytest.skip('needs git')
+        shutil.copy(ROOT / '.pre-commit-config.yaml', self.folder)
+        self._output(['git', 'init', '--quiet'], cwd=self.folder)
+        output = self._output([sys.executable, '-m', 'pre_commit', *arguments], cwd=self.folder,
+                              PRE_COMMIT_HOME=str(self.folder / 'pre-commit'))
+        assert (self.folder / '.git' / 'hooks' / 'pre-commit').is_file()
+        return output
+
+    def _dry_run(self, arguments):
+        if shutil.which('make') is None:
+            pytest.skip('needs make')
+        output = self._output(['make', *arguments, '--dry-run', '--no-print-directory'])  # tests may run under make themselves
+        assert output
+        return output
+
+    def _check_requirements(self, arguments):
+        """Of ``pip install``: files are there, and extras are the package's own."""
+        keywords = {}
+        self.monkeypatch.setattr('setuptools.setup', keywords.update)
+        runpy.run_path(str(ROOT / 'setup.py'))
+        assert arguments[0] == 'install'
+        for argument in arguments[1:]:
+            if argument.startswith(keywords['name']):
+                assert Requirement(argument).extras <= set(keywords['extras_require'])
+            else:
+                assert argument in ('-e', '-r', '--no-deps', '.') or (ROOT / argument).is_file()
+
+    @staticmethod
+    def _output(command, cwd=ROOT, **variables):
+        """What a process prints; git gets no settings from outside, as a hook that runs the tests would give it."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith('GIT_')}
+        return subprocess.run(command, cwd=cwd, env={**environment, 'GIT_CONFIG_GLOBAL': os.devnull, **variables}, timeout=60,
+                              capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def shell(checkout, monkeypatch, capfd):
+    """Runs the command lines of pages in the folder ``checkout``."""
+    return Shell(checkout, monkeypatch, capfd)

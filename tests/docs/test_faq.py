@@ -1,0 +1,66 @@
+"""What the page "questions" says happens, where no other test shows it; its commands and settings: test_inline_code.py."""
+import runpy
+from pathlib import Path
+
+import cv2
+import pytest
+
+from ovseg import cli
+from ovseg.config import read_config
+from ovseg.datasets import bundled_class_lists, class_names
+from ovseg.models import CLIPSegmentor
+
+HERE = Path(__file__).parent
+inline = runpy.run_path(str(HERE / 'pages.py'))['inline']
+CODE = inline('docs/faq.md')
+
+
+@pytest.mark.parametrize('page', ['docs/faq.md', 'docs/switches.md'])
+def test_options_lose_their_spaces_and_what_is_told_instead_keeps_them(page, shell):
+    setting, = (code for code in inline(page) if code.startswith('"'))
+    read = shell.parse(f'python tools/test.py CONFIG --cfg-options {setting}').cfg_options['model.name_path']
+    position = inline(page).index(setting)
+    assert read == inline(page)[position + 1:position + 3] == ['pottedplant', 'cat']
+
+    (shell.folder / 'words.txt').write_text('potted plant\ncat\n')
+    file = next(code for code in inline(page) if code.endswith('.txt'))
+    options = shell.parse(f'python tools/test.py CONFIG --cfg-options {file}').cfg_options
+    assert class_names(options['model.name_path']) == [['potted plant'], ['cat']]
+    (shell.folder / 'my_config.py').write_text("model = dict(name_path=['potted plant', 'cat'])")
+    assert read_config('my_config.py', {}).model.name_path == ['potted plant', 'cat']
+
+
+def test_words_of_predict_keep_their_spaces(monkeypatch):
+    seen = []
+    monkeypatch.setattr(cli.predict, 'run', lambda args: seen.append(args.classes) or 0)
+    cli.main(['predict', 'picture.jpg', '--classes', 'potted plant, cat', '--out', 'results'])
+    assert class_names(seen[0]) == [['potted plant'], ['cat']]
+
+
+def test_gelu_is_refused_for_weights_of_openai():
+    model, = (code for code in CODE if code.startswith('clip_model='))
+    assert model == "clip_model='ViT-B-16'"
+    with pytest.raises(ValueError, match="set clip_model='ViT-B-16-quickgelu'"):
+        CLIPSegmentor('ViT-B-16', 'openai', ['cat'])
+    assert 'ViT-B-16-quickgelu' in CODE
+
+
+def test_the_presets_of_clip_are_set_as_the_page_says(shell):
+    setting, = (code for code in CODE if code.startswith('model.model_type='))
+    options = shell.parse(f'python tools/test.py CONFIG --cfg-options {setting}').cfg_options
+    presets = sorted((shell.folder / 'configs' / 'clip').glob('*.py'))
+    assert len(presets) > 1
+    for path in presets:
+        model = read_config(path, {}).model
+        assert {f'model.{key}': model[key] for key in ('model_type', 'ignore_residual')} == options
+
+
+def test_pictures_of_different_sizes_go_in_batches(shell):
+    batches, = (code for code in CODE if code.startswith('test_dataloader.batch_size='))
+    shell.run(f'python tools/test.py CONFIG --out maps --cfg-options {batches}')
+    maps = [cv2.imread(str(path)) for path in sorted((shell.folder / 'maps').glob('*.png'))]
+    assert 1 < len({labels.shape for labels in maps}) <= int(batches.split('=')[1])
+
+
+def test_class_lists_are_there():
+    assert {'ade20k', 'ade20k_sclip'} <= set(CODE) & set(bundled_class_lists())

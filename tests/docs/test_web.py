@@ -1,0 +1,59 @@
+"""What the page "web" says of the command and of the page that it serves; the commands are run in test_every_page.py."""
+import importlib.util
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ovseg import cli
+from ovseg.apis import OVSegInferencer
+
+read, inline = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, ('read', 'inline'))
+PAGE, CODE = read('docs/web.md'), inline('docs/web.md')
+
+
+@pytest.fixture
+def arguments(monkeypatch):
+    """What ``ovseg web`` takes from its command line."""
+    def taken(*options):
+        monkeypatch.setattr(cli.web, 'run', lambda args: seen.append(args) or 0)
+        assert cli.main(['web', *options]) == 0
+        return seen.pop()
+    seen = []
+    return taken
+
+
+def test_the_defaults_are_those_of_the_command(arguments):
+    port, megabytes, millions = map(int, re.search(
+        r'`--port`, (\d+);.*`--max-upload-mb` \((\d+)\) and `--max-pixels` \((\d+) million;', PAGE, flags=re.DOTALL).groups())
+    host, address_port = re.search(r'prints its address, `http://([\d.]+):(\d+)`', PAGE).groups()
+    args = arguments()
+    assert (args.port, args.max_upload_mb, args.max_pixels) == (port, megabytes, 1_000_000 * millions)
+    assert (args.host, args.port) == (host, int(address_port))
+    assert args.model is args.weights is args.device is None
+
+
+def test_every_option_is_on_the_page(arguments):
+    flags = {f'--{name.replace("_", "-")}' for name in vars(arguments()) if name != 'run'}
+    assert flags == {flag for code in CODE for flag in re.findall(r'--[a-z-]+', code)}
+
+
+def test_the_tiny_clip_takes_a_fifth_of_the_pixels():
+    assert 'a fifth of it for the tiny CLIP' in PAGE
+    inferencer = OVSegInferencer(max_pixels=5 * 61 * 83)
+    assert inferencer.prepare('fits', np.zeros((61, 83, 3), np.uint8))['inputs'].shape == (3, 61, 83)
+    with pytest.raises(ValueError, match='83 x 62 pixels, and only one 5th'):
+        inferencer.prepare('does not', np.zeros((62, 83, 3), np.uint8))
+
+
+@pytest.mark.skipif(importlib.util.find_spec('gradio') is None, reason='needs gradio')
+def test_as_many_wait_as_the_page_says():
+    from ovseg.web.app import QUEUE
+    assert f'one at a time goes through the model, {QUEUE} may wait' in PAGE
+
+
+def test_pictures_are_those_that_the_tool_makes():
+    tool = (Path(cli.__file__).parents[2] / 'tools' / 'screenshots.py').read_text()
+    assert re.findall(r'\(assets/([\w-]+\.png)\)', PAGE) == re.findall(r"'(web-[\w-]+\.png)'", tool)
