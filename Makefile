@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev
 OLDEST := .venv-oldest
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: demo test test-oldest lint type check clean
+.PHONY: demo test test-oldest lint type check docs clean
 
 demo: $(RUNTIME)
 	$(BIN)/python tools/demo.py
@@ -27,6 +27,10 @@ type: $(DEV)
 	$(BIN)/mypy
 
 check: lint type test
+
+docs: $(DEV)
+	$(BIN)/mkdocs build --strict --config-file .mkdocs.yml
+	@echo "The site: $(CURDIR)/build/site/index.html; with search: $(BIN)/python -m http.server --directory build/site"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -50,4 +54,4 @@ $(OLDEST)/.dev: requirements.txt requirements-dev.txt setup.py | $(OLDEST)/bin/p
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) work_dirs
+	rm -rf $(VENV) $(OLDEST) build work_dirs
