@@ -10,7 +10,7 @@ from ovseg.utils import check_keys
 
 LOOKED_UP_BY_RUNNER = {'activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'find_unused_parameters',
                        'model_wrapper_cfg', 'sync_bn'}  # in the config, without being an argument of its
-READ_BY_RUNNER = {*inspect.signature(Runner).parameters, *LOOKED_UP_BY_RUNNER}
+READ = {*inspect.signature(Runner).parameters, *LOOKED_UP_BY_RUNNER, 'custom_imports', 'tta_model', 'tta_pipeline'}
 
 
 def read_config(path: Union[str, Path], options: Mapping[str, Any]) -> Config:
@@ -21,10 +21,16 @@ def read_config(path: Union[str, Path], options: Mapping[str, Any]) -> Config:
         options: Settings by dotted key, as ``--cfg-options`` gives them: ``{'model.logit_scale': 50}``.
 
     Raises:
-        ValueError: the first part of a key stands neither in the config nor among what a Runner reads; ``merge_from_dict``
-            would take it in without a word.
+        ValueError: the first part of a key stands neither in the config nor among what is read of one, or it is a variable
+            from which the config has made something else already. ``merge_from_dict`` would take both without a word.
     """
     cfg = Config.fromfile(path)
-    check_keys(str(path), {key.split('.')[0]: value for key, value in options.items()}, {*cfg, *READ_BY_RUNNER})
+    for key in options:
+        first = key.split('.')[0]
+        check_keys(str(path), {first: None}, {*cfg, *READ})
+        if first not in READ:
+            raise ValueError(f'{key}={options[key]!r} would change nothing: {first} is a variable of {path}, and what is made '
+                             'of it stands elsewhere by now; set that, e.g. test_dataloader.dataset.data_root, '
+                             'test_dataloader.dataset.pipeline.1.scale or visualizer.vis_backends.0.type')
     cfg.merge_from_dict(dict(options))
     return cfg

@@ -13,7 +13,7 @@ class _AnyCaseRegistry(Registry):
 
     def get(self, key: str) -> Optional[Callable[..., Any]]:
         for name in self.module_dict:
-            if name.casefold() == key.casefold():
+            if name.casefold() == key.casefold() and key not in self.module_dict:
                 return super().get(name)
         return super().get(key)
 

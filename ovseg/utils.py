@@ -3,18 +3,11 @@ import difflib
 import inspect
 import math
 from numbers import Integral, Real
-from typing import Any, Iterable, Mapping, Optional, Sequence, TypeVar
+from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, TypeVar, Union
 
-import torch
 from mmengine.registry import Registry
-from torch import Tensor
 
 T = TypeVar('T')
-
-
-def full_precision(tensor: Tensor) -> torch.autocast:
-    """A context in which autocast, where it is on, leaves float32 products on the device of ``tensor`` alone."""
-    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def check_choice(key: str, value: T, choices: Sequence[T]) -> T:
@@ -82,19 +75,36 @@ def check_integer(key: str, value: int, at_least: int, at_most: Optional[int] = 
     return value
 
 
-def build_checked(registry: Registry, cfg: Mapping[str, Any]) -> Any:
-    """Build ``cfg`` by ``registry``, with errors that list what is allowed.
+def check_dict(key: str, value: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+    """A copy of ``value``, empty for None.
+
+    Raises:
+        ValueError: it is no dict; names the key and the value.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise ValueError(f'{key}={value!r} must be a dict')
+    return dict(value or {})
+
+
+def type_name(type_: Union[str, type]) -> str:
+    """What a config's ``type`` says: a name, or the class itself, as in mmengine's configs that import what they use."""
+    return type_.__name__ if isinstance(type_, type) else type_
+
+
+def build_checked(registry: Registry, cfg: Union[Mapping[str, Any], str, type]) -> Any:
+    """Build ``cfg``, a dict with a ``type`` or the type alone, by ``registry``, with errors that list what is allowed.
 
     Raises:
         ValueError: no or an unknown ``type``, or a key that its constructor does not have.
     """
-    known = ', '.join(sorted(registry.module_dict))
+    if not isinstance(cfg, Mapping):
+        cfg = dict(type=cfg)
     type_ = cfg.get('type')
-    class_ = registry.get(type_) if isinstance(type_, str) and type_ else None
+    class_ = type_ if isinstance(type_, type) else registry.get(type_) if isinstance(type_, str) and type_ else None
     if class_ is None:
-        raise ValueError(f'{registry.name} type={type_!r} is unknown; known: {known}')
+        raise ValueError(f'{registry.name} type={type_!r} is unknown; known: {", ".join(sorted(registry.module_dict))}')
     parameters = inspect.signature(class_).parameters.values()
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        check_keys(str(type_), {key: value for key, value in cfg.items() if key != 'type'},
+        check_keys(class_.__name__, {key: value for key, value in cfg.items() if key != 'type'},
                    [parameter.name for parameter in parameters])
     return registry.build(dict(cfg))

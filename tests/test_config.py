@@ -5,19 +5,21 @@ from ovseg.config import read_config
 
 @pytest.fixture
 def path(tmp_path):
-    (tmp_path / 'base.py').write_text("model = dict(type='A', scale=3)\nmetrics = [dict(type='B'), dict(type='C')]\n")
+    (tmp_path / 'base.py').write_text(
+        "side = 3\nmodel = dict(type='A', scale=side)\ntest_evaluator = [dict(type='B'), dict(type='C')]\n")
     (tmp_path / 'config.py').write_text("_base_ = ['base.py']\nmodel = dict(scale=5)\n")
     return tmp_path / 'config.py'
 
 
 def test_options_are_merged(path):
-    cfg = read_config(path, {'model.scale': 7, 'model.nested.new': True, 'metrics.1.type': 'D'})
+    cfg = read_config(path, {'model.scale': 7, 'model.nested.new': True, 'test_evaluator.1.type': 'D'})
     assert cfg.model == dict(type='A', scale=7, nested=dict(new=True))
-    assert cfg.metrics == [dict(type='B'), dict(type='D')]
+    assert cfg.test_evaluator == [dict(type='B'), dict(type='D')]
 
 
 def test_without_options_it_is_the_file(path):
-    assert read_config(str(path), {}).to_dict() == dict(model=dict(type='A', scale=5), metrics=[dict(type='B'), dict(type='C')])
+    assert read_config(str(path), {}).to_dict() == dict(model=dict(type='A', scale=5), side=3,
+                                                    test_evaluator=[dict(type='B'), dict(type='C')])
 
 
 @pytest.mark.parametrize('key', ['load_from', 'randomness.seed', 'visualizer.name', 'env_cfg.cudnn_benchmark', 'compile'])
@@ -28,7 +30,13 @@ def test_what_a_runner_reads_may_be_new(path, key):
     assert cfg == 1
 
 
-@pytest.mark.parametrize('key, near', [('modle.scale', 'model'), ('metric', 'metrics'), ('test_evluator.x', 'test_evaluator')])
+@pytest.mark.parametrize('key, near', [('modle.scale', 'model'), ('sied', 'side'), ('test_evluator.x', 'test_evaluator')])
 def test_a_mistyped_key_is_refused_and_the_nearest_named(path, key, near):
     with pytest.raises(ValueError, match=f"config.py has no key '{key.split('.')[0]}'; did you mean '{near}'"):
         read_config(path, {'model.scale': 7, key: 1})
+
+
+@pytest.mark.parametrize('key', ['side', 'side.part'])
+def test_a_variable_that_nobody_reads_is_refused(path, key):
+    with pytest.raises(ValueError, match=f'{key}=4 would change nothing: side is a variable of .*config.py'):
+        read_config(path, {key: 4})

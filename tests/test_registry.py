@@ -29,3 +29,9 @@ def test_an_entry_of_ones_own_is_found_in_any_case(monkeypatch):
         pass
 
     assert ATTENTIONS.get('myattention') is my_attention
+
+
+def test_of_two_names_that_differ_in_case_each_finds_its_own(monkeypatch):
+    monkeypatch.setattr(ATTENTIONS, '_module_dict', dict(ATTENTIONS.module_dict))
+    own = ATTENTIONS.register_module(name='Sclip', module=lambda q, k, v, grid_size, bias=None: q)
+    assert ATTENTIONS.get('Sclip') is own is not ATTENTIONS.get('SCLIP')

@@ -34,8 +34,7 @@ def main() -> None:
     cfg = read_config(args.config, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     set_multi_processing(**cfg.get('env_cfg', {}).get('mp_cfg', {}))
-    if cfg.test_dataloader.dataset.get('data_root'):  # else it brings its files along
-        check_data_files(cfg.test_dataloader.dataset)
+    check_data_files(cfg.test_dataloader.dataset)
     evaluator = LabelMapEvaluator(cfg.test_evaluator, cfg.test_dataloader.dataset, args.folder, args.ids,
                                   cfg.test_dataloader.num_workers)
     metrics = evaluator.evaluate(len(evaluator.dataset))

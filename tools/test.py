@@ -64,6 +64,9 @@ def merged_config(args: argparse.Namespace) -> Config:
         cfg.test_evaluator = dict(type='LabelMapEvaluator', metrics=cfg.test_evaluator, dataset=loader.dataset.copy(),
                                   folder=str(args.out), num_workers=loader.num_workers)
     if args.tta:
+        for key in ('tta_pipeline', 'tta_model'):
+            if key not in cfg:
+                raise ValueError(f'--tta: {args.config} has no {key}, which says what is augmented and how results are merged')
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = {**cfg.tta_model, 'module': cfg.model}
     return cfg

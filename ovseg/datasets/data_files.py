@@ -5,6 +5,8 @@ from typing import Any, Mapping
 from mmengine import fileio
 from mmseg.registry import DATASETS
 
+from ovseg.utils import type_name
+
 
 def check_data_files(cfg: Mapping[str, Any]) -> None:
     """Refuse a data set of which something is missing, before hours are spent on the rest.
@@ -12,12 +14,14 @@ def check_data_files(cfg: Mapping[str, Any]) -> None:
     mmseg stops with an assertion, an error of NumPy, or at the first image that it cannot find.
 
     Args:
-        cfg: Config of a ``BaseSegDataset`` with its ``data_root``.
+        cfg: Config of a data set. One without ``data_root``, which comes with its files or draws them, is taken as it is.
 
     Raises:
         FileNotFoundError: a folder, the list of images, or any image or label map is missing; the message says where it was
             looked for, how to name another place, and how to get the data.
     """
+    if not cfg.get('data_root'):
+        return
     backend = cfg.get('backend_args')
     for name in (cfg.get('ann_file'), *cfg.get('data_prefix', {}).values()):
         path = fileio.join_path(cfg['data_root'], name or '', backend_args=backend)
@@ -38,7 +42,7 @@ def check_data_files(cfg: Mapping[str, Any]) -> None:
 
 def _advice(cfg: Mapping[str, Any], problem: str) -> str:
     data_root = os.environ.get('DATA_ROOT', "not set, so 'data'")
-    return (f'{cfg["type"]}: {problem} (working directory: {os.getcwd()}). Say where your data sets are by the environment '
-            f'variable DATA_ROOT (now {data_root}), or where this one is by --cfg-options '
+    return (f'{type_name(cfg["type"])}: {problem} (working directory: {os.getcwd()}). Say where your data sets are by the '
+            f'environment variable DATA_ROOT (now {data_root}), or where this one is by --cfg-options '
             'test_dataloader.dataset.data_root=FOLDER. docs/benchmarks.md tells how to get each data set, '
             'tools/check_dataset.py CONFIG what is missing.')

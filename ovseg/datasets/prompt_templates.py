@@ -104,6 +104,9 @@ def prompt_templates(templates: Union[str, Sequence[str]]) -> Tuple[str, ...]:
             raise ValueError(f'prompt_templates={templates!r} is not a bundled set ({", ".join(PROMPT_TEMPLATES)}); '
                              'give one of these or a list of sentences with one {} each')
         return PROMPT_TEMPLATES[templates]
+    if not isinstance(templates, (list, tuple)):
+        raise ValueError(f'prompt_templates={templates!r} must be a bundled set ({", ".join(PROMPT_TEMPLATES)}) or a list of '
+                         'sentences with one {} each')
     if not templates:
         raise ValueError('prompt_templates=[] is empty: give at least one sentence with a {} in it')
     for template in templates:

@@ -24,6 +24,7 @@ def bilinear_matrix(size: int, out_size: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is made for one call may be differentiated through in the next
 def axis_operator(axis: AxisWindows, out_size: int, device: torch.device) -> Tensor:
     """``(out_size, windows * cells)``: merges the windows' cells along one axis and resizes to ``out_size``."""
     padded = axis.pad[0] + axis.length + axis.pad[1]
@@ -46,6 +47,7 @@ class Strip(NamedTuple):
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def row_strips(axis: AxisWindows, out_size: int, rows: int, device: torch.device) -> Tuple[Strip, ...]:
     """The ``axis_operator`` cut into strips of ``rows`` output rows, each without the cells that it does not need."""
     operator = axis_operator(axis, out_size, torch.device('cpu'))
@@ -94,7 +96,7 @@ def best_queries(patches: Tensor, queries: Tensor, layout: WindowLayout, out_siz
     Returns:
         Index ``(height, width)`` int64 of the query of largest score, the first of several; and its probability, or None.
     """
-    mosaic = layout.mosaic(patches).to(queries.dtype)
+    mosaic, queries = layout.mosaic(patches).float(), queries.float()
     best = patches.new_full(out_size, -torch.inf, dtype=torch.float32)
     index = torch.zeros(out_size, dtype=torch.int64, device=patches.device)
     total = torch.zeros_like(best) if with_probability else None
@@ -153,7 +155,7 @@ def label_map(probabilities: Tensor, prob_thd: float = 0.0, bg_idx: int = 0, are
         kept[bg_idx] = True
         probabilities = probabilities * kept.view(-1, 1, 1)
     best, labels = probabilities.max(dim=0)
-    return labels.masked_fill_(best < prob_thd, bg_idx) if prob_thd > 0 else labels
+    return labels.masked_fill_(~(best >= prob_thd), bg_idx) if prob_thd > 0 else labels  # not a number is under it, too
 
 
 def _merge_columns(scores: Tensor, layout: WindowLayout, width: int) -> Tensor:

@@ -97,12 +97,14 @@ class WindowLayout:
 
 # Indices are made once per geometry and device: copying them there each time would wait for it.
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is made for one call may be differentiated through in the next
 def _pixels(axis: AxisWindows, device: torch.device) -> Tensor:
     """``(windows, length)``: the pixels of every window."""
     return (torch.tensor(axis.starts).unsqueeze(1) + torch.arange(axis.length)).to(device)
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _mosaic_index(layout: WindowLayout, device: torch.device) -> Tensor:
     """``(rows * h, cols * w)``: where in ``(rows * cols * h * w)`` each cell of the mosaic is."""
     (row, y), (col, x) = ((axis.order // axis.cells, axis.order % axis.cells) for axis in (layout.rows, layout.cols))

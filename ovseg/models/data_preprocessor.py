@@ -20,12 +20,12 @@ class OVSegDataPreProcessor(SegDataPreProcessor):
     def __init__(self, mean: Optional[Sequence[float]] = None, std: Optional[Sequence[float]] = None,
                  bgr_to_rgb: bool = False) -> None:
         super().__init__(mean, std, bgr_to_rgb=bgr_to_rgb)
-        self._non_blocking = True  # the copy to the GPU overlaps what is computed there, where the loader pins its memory
+        self._non_blocking = True  # copies from pinned memory make the CPU wait for nothing
 
     def forward(self, data: Dict[str, Any], training: bool = False) -> Dict[str, Any]:
         """See ``SegDataPreProcessor``; ``inputs`` of the result is a list of ``(3, H, W)`` float images."""
         data = self.cast_data(data)
-        images = [image[[2, 1, 0]] if self.channel_conversion else image for image in data['inputs']]
+        images = [image.flip(0) if self.channel_conversion else image for image in data['inputs']]
         images = [image.float() for image in images]
         if self._enable_normalize:
             images = [(image - self.mean) / self.std for image in images]

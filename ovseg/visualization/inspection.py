@@ -15,8 +15,8 @@ from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression, 
 from ovseg.models.post_processors.outlier_detectors import DETECTORS
 from ovseg.models.post_processors.outlier_suppression import outlier_mask
 from ovseg.models.post_processors.post_processor import STAGES, cosine
+from ovseg.precision import full_precision
 from ovseg.registry import ATTENTIONS
-from ovseg.utils import full_precision
 
 AS_CONFIGURED = 'as configured'
 

@@ -45,7 +45,7 @@ TOOLS = {
     'tools/dataset_converters/context459.py': Tool(prints='1 label maps written'),
     'tools/make_demo_scenes.py': Tool(['--count', '2'], writes='ovseg/datasets/resources/demo_scenes/annotations/001.png'),
     'tools/test.py': Tool(
-        [*TINY, 'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False',
+        [*TINY, 'test_dataloader.num_workers=0',
          'test_dataloader.dataset.indices=2'], r' mIoU: +[\d.]+  ', 'work_dirs/*/*/*.log'),
     'tools/train.py': Tool(
         ['--cfg-options', 'train_cfg.max_epochs=1', 'train_dataloader.dataset.length=4', 'train_dataloader.batch_size=2',

@@ -3,7 +3,6 @@ from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
-import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -48,16 +47,6 @@ def test_our_configs_use_it(runner, dataset):
 def test_complete_data_is_loaded(runner, dataset):
     loop = CheckedTestLoop(runner, dict(LOADER, dataset=dataset), evaluator=MagicMock())
     assert len(loop.dataloader.dataset) == len(list(loop.dataloader)) == 3
-
-
-@pytest.mark.parametrize('gpu', [False, True])
-def test_memory_is_pinned_for_a_gpu_unless_the_config_says_otherwise(runner, dataset, monkeypatch, gpu):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: gpu)
-    for own in ({}, dict(pin_memory=not gpu)):
-        loader = dict(LOADER, dataset=dataset, **own)
-        loop = CheckedTestLoop(runner, loader, evaluator=MagicMock())
-        assert loop.dataloader.pin_memory == own.get('pin_memory', gpu)
-        assert loader.keys() == {*LOADER, 'dataset', *own}
 
 
 def test_nothing_is_built_where_a_file_is_missing(runner, dataset, tmp_path):

@@ -20,7 +20,7 @@ MINIATURES = runpy.run_path(str(TESTS / 'miniatures.py'))
 LAYOUTS = MINIATURES['LAYOUTS']
 CLASS_LISTS = {**{name: name for name in LAYOUTS}, 'coco_stuff164k': 'coco_stuff', 'coco_stuff10k': 'coco_stuff'}
 MODEL = dict(prompt_templates='plain', slide_crop=0)
-IN_PROCESS = ['test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False']
+IN_PROCESS = ['test_dataloader.num_workers=0']
 
 
 @pytest.fixture(scope='module', autouse=True)

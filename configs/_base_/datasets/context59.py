@@ -9,7 +9,6 @@ test_pipeline = [
 test_dataloader = dict(
     batch_size=1,
     num_workers=4,
-    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='PascalContextDataset59',

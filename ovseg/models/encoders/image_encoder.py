@@ -14,8 +14,9 @@ from ovseg.models.attention.logits import product
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.encoders.frozen import FrozenModule
 from ovseg.models.encoders.position_embedding import resize_position_embedding
+from ovseg.precision import full_precision
 from ovseg.registry import ATTENTIONS
-from ovseg.utils import check_choice, check_flag, check_integer, check_keys, check_number, full_precision
+from ovseg.utils import check_choice, check_dict, check_flag, check_integer, check_keys, check_number
 
 CLS_SOURCES = ('clip', 'last_block')
 SIMILARITY_KEYS = ('similarity_weight', 'temperature', 'layer', 'add_self_similarity')
@@ -54,7 +55,7 @@ class CLIPImageEncoder(FrozenModule):
         self.visual = visual
         self.freeze()
         layers = len(visual.transformer.resblocks)
-        self.attend = _bind_attention(model_type, dict(attention_cfg or {}), similarity_cfg is not None)
+        self.attend = _bind_attention(model_type, check_dict('attention_cfg', attention_cfg), similarity_cfg is not None)
         self.ignore_residual = check_flag('ignore_residual', ignore_residual)
         self.similarity = None if similarity_cfg is None else _check_similarity(dict(similarity_cfg), layers)
         self.cls_source = check_choice('cls_source', cls_source, CLS_SOURCES)

@@ -39,6 +39,8 @@ def load_clip(clip_model: str, pretrained: Optional[str]) -> LoadedCLIP:
         FileNotFoundError: the weights are not on disk and cannot be downloaded.
     """
     config = _model_config(clip_model)
+    if not isinstance(pretrained, (str, type(None))):
+        raise ValueError(f'pretrained={pretrained!r} must be a tag, a path, or None')
     if pretrained is None:
         print_log(f'pretrained=None: {clip_model} runs with random weights, so its labels mean nothing', 'current', 30)
         return _clip(clip_model, open_clip.create_model(clip_model), {})
@@ -64,6 +66,8 @@ def _clip(clip_model: str, model: nn.Module, preprocess: Dict[str, Any]) -> Load
 
 
 def _model_config(clip_model: str) -> Dict[str, Any]:
+    if not isinstance(clip_model, str):
+        raise ValueError(f'clip_model={clip_model!r} must be a name, e.g. ViT-B-16-quickgelu')
     config = open_clip.get_model_config(clip_model)
     if config is None:
         near = difflib.get_close_matches(clip_model, open_clip.list_models(), 3)

@@ -11,7 +11,7 @@ from ovseg.models.encoders.late_progress import LateProgress
 from ovseg.models.encoders.prompt_cuts import warn_of_cuts
 from ovseg.models.encoders.text_cache import cache_folder, content_key, load_rows, store_rows
 from ovseg.models.encoders.text_tower import AnyCLIP, cut_to, needed_tokens
-from ovseg.utils import full_precision
+from ovseg.precision import full_precision
 
 NAMES_PER_BLOCK = 256  # bounds the memory that prompts take, and the work that an interrupted run loses
 
@@ -40,6 +40,7 @@ class TextEncoder(FrozenModule):
         self._known: Dict[Tuple[str, ...], Dict[str, Tensor]] = {}  # by templates, then by name
         self.freeze()
 
+    @torch.inference_mode(False)  # rows that one call keeps may be differentiated through in the next
     @torch.no_grad()
     def encode(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
         """``(Q, E)`` float32 unit rows: per name the mean over the templates of unit text embeddings, normalised again.

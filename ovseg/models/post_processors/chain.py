@@ -2,10 +2,13 @@
 import inspect
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+from mmengine.logging import print_log
+
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.post_processors.post_processor import STAGES, PostProcessor
+from ovseg.precision import full_precision
 from ovseg.registry import POST_PROCESSORS
-from ovseg.utils import build_checked, check_choice, check_flag, check_keys, check_number, full_precision
+from ovseg.utils import build_checked, check_choice, check_dict, check_flag, check_keys, check_number
 
 Config = Optional[Mapping[str, Any]]
 
@@ -22,7 +25,8 @@ class PostProcessorChain:
     """
 
     def __init__(self, modules: Sequence[Any] = ()) -> None:
-        self.modules: List[PostProcessor] = [_build(module) for module in modules]
+        self.modules: List[PostProcessor] = [module if isinstance(module, PostProcessor) else
+                                             build_checked(POST_PROCESSORS, module) for module in modules]
         last: Optional[PostProcessor] = None
         for module in self.modules:
             name = type(module).__name__
@@ -46,17 +50,6 @@ class PostProcessorChain:
         return features
 
 
-def _build(module: Any) -> PostProcessor:
-    if isinstance(module, str):
-        module = dict(type=module)
-    if isinstance(module, Mapping):
-        return build_checked(POST_PROCESSORS, module)
-    if not isinstance(module, PostProcessor):
-        raise ValueError(f'post_processors is a list of dicts with a type, of type names, or of PostProcessor objects, not of '
-                         f'{module!r}')
-    return module
-
-
 def modules_from_switches(apply_self_attn_enhancement: bool = False, self_attn_enhancement_cfg: Config = None,
                           apply_outlier_suppression: bool = False, outlier_suppression_cfg: Config = None,
                           global_debias_factor: float = 0.0, apply_ctd: bool = False, ctd_cfg: Config = None,
@@ -77,26 +70,30 @@ def modules_from_switches(apply_self_attn_enhancement: bool = False, self_attn_e
         ValueError: an unknown keyword of a module, switched on or not, or ``post_processors`` together with a switch.
     """
     check_number('global_debias_factor', global_debias_factor, 0)
-    for switch, value in dict(apply_self_attn_enhancement=apply_self_attn_enhancement,
-                              apply_outlier_suppression=apply_outlier_suppression, apply_ctd=apply_ctd).items():
-        check_flag(switch, value)
-    configs = dict(SelfAttnEnhancement=self_attn_enhancement_cfg, OutlierSuppression=outlier_suppression_cfg, CTD=ctd_cfg)
-    for name, cfg in configs.items():
-        check_keys(name, cfg or {}, inspect.signature(POST_PROCESSORS.get(name)).parameters)
-    switched: Dict[str, Dict[str, Any]] = dict(
-        apply_self_attn_enhancement=dict(type='SelfAttnEnhancement', **(self_attn_enhancement_cfg or {})),
-        apply_outlier_suppression=dict(type='OutlierSuppression', **(outlier_suppression_cfg or {})),
+    on = dict(apply_self_attn_enhancement=check_flag('apply_self_attn_enhancement', apply_self_attn_enhancement),
+              apply_outlier_suppression=check_flag('apply_outlier_suppression', apply_outlier_suppression),
+              global_debias_factor=bool(global_debias_factor), apply_ctd=check_flag('apply_ctd', apply_ctd))
+    modules = dict(
+        apply_self_attn_enhancement=_module('SelfAttnEnhancement', 'self_attn_enhancement', self_attn_enhancement_cfg, on),
+        apply_outlier_suppression=_module('OutlierSuppression', 'outlier_suppression', outlier_suppression_cfg, on),
         global_debias_factor=dict(type='GlobalDebias', factor=global_debias_factor),
-        apply_ctd=dict(type='CTD', **(ctd_cfg or {})))
-    on = [switch for switch, value in dict(
-        apply_self_attn_enhancement=apply_self_attn_enhancement, apply_outlier_suppression=apply_outlier_suppression,
-        global_debias_factor=global_debias_factor, apply_ctd=apply_ctd).items() if value]
+        apply_ctd=_module('CTD', 'ctd', ctd_cfg, on))
     if post_processors is None:
-        return [switched[switch] for switch in on]
-    if on:
-        raise ValueError(f'post_processors replaces the whole chain and cannot be given together with {", ".join(on)}: put '
+        return [module for switch, module in modules.items() if on[switch]]
+    if any(on.values()):
+        switches = ', '.join(switch for switch, value in on.items() if value)
+        raise ValueError(f'post_processors replaces the whole chain and cannot be given together with {switches}: put '
                          'the module into post_processors, or switch it off')
     if not isinstance(post_processors, (list, tuple)):
         raise ValueError(f"post_processors={post_processors!r} must be a list, e.g. [dict(type='GlobalDebias', factor=0.2)], "
                          'or [GlobalDebias,CTD] on the command line')
     return list(post_processors)
+
+
+def _module(type_: str, name: str, cfg: Config, on: Mapping[str, bool]) -> Dict[str, Any]:
+    """The config of the module that ``apply_name`` switches on, and whose keywords ``name_cfg`` holds."""
+    keywords = check_dict(f'{name}_cfg', cfg)
+    check_keys(f'{name}_cfg', keywords, inspect.signature(POST_PROCESSORS.get(type_)).parameters)
+    if keywords and not on[f'apply_{name}']:
+        print_log(f'{name}_cfg={keywords} has no effect: apply_{name} is off', 'current')
+    return dict(type=type_, **keywords)

@@ -13,6 +13,7 @@ from ovseg.utils import check_choice, check_integer, check_number
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is made for one call may be differentiated through in the next
 def grid_neighbours(grid_size: Tuple[int, int], device: torch.device) -> Tensor:
     """``(N, N)`` bool: whether two patches touch, by a side or a corner."""
     rows, cols = (torch.arange(size, device=device) for size in grid_size)

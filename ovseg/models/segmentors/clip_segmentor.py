@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
 import torch
+from mmengine.logging import print_log
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS
@@ -21,8 +22,9 @@ from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.encoders import CLIPImageEncoder, TextEncoder, load_clip
 from ovseg.models.encoders.image_encoder import SIMILARITY_KEYS
 from ovseg.models.post_processors import PostProcessorChain, modules_from_switches
+from ovseg.precision import full_precision
 from ovseg.registry import REFINERS
-from ovseg.utils import build_checked, check_choice, check_flag, check_integer, check_keys, check_number, full_precision
+from ovseg.utils import build_checked, check_choice, check_dict, check_flag, check_integer, check_keys, check_number
 
 Images = Union[Tensor, Sequence[Tensor]]
 
@@ -89,8 +91,10 @@ class CLIPSegmentor(BaseSegmentor):
         clip = load_clip(clip_model, pretrained)
         super().__init__(build_data_preprocessor(clip, data_preprocessor))
         apply = check_flag('apply_similarity_enhancement', apply_similarity_enhancement)
-        similarity_cfg = dict(similarity_enhancement_cfg or {})
+        similarity_cfg = check_dict('similarity_enhancement_cfg', similarity_enhancement_cfg)
         check_keys('similarity_enhancement_cfg', similarity_cfg, SIMILARITY_KEYS)
+        if similarity_cfg and not apply:
+            print_log(f'{similarity_enhancement_cfg=} has no effect: apply_similarity_enhancement is off', 'current')
         self.image_encoder = CLIPImageEncoder(clip.model.visual, model_type, ignore_residual, attention_cfg,
                                               similarity_cfg if apply else None, cls_source, attention_layer)
         self.image_encoder.to(PRECISIONS[precision])
@@ -215,12 +219,12 @@ class CLIPSegmentor(BaseSegmentor):
             query, probability = best_queries(patches, self.query_embeddings, layout, size, self.logit_scale,
                                               self.prob_thd > 0, self.decode_memory_mb, self._refine(image, size))
         labels = self.query_to_class[query]
-        return labels if probability is None else labels.masked_fill_(probability < self.prob_thd, self.bg_idx)
+        return labels if probability is None else labels.masked_fill_(~(probability >= self.prob_thd), self.bg_idx)
 
     def _class_probabilities(self, image: Tensor, layout: WindowLayout, patches: Tensor, size: Tuple[int, int]) -> Tensor:
         """``(K, *size)``: merge the windows, refine, softmax."""
         with full_precision(patches):
-            scores = merge_windows(patches @ self.query_embeddings.t(), layout, size)
+            scores = merge_windows(patches @ self.query_embeddings.float().t(), layout, size)
             refine = self._refine(image, size)
             if refine is not None:
                 scores = refine(scores)

@@ -138,9 +138,10 @@ def test_an_unknown_stage_is_refused():
     assert all(text in message for text in ('Append', "'pixels'", 'tokens, embeddings'))
 
 
-@pytest.mark.parametrize('type_', ['Sharpen', 'ctd ', '', None])
-def test_an_unknown_type_lists_the_known(type_):
-    message = refusal(PostProcessorChain, [dict(type=type_)])
+@pytest.mark.parametrize('alone', [False, True])
+@pytest.mark.parametrize('type_', ['Sharpen', 'ctd ', '', None, 3])
+def test_an_unknown_type_lists_the_known(type_, alone):
+    message = refusal(PostProcessorChain, [type_ if alone else dict(type=type_)])
     assert f'type={type_!r} is unknown' in message and all(name in message for name in OURS)
 
 
@@ -154,7 +155,7 @@ def test_an_unknown_key_lists_the_known():
     assert all(text in message for text in ("CTD has no key 'epsilon'", "did you mean 'eps'", 'min_samples', 'normalize_cls'))
 
 
-@pytest.mark.parametrize('modules', [dict(type='CTD'), [3], [None]], ids=str)
+@pytest.mark.parametrize('modules', [dict(type='CTD'), 3, 'CTD'], ids=str)
 def test_what_is_no_list_of_modules_is_refused(modules):
     with pytest.raises((TypeError, ValueError), match='post_processors'):
         PostProcessorChain(modules_from_switches(post_processors=modules))
@@ -168,17 +169,38 @@ def test_own_modules_and_a_switch_exclude_each_other(switch):
         assert not any(other in message for other in SWITCHES if other != switch)
 
 
-@pytest.mark.parametrize(('cfg', 'module', 'key', 'meant'), [
-    ('self_attn_enhancement_cfg', 'SelfAttnEnhancement', 'enhancement_strenght', 'enhancement_strength'),
-    ('outlier_suppression_cfg', 'OutlierSuppression', 'topk', 'top_k'),
-    ('ctd_cfg', 'CTD', 'min_sample', 'min_samples')])
+@pytest.mark.parametrize(('cfg', 'key', 'meant'), [
+    ('self_attn_enhancement_cfg', 'enhancement_strenght', 'enhancement_strength'),
+    ('outlier_suppression_cfg', 'topk', 'top_k'),
+    ('ctd_cfg', 'min_sample', 'min_samples')])
 @pytest.mark.parametrize('on', [True, False])
-def test_unknown_keys_are_refused_even_of_modules_that_are_off(cfg, module, key, meant, on):
+def test_unknown_keys_are_refused_even_of_modules_that_are_off(cfg, key, meant, on):
     message = refusal(modules_from_switches, **{cfg: {key: 1}, 'apply_' + cfg[:-len('_cfg')]: on})
-    assert f'{module} has no key {key!r}' in message and f"did you mean '{meant}'" in message and 'allowed:' in message
+    assert f'{cfg} has no key {key!r}' in message and f"did you mean '{meant}'" in message and 'allowed:' in message
 
 
 @pytest.mark.parametrize('factor', [-0.2, math.nan, '0.2'])
 def test_a_bad_factor_is_refused(factor):
     assert f'global_debias_factor={factor!r} must be a number >= 0' in refusal(
         modules_from_switches, global_debias_factor=factor)
+
+
+def test_types_may_be_classes():
+    chain = PostProcessorChain([dict(type=GlobalDebias, factor=0.3), CTD])
+    assert [type(module) for module in chain.modules] == [GlobalDebias, CTD] and chain.modules[0].factor == 0.3
+    assert "GlobalDebias has no key 'factro'" in refusal(PostProcessorChain, [dict(type=GlobalDebias, factro=0.3)])
+
+
+@pytest.mark.parametrize('cfg', ['self_attn_enhancement_cfg', 'outlier_suppression_cfg', 'ctd_cfg'])
+def test_keywords_must_be_a_dict(cfg):
+    assert f'{cfg}=3 must be a dict' in refusal(modules_from_switches, **{cfg: 3})
+
+
+@pytest.mark.parametrize('name', ['self_attn_enhancement', 'outlier_suppression', 'ctd'])
+def test_keywords_of_a_module_that_is_off_are_said_to_do_nothing(name, monkeypatch):
+    key = dict(self_attn_enhancement='mode', outlier_suppression='top_k', ctd='eps')[name]
+    messages = []
+    monkeypatch.setattr('ovseg.models.post_processors.chain.print_log', lambda message, logger: messages.append(message))
+    for on in (False, True):
+        modules_from_switches(**{f'{name}_cfg': {key: 3}, f'apply_{name}': on})
+    assert messages == [f"{name}_cfg={{'{key}': 3}} has no effect: apply_{name} is off"]

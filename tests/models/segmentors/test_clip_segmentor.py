@@ -297,6 +297,14 @@ def test_other_weights_give_other_text_embeddings(build):
     assert (first - live.query_embeddings).abs().max() > 0.05
 
 
+def test_a_similarity_that_is_off_is_said_to_do_nothing(build, monkeypatch):
+    messages = []
+    monkeypatch.setattr('ovseg.models.segmentors.clip_segmentor.print_log', lambda message, logger: messages.append(message))
+    for apply in (False, True):
+        build(apply_similarity_enhancement=apply, similarity_enhancement_cfg=dict(temperature=2.0))
+    assert messages == ["similarity_enhancement_cfg={'temperature': 2.0} has no effect: apply_similarity_enhancement is off"]
+
+
 def test_a_bad_vocabulary_leaves_the_model_as_it_was(build):
     image = torch.randn(3, 71, 53)
     live = build(bg_idx=2)

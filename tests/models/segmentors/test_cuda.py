@@ -12,11 +12,11 @@ ALL_MODULES = dict(apply_similarity_enhancement=True, apply_self_attn_enhancemen
                                  dict(refine=dict(type='PAMR', num_iter=2))], ids=str)
 def test_nothing_waits_for_the_device(build, cfg):
     segmentor = build(with_seg_logits=False, **cfg).cuda()
-    images = [torch.randn(3, 97, 131, device='cuda'), torch.randn(3, 71, 53, device='cuda')]
-    segmentor.predict(images)  # text embeddings and the geometries' constants are made once
+    pictures = [torch.randint(256, size, dtype=torch.uint8).pin_memory() for size in ((3, 97, 131), (3, 71, 53))]
+    segmentor.test_step(dict(inputs=pictures))  # text embeddings and the geometries' constants are made once
     torch.cuda.set_sync_debug_mode('error')
     try:
-        segmentor.predict(images)
+        segmentor.test_step(dict(inputs=pictures))
     finally:
         torch.cuda.set_sync_debug_mode('default')
 
