@@ -21,13 +21,14 @@ from rich.table import Table
 
 import ovseg
 
+GROUPS = ('job', 'precision', 'decode', 'modules', 'text', 'start', 'memory', 'labels')
 COLUMNS = ('what', 'candidate', 'sizes', 'precision', 'median s', 'images/s', 'ratio', 'peak MB')
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--scenario', choices=['cpu-small', 'cpu', 'cuda'], default='cpu-small')
-    parser.add_argument('--only', nargs='+', help='groups to measure, by name: job precision decode modules text start memory')
+    parser.add_argument('--only', nargs='+', choices=GROUPS, default=GROUPS, help='what to measure (default: all)')
     parser.add_argument('--rounds', type=int, default=7, help='how often each candidate runs, in turn')
     parser.add_argument('--baseline', choices=['loop'], help='measure the straightforward one-window-at-a-time path too')
     parser.add_argument('--json', type=Path, help='write rows and machine to this file')
@@ -39,7 +40,7 @@ def parse_args() -> argparse.Namespace:
 
 def groups(args: argparse.Namespace, clip_model: str, device: str) -> Iterator[Group]:
     """The groups of a scenario, each built when its turn has come."""
-    wanted = set(args.only or ['job', 'precision', 'decode', 'modules', 'text', 'start', 'memory'])
+    wanted = set(args.only)
     if 'job' in wanted and device == 'cpu':
         yield from workloads.whole_job(clip_model, device, 'fp32', args.baseline, images=1)
     if 'job' in wanted and device == 'cuda':
@@ -126,13 +127,16 @@ def main() -> None:
     for row in rows:
         table.add_row(*cells(row))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
-    memory: Dict[str, Any] = {}
-    if args.only is None or 'memory' in args.only:
-        memory = dict(peak_mb_by_queries=workloads.memory_by_vocabulary(),
+    probes: Dict[str, Any] = {}
+    if 'memory' in args.only:
+        probes.update(peak_mb_by_queries=workloads.memory_by_vocabulary(),
                       growth_mb_over_270_images=in_fresh_process(workloads.resident_growth))
-        print(json.dumps(memory))
+    if 'labels' in args.only:
+        probes.update(labels_as_in_fp32=workloads.label_agreement(device))
+    if probes:
+        print(json.dumps(probes))
     if args.json:
-        args.json.write_text(json.dumps(dict(machine=about, rows=[row.as_dict() for row in rows], memory=memory), indent=1))
+        args.json.write_text(json.dumps(dict(machine=about, rows=[row.as_dict() for row in rows], probes=probes), indent=1))
     if args.markdown:
         args.markdown.write_text(markdown(rows, about))
 
