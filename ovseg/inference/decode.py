@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ovseg.inference.windows import AxisWindows, WindowLayout
 
-CPU_STRIP_BYTES = 6 * 2 ** 20  # dense scores that stay in a core's cache between the product and the maximum
+CPU_STRIP_BYTES = 4 * 2 ** 20  # dense scores that stay in a core's cache between the product and the maximum
 
 Refine = Callable[[Tensor], Tensor]
 
@@ -182,13 +182,16 @@ def _dense_rows(columns: Tensor, layout: WindowLayout, height: int, memory_mb: f
 
 
 def _first_max(dense: Tensor) -> Tuple[Tensor, Tensor]:
-    """Maximum of ``dense (r, Q, w)`` over dim 1, and its first index."""
+    """Maximum of ``dense (r, Q, w)`` over dim 1, and the first index at which it stands (0 where there is a NaN)."""
     if dense.device.type != 'cpu':
         scores, index = dense.max(dim=1)
         return scores, index
-    scores = dense.amax(dim=1)  # max gives the index too, but is not vectorised on a CPU
-    number = torch.arange(dense.shape[1], dtype=torch.int32).view(1, -1, 1)
-    return scores, torch.where(dense == scores.unsqueeze(1), number, dense.shape[1] - 1).amin(dim=1)
+    # A CPU vectorises neither max with its index nor comparisons, but arithmetic: Q - i at maxima, at most 0 elsewhere.
+    count = dense.shape[1]
+    scores = dense.amax(dim=1)
+    reversed_index = torch.arange(count, 0, -1, dtype=dense.dtype).view(1, -1, 1)
+    marked = (dense - scores.unsqueeze(1)).sign_().mul_(count).add_(reversed_index)
+    return scores, (count - marked.amax(dim=1).nan_to_num_(count)).long()
 
 
 def _queries_per_chunk(layout: WindowLayout, out_size: Tuple[int, int], memory_mb: float, refined: bool) -> int:

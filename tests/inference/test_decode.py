@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch.nn import functional as F
 
-from ovseg.inference.decode import best_queries, bilinear_matrix, class_probabilities, label_map, merge_windows
+from ovseg.inference.decode import _first_max, best_queries, bilinear_matrix, class_probabilities, label_map, merge_windows
 from ovseg.inference.windows import WindowLayout
 from ovseg.models.encoders import CLIPImageEncoder
 
@@ -213,6 +213,21 @@ def test_the_first_of_equal_queries_is_taken(memory_mb):
     index, probability = best_queries(patches, query.expand(11, 3), layout, (29, 31), 2.0, True, memory_mb)
     assert not index.any()
     torch.testing.assert_close(probability, torch.full((29, 31), 1 / 11))
+
+
+def test_the_first_maximum_is_found_whatever_the_numbers():
+    dense = torch.randint(-2, 3, (7, 11, 13), generator=torch.Generator().manual_seed(0)).float()
+    dense[:, :, :3] *= 1e-44  # so small that only denormal numbers lie between
+    dense[:, :, 3:5] *= 1e38
+    dense[2, 5, 6] = torch.nan
+    scores, index = _first_max(dense)
+    for r in range(7):
+        for w in range(13):
+            column = dense[r, :, w].tolist()
+            if (r, w) == (2, 6):
+                assert scores[r, w].isnan() and index[r, w] == 0
+            else:
+                assert scores[r, w] == max(column) and index[r, w] == column.index(max(column))
 
 
 @pytest.mark.parametrize('memory_mb', [1e-6, 0.03, 256])
