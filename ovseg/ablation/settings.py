@@ -16,6 +16,7 @@ from ovseg.ablation.axes import Axes, Step, as_written, axes_of, chains
 from ovseg.config import read_config
 from ovseg.models.post_processors import modules_from_switches
 from ovseg.models.segmentors import CLIPSegmentor
+from ovseg.utils import type_name
 from ovseg.version import __version__
 
 # Keys of the model that say what is done with the encoder's tokens, which settings that differ in nothing else share.
@@ -162,7 +163,7 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
     for key in ('model', 'test_dataloader', 'test_evaluator'):
         if key not in cfg:
             raise ValueError(f'{config} has no {key!r}')
-    if MODELS.get(cfg.model.type) is not CLIPSegmentor:
+    if MODELS.get(type_name(cfg.model.type)) is not CLIPSegmentor:
         raise ValueError(f'{config} has model.type={cfg.model.type!r}; only settings of CLIPSegmentor are compared here')
     evaluator = cfg.test_evaluator
     if not any(_is_miou(metric) for metric in (evaluator if isinstance(evaluator, (list, tuple)) else [evaluator])):
@@ -173,7 +174,7 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
 
 
 def _is_miou(metric: Mapping[str, Any]) -> bool:
-    return METRICS.get(metric['type']) is METRICS.get('IoUMetric') and 'mIoU' in metric.get('iou_metrics', ['mIoU'])
+    return METRICS.get(type_name(metric['type'])) is METRICS.get('IoUMetric') and 'mIoU' in metric.get('iou_metrics', ['mIoU'])
 
 
 def _warn_of_no_effect(setting: Setting) -> None:

@@ -22,7 +22,7 @@ from ovseg.apis.pictures import Source, describe, find_sources, new_name, read_p
 from ovseg.apis.result_folder import ResultFolder
 from ovseg.apis.vocabulary import ClassList, Vocabulary, make_vocabulary
 from ovseg.models import CLIPSegmentor
-from ovseg.utils import check_integer
+from ovseg.utils import check_integer, type_name
 from ovseg.visualization.legend import painted_with_legend
 from ovseg.visualization.palette import distinct_colours
 
@@ -65,19 +65,20 @@ class OVSegInferencer:
     Raises:
         FileNotFoundError: no such config file, or weights that are not on disk and cannot be downloaded.
         TypeError: the config's model is no ``CLIPSegmentor``.
-        ValueError: an unknown name, or a setting that the model refuses.
+        ValueError: an unknown name, a device that cannot be used, or a setting that the model refuses.
     """
 
     def __init__(self, model: Union[str, Path, Mapping[str, Any], Config, None] = None,
                  weights: Union[str, Path, None] = None, device: Union[str, torch.device, None] = None, *,
                  cfg_options: Optional[Mapping[str, Any]] = None, max_pixels: int = 80_000_000) -> None:
-        self.cfg = load_config(WITHOUT_A_MODEL if model is None else model, weights, cfg_options or {})
         self.max_pixels = check_integer('max_pixels', max_pixels, 1)
+        usable = _usable(get_device() if device is None else device)
         try:
+            self.cfg = load_config(WITHOUT_A_MODEL if model is None else model, weights, cfg_options or {})
             self.model, self.pipeline = _build(self.cfg)
-        except KeyError as error:  # a type that is in no registry of mmengine's
+        except KeyError as error:  # a type that is in no registry of mmengine's, or an index beyond the end of a list
             raise ValueError(error.args[0]) from error
-        self.model.to(device or get_device()).eval()
+        self.model.to(usable).eval()
         self._lock = threading.Lock()
         self._synonyms: Optional[List[List[str]]] = None
         if model is None:
@@ -109,6 +110,7 @@ class OVSegInferencer:
 
         Raises:
             FileNotFoundError: a picture that is not there.
+            MemoryError: a GPU has too little memory.
             OSError: ``out_dir`` cannot be written into.
             TypeError: ``images`` or a part of it is nothing of that kind.
             ValueError: a picture that cannot be read or is too large, no or repeated words, a threshold without background.
@@ -178,7 +180,12 @@ class OVSegInferencer:
         data = {key: [item[key] for item in packed] for key in packed[0]}
         with self._lock:  # another call, perhaps of another thread, may have given the model other words
             self._use(vocabulary)
-            return [sample.pred_sem_seg.data[0] for sample in self.model.test_step(data)]
+            try:
+                return [sample.pred_sem_seg.data[0] for sample in self.model.test_step(data)]
+            except torch.cuda.OutOfMemoryError as error:
+                sources = ', '.join(source for _, source, _ in batch)
+                raise MemoryError(f'{sources}: the GPU has too little memory. Lower batch_size or model.window_batch_size, give '
+                                  f"model.slide_crop, or take device='cpu' ({str(error).splitlines()[0]})") from error
 
     def prepare(self, source: str, image: np.ndarray) -> Dict[str, Any]:
         """The picture as the config's test pipeline leaves it."""
@@ -196,6 +203,21 @@ class OVSegInferencer:
         return packed
 
 
+def _usable(device: Union[str, torch.device]) -> torch.device:
+    """``device``, if it computes.
+
+    Raises:
+        ValueError: it does not; says why.
+    """
+    try:
+        number = torch.zeros(1, device=device)
+        number.cpu()  # 'meta' has none to give
+        return number.device
+    except (RuntimeError, TypeError, AssertionError, ImportError) as error:  # the last two: torch was built without it
+        reason = str(error).splitlines()[0].split('. ')[0]
+        raise ValueError(f'device={str(device)!r} cannot be used: {reason}') from error
+
+
 def _build(cfg: Config) -> Tuple[CLIPSegmentor, Compose]:
     """The model of a config, and its test pipeline from behind the loading on."""
     with DefaultScope.overwrite_default_scope('mmseg'):
@@ -203,7 +225,7 @@ def _build(cfg: Config) -> Tuple[CLIPSegmentor, Compose]:
         if not isinstance(model, CLIPSegmentor):
             raise TypeError(f'the model of the config is a {type(model).__name__}; words need a CLIPSegmentor')
         return model, Compose([transform for transform in cfg.test_dataloader.dataset.pipeline
-                               if not transform['type'].rsplit('.', 1)[-1].startswith('Load')])
+                               if not type_name(transform['type']).rsplit('.', 1)[-1].startswith('Load')])
 
 
 def _tracked(sources: Union[List[Source], Iterator[Source]], show_progress: bool) -> Iterable[Source]:

@@ -6,6 +6,7 @@ from typing import Any, Dict, Mapping, Tuple
 import mmseg
 
 from ovseg.resources import configs_dir
+from ovseg.utils import type_name
 
 MMSEG_CONVERTERS = Path(mmseg.__file__).parent / '.mim' / 'tools' / 'dataset_converters'
 
@@ -79,7 +80,7 @@ def find_benchmark(dataset_cfg: Mapping[str, Any]) -> Benchmark:
 
     mmseg has one class for both COCO-Stuffs; the 10k version is known by the folder of its label files.
     """
-    type_, root = dataset_cfg['type'], Path(dataset_cfg.get('data_root') or '')
+    type_, root = type_name(dataset_cfg['type']), Path(dataset_cfg.get('data_root') or '')
     folder = Path(dataset_cfg.get('data_prefix', {}).get('seg_map_path') or '').name
     known = BENCHMARKS.get(f'{type_}/{folder}') or BENCHMARKS.get(type_) or Benchmark(0, f'get the files of {type_} anew')
 

@@ -12,6 +12,7 @@ from mmseg.registry import DATASETS
 from ovseg.datasets.benchmarks import Benchmark, find_benchmark
 from ovseg.datasets.class_lists import class_names
 from ovseg.datasets.label_files import Finding, Labels, check_label_files, read_label_files
+from ovseg.utils import type_name
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
     """
     dataset_cfg = cfg.test_dataloader.dataset
     benchmark = find_benchmark(dataset_cfg)
-    about: Dict[str, Any] = dict(dataset=dataset_cfg.type, data_root=dataset_cfg.get('data_root') or '',
+    about: Dict[str, Any] = dict(dataset=type_name(dataset_cfg.type), data_root=dataset_cfg.get('data_root') or '',
                                  published=benchmark.images)
     no_folders = _check_folders(dataset_cfg, benchmark)
     if no_folders:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ovseg.models import CLIPSegmentor
 from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression, PostProcessor
-from ovseg.utils import check_choice
+from ovseg.utils import check_choice, type_name
 from ovseg.visualization import patch_figures
 from ovseg.visualization.class_figures import error_figure, score_figure
 from ovseg.visualization.inspection import Points, WindowInspection, class_scores, predicted_labels
@@ -89,7 +89,7 @@ def read_truth(dataset: Mapping[str, Any], path: Union[str, Path], shape: Tuple[
     present = dict(ann_file=str(path), data_prefix=dict(img_path=str(path.parent)))  # some data sets want to see files
     with DefaultScope.overwrite_default_scope('mmseg'):
         built = DATASETS.build({**dataset, **present, 'pipeline': [], 'lazy_init': True})
-        load = TRANSFORMS.build(next(step for step in dataset['pipeline'] if step['type'].endswith('Annotations')))
+        load = TRANSFORMS.build(next(step for step in dataset['pipeline'] if type_name(step['type']).endswith('Annotations')))
     classes = len(built.metainfo['classes'])
     if classes != count:
         raise ValueError(f'the model has {count} classes and {type(built).__name__} {classes}: its labels would be mixed up')

@@ -7,7 +7,6 @@ test_pipeline = [
 test_dataloader = dict(
     batch_size=1,
     num_workers=2,
-    persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='DemoScenesDataset',
