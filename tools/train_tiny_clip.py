@@ -7,10 +7,9 @@ checkpoint was, and two runs with one seed see the same data.
 """
 import argparse
 import math
-import os
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Tuple
+from typing import Dict, Tuple
 
 import cv2
 import numpy as np
@@ -26,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 import ovseg  # noqa: F401  registers the model config with open_clip
 from ovseg.datasets.demo_scenes import caption, draw_close_up, draw_scene
 from ovseg.datasets.prompt_templates import prompt_templates
+from ovseg.files import write_whole
 from ovseg.models.encoders.tiny_clip import MODEL_NAME
 
 SIZE = 224
@@ -112,13 +112,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=1)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     return parser.parse_args()
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file and put it in place in one step, so that a kill never leaves half a file."""
-    temporary = path.with_suffix('.part')
-    write(temporary)
-    os.replace(temporary, path)
 
 
 def export(model: torch.nn.Module, path: Path, used: Tensor) -> None:

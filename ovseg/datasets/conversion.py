@@ -1,15 +1,15 @@
 """Benchmarks' label maps out of raw annotations: what the labels become, and how the files are written."""
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any, Callable, Sequence, Tuple
+from typing import Callable, Sequence, Tuple
 
 import cv2
 import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from ovseg.files import write_image
 from ovseg.utils import check_integer
 
 ADE20K_847_IDS = Path(__file__).parent / 'resources' / 'ade20k_847_ids.txt'
@@ -140,22 +140,6 @@ def convert_context459(source: Path, target: Path) -> None:
 def _read(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.array(image)
-
-
-def write_image(pixels: np.ndarray, path: Path, **options: Any) -> None:
-    """Write an image file in one step: whoever finds ``path`` finds all of it, also after a kill.
-
-    Args:
-        pixels: ``(H, W)`` or ``(H, W, 3)``.
-        path: The file; its ending names the format.
-        **options: For Pillow's writer of that format.
-    """
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    try:
-        Image.fromarray(pixels).save(part, Image.registered_extensions()[path.suffix], **options)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def claim_folder(folder: Path, converter: str) -> None:

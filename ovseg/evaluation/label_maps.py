@@ -1,6 +1,5 @@
 """Label maps in a folder: their names, their ids, reading and writing."""
 import difflib
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any, List, Mapping, Tuple, Union
@@ -9,7 +8,7 @@ import numpy as np
 from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
-from ovseg.datasets.conversion import write_image
+from ovseg.files import write_image, write_text
 
 
 def original_ids(metainfo: Mapping[str, Any]) -> np.ndarray:
@@ -117,11 +116,9 @@ def claim_label_maps(folder: Path, settings: str, resume: bool) -> None:
     if next(folder.rglob('*.png'), None):
         if not resume:
             raise FileExistsError(f'{folder} holds label maps already: go on with --resume, or choose another folder')
-        noted = note.read_text() if note.exists() else ''
+        noted = note.read_text(encoding='utf-8') if note.exists() else ''
         if noted != settings:
             changes = difflib.unified_diff(noted.splitlines(), settings.splitlines(), str(note), 'this run', lineterm='', n=1)
             raise ValueError(f'{folder} holds label maps of other settings, which must not be mixed:\n' + '\n'.join(changes))
     folder.mkdir(parents=True, exist_ok=True)
-    part = note.with_suffix(f'.part{os.getpid()}')
-    part.write_text(settings)
-    os.replace(part, note)
+    write_text(note, settings)

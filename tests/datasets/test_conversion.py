@@ -21,8 +21,8 @@ from ovseg.datasets.conversion import (
     convert_all,
     convert_coco_object,
     convert_context459,
-    write_image,
 )
+from ovseg.files import write_image
 
 # COCO's own numbers of its 80 things, from 1; COCO-Stuff's label maps count from 0.
 NOT_IN_COCO = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}
@@ -250,18 +250,6 @@ def test_a_failure_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match='No space left on device'):
         convert_all(convert_coco_object, jobs, 2, 'title')
     assert [path.name for path in (tmp_path / 'out').iterdir()] == [MARKER]
-
-
-def test_a_file_gets_its_name_when_it_is_whole(tmp_path, monkeypatch):
-    seen = []
-
-    def replace(part, path):
-        seen.append((path.exists(), np.array(Image.open(part)).tolist()))
-        os.rename(part, path)
-
-    monkeypatch.setattr('ovseg.datasets.conversion.os.replace', replace)
-    write_image(stuff_map(), tmp_path / 'a.png')
-    assert seen == [(False, stuff_map().tolist())]
 
 
 def convert_until_killed(jobs):

@@ -6,7 +6,6 @@ file, where a file per name would open hundreds on a network file system.
 import hashlib
 import json
 import os
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -17,6 +16,8 @@ from mmengine.logging import print_log
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
+
+from ovseg.files import write_whole
 
 FORMAT = 2  # part of every key: raise it when rows are computed or written in another way
 PROBE = 'A Zebra-crossing, 3 x_y &amp; Größe 木 🐈!'  # letter case, digits, markup, accents, other scripts
@@ -75,14 +76,9 @@ def store_rows(path: Path, rows: Mapping[str, Tensor]) -> None:
     everything = {**load_rows(path), **rows}
     names, matrix = _tensor(json.dumps(list(everything)).encode()), torch.stack(list(everything.values()))
     tensors = dict(names=names, rows=matrix, digests=_tensor(_digests(names, matrix)))
-    temporary = path.with_name(f'{path.stem}.{uuid.uuid4().hex}.tmp')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(save(tensors))
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, lambda part: part.write_bytes(save(tensors)))
     except OSError as error:
         _warn_once(f'text embeddings cannot be cached in {path.parent} ({error.strerror}): every start encodes them anew; '
                    'OVSEG_CACHE chooses another folder, OVSEG_CACHE=off none')

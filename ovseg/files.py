@@ -1,0 +1,40 @@
+"""Files written in one step: whoever finds one finds all of it, also after a kill."""
+import os
+import uuid
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+from PIL import Image
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, whose name ends with ``.part``, and put it in place.
+
+    Args:
+        path: The file; replaced, if there is one.
+        write: Writes to the path that it is given.
+    """
+    part = path.with_name(f'{path.name}.{uuid.uuid4().hex}.part')
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8 in one step."""
+    write_whole(path, lambda part: part.write_text(text, encoding='utf-8'))
+
+
+def write_image(pixels: np.ndarray, path: Path, **options: Any) -> None:
+    """Write an image file in one step.
+
+    Args:
+        pixels: ``(H, W)`` or ``(H, W, 3)``.
+        path: The file; its ending names the format.
+        **options: For Pillow's writer of that format.
+    """
+    format_ = Image.registered_extensions()[path.suffix]
+    write_whole(path, lambda part: Image.fromarray(pixels).save(part, format_, **options))

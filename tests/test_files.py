@@ -1,0 +1,41 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ovseg.files import write_image, write_text, write_whole
+
+PIXELS = np.arange(37 * 53, dtype=np.uint16).reshape(37, 53)
+
+
+def test_a_file_gets_its_name_when_it_is_whole(tmp_path, monkeypatch):
+    seen = []
+
+    def replace(part, path):
+        seen.append((path.exists(), np.array(Image.open(part)).tolist()))
+        os.rename(part, path)
+
+    monkeypatch.setattr('ovseg.files.os.replace', replace)
+    write_image(PIXELS, tmp_path / 'a.png')
+    assert seen == [(False, PIXELS.tolist())]
+
+
+@pytest.mark.parametrize('suffix', ['png', 'tif'])
+def test_the_ending_names_the_format(tmp_path, suffix):
+    write_image(PIXELS, tmp_path / f'a.{suffix}')
+    with Image.open(tmp_path / f'a.{suffix}') as image:
+        assert image.format == dict(png='PNG', tif='TIFF')[suffix] and np.array(image).tolist() == PIXELS.tolist()
+
+
+def test_an_error_leaves_the_old_file_and_no_part(tmp_path):
+    write_text(tmp_path / 'a.txt', 'Größe 木')
+
+    def fail(part):
+        part.write_text('half')
+        raise OSError(28, 'No space left on device')
+
+    with pytest.raises(OSError, match='No space left'):
+        write_whole(tmp_path / 'a.txt', fail)
+    assert [path.name for path in tmp_path.iterdir()] == ['a.txt']
+    assert (tmp_path / 'a.txt').read_text(encoding='utf-8') == 'Größe 木'
