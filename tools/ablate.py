@@ -10,7 +10,7 @@ Settings that differ behind the image encoder only share what it computes. A run
 import argparse
 import sys
 from pathlib import Path
-from typing import Tuple
+from typing import Optional, Sequence, Tuple
 
 from mmengine.config import DictAction
 from rich.console import Console
@@ -19,7 +19,8 @@ from ovseg.ablation.axes import COMBINATIONS, SWITCHES, Axes, parse_grid, read_a
 from ovseg.ablation.report import terminal_table, write_report
 from ovseg.ablation.results import read_results
 from ovseg.ablation.runner import claim_folder, plan, run
-from ovseg.ablation.settings import all_settings
+from ovseg.ablation.settings import Setting, all_settings
+from ovseg.apis.model_config import setting
 from ovseg.utils import check_integer
 
 
@@ -39,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--axes', type=Path, metavar='FILE', help='all of these in a YAML file: toggle, grid, methods, combine')
     parser.add_argument('--work-dir', type=Path, help='folder for rows and tables (default: work_dirs/ablate_NAME OF CONFIG)')
     parser.add_argument('--limit', type=int, metavar='N', help='take the first N images of each data set only')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={},
                         help='override settings of every row, e.g. test_dataloader.num_workers=8')
     return parser.parse_args()
 
@@ -66,24 +67,34 @@ def main() -> None:
         settings = all_settings(args.configs, axes, options)
         passes = plan(settings, folder)
         claim_folder(folder, settings)
-    except (ValueError, OSError) as error:
-        sys.exit(f'tools/ablate.py: {error}')
-    stopped = False
+    except (KeyError, OSError, TypeError, ValueError) as error:  # KeyError, TypeError: of mmengine, when it builds
+        sys.exit(f'tools/ablate.py: {error.args[0] if isinstance(error, KeyError) else error}')
+    problem: Optional[BaseException] = None
     try:
         run(passes, folder)
-    except KeyboardInterrupt:
-        stopped = True
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    except (KeyboardInterrupt, OSError, ValueError) as error:
+        problem = error
+    try:
+        finished = report(settings, axes, folder)
+    except OSError as error:
+        sys.exit(f'tools/ablate.py: cannot write into {folder}: {error}')
+    if problem is not None:
+        print(f'stopped with {finished} of {len(settings)} rows; these, and the images that are done of the others, are kept: '
+              'the same command goes on there', flush=True)
+        lines = str(problem).splitlines()  # the last one, where an error comes with the traceback of a worker
+        sys.exit(130 if isinstance(problem, KeyboardInterrupt) else f'tools/ablate.py: {lines[-1]}')
+
+
+def report(settings: Sequence[Setting], axes: Axes, folder: Path) -> int:
+    """Print and write the tables; returns how many rows are in them."""
+    console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
     results = read_results(settings, folder)
     for rows in results:
         console.print(terminal_table(rows))
     if results:
         files = write_report(results, axes.combine, folder)
         console.print(f'{folder.absolute()}: {", ".join(file.name for file in files)}', soft_wrap=True)
-    if stopped:
-        console.print(f'stopped with {sum(map(len, results))} of {len(settings)} rows; these, and the images that are done of '
-                      'the others, are kept: the same command goes on there', soft_wrap=True)
-        sys.exit(130)
+    return sum(map(len, results))
 
 
 if __name__ == '__main__':

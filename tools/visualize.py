@@ -12,6 +12,7 @@ scores.png           scores of classes
 errors.png           which pixels are wrong (with --truth)
 """
 import argparse
+import sys
 from pathlib import Path
 from typing import Tuple
 
@@ -19,6 +20,7 @@ from mmengine.config import DictAction
 from rich.console import Console
 
 from ovseg.apis import OVSegInferencer
+from ovseg.apis.model_config import setting
 from ovseg.apis.pictures import read_picture
 from ovseg.visualization.explanation import MODEL_TYPES, explain, read_truth
 
@@ -41,26 +43,37 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--classes', nargs='+', default=[], metavar='NAME',
                         help='classes whose scores to show (default: the largest of the prediction)')
     parser.add_argument('--svg', action='store_true', help='write SVG files too')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={},
                         help='override settings, e.g. model.slide_crop=0')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    inferencer = OVSegInferencer(args.config, cfg_options=args.cfg_options)
+    try:
+        inferencer = OVSegInferencer(args.config, cfg_options=args.cfg_options)
+    except (OSError, TypeError, ValueError) as error:
+        sys.exit(f'tools/visualize.py: {error}')
+    try:
+        write_figures(inferencer, args)
+    except (OSError, ValueError) as error:
+        sys.exit(f'tools/visualize.py: {error}')
+
+
+def write_figures(inferencer: OVSegInferencer, args: argparse.Namespace) -> None:
+    """Write all figures, and print where they are."""
     image = read_picture(args.image, inferencer.max_pixels)
+    out = args.out or Path('work_dirs', 'visualize', args.image.stem)
+    out.mkdir(parents=True, exist_ok=True)
     inputs = inferencer.prepare(str(args.image), image)['inputs']
     truth = None
     if args.truth:
         truth = read_truth(inferencer.cfg.test_dataloader.dataset, args.truth, image.shape[:2], inferencer.model.out_channels)
     figures = explain(inferencer.model, image[..., ::-1], inputs, args.points, args.model_types, args.classes, truth)
-    out = args.out or Path('work_dirs', 'visualize', args.image.stem)
-    out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         for suffix in ('png', 'svg') if args.svg else ('png',):
             figure.savefig(out / f'{name}.{suffix}')
-            Console().print(str(out / f'{name}.{suffix}'), soft_wrap=True, highlight=False)
+            Console(markup=False, emoji=False).print(str(out / f'{name}.{suffix}'), soft_wrap=True, highlight=False)
 
 
 if __name__ == '__main__':

@@ -8,11 +8,13 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 import yaml  # type: ignore[import-untyped]
 from mmengine.config import DictAction
 
+from ovseg.apis.model_config import setting
 from ovseg.utils import check_choice, check_keys
 
 SWITCHES = ('apply_similarity_enhancement', 'apply_self_attn_enhancement', 'apply_outlier_suppression', 'global_debias_factor',
             'apply_ctd', 'ignore_residual')
 COMBINATIONS = ('one-at-a-time', 'cumulative', 'full')
+GRID_KEYS = ('model.', 'test_dataloader.dataset.pipeline.')  # what they begin with
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,13 @@ class Axes:
 
     Args:
         toggle: Names in ``SWITCHES``: each is flipped.
-        grid: Values by dotted config key.
+        grid: Values by dotted config key, of the model or of the test pipeline.
         methods: Config files that are rows beside the baseline.
         combine: A name in ``COMBINATIONS``. See ``chains``.
 
     Raises:
-        ValueError: nothing is varied, something twice, a key has no values, a name is unknown, or methods are to be cumulated.
+        ValueError: nothing is varied, something twice, a key has no values or is none of those, a name is unknown, or methods
+            are to be cumulated.
     """
     toggle: Sequence[str] = ()
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -48,6 +51,15 @@ class Axes:
         for key, values in self.grid.items():
             if not isinstance(values, (list, tuple)) or not values or '' in values:
                 raise ValueError(f'grid key {key} has no values: give e.g. {key}=5,10,30')
+            if not str(key).startswith(GRID_KEYS):
+                raise ValueError(f'grid key {key} must begin with {" or ".join(GRID_KEYS)}: what else a config says either '
+                                 'changes no label, or makes rows that cannot be compared')
+            again = [value for index, value in enumerate(values) if value in values[:index]]
+            if again:
+                raise ValueError(f'grid key {key} has {again[0]!r} twice')
+        both = [switch for switch in self.toggle if f'model.{switch}' in self.grid]
+        if both and self.combine != 'one-at-a-time':
+            raise ValueError(f'{", ".join(both)} cannot be combined with itself: toggle and grid both have it')
         if not (self.toggle or self.grid or self.methods):
             raise ValueError('nothing is varied: give toggle, grid or methods')
         if self.methods and self.combine == 'cumulative':
@@ -64,17 +76,17 @@ def read_axes(path: Path) -> Axes:
         content = yaml.safe_load(path.read_text(encoding='utf-8'))
         if not isinstance(content, Mapping):
             raise ValueError('it must be a mapping')
-        check_keys('it', content, [item.name for item in fields(Axes)])
+        check_keys('it', {str(key): value for key, value in content.items()}, [item.name for item in fields(Axes)])
         return Axes(**content)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError) as error:
-        raise ValueError(f'axes file {path}: {error}') from error
+        raise ValueError(f'axes file {path}: {" ".join(str(error).split())}') from error  # of YAML in several lines
 
 
 def parse_grid(items: Sequence[str]) -> Dict[str, List[Any]]:
     """``KEY=V1,V2`` as on a command line, to values by key.
 
     Raises:
-        ValueError: no ``=``, or a key comes twice.
+        ValueError: no ``=``, a key comes twice, or a value would be read as another. See ``setting``.
     """
     grid: Dict[str, List[Any]] = {}
     for item in items:
@@ -83,6 +95,10 @@ def parse_grid(items: Sequence[str]) -> Dict[str, List[Any]]:
             raise ValueError(f'grid key {item} has no values: give e.g. {item}=5,10,30')
         if key in grid:
             raise ValueError(f'grid key {key} is given twice: write {key}=V1,V2')
+        try:
+            setting(item)
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(f'grid: {error}') from error
         value = as_read(item)
         grid[key] = value if isinstance(value, list) else [value]
     return grid

@@ -40,8 +40,10 @@ class Result:
     @property
     def limited(self) -> str:
         """Says so where the row is not of the whole data set."""
-        limit = self.setting.cfg.test_dataloader.dataset.get('indices')
-        return f'first {limit} images only' if limit == self.images else ''
+        indices = self.setting.cfg.test_dataloader.dataset.get('indices')
+        if indices is None or (isinstance(indices, int) and indices > self.images):
+            return ''
+        return f'first {indices} images only' if indices == self.images else f'{self.images} chosen images only'
 
 
 def read_results(settings: Sequence[Setting], folder: Path) -> List[List[Result]]:

@@ -4,13 +4,14 @@
 that is killed at any moment leaves whole lines, perhaps but the last, and the next run goes on behind them.
 """
 import json
-import os
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Dict, Iterable, List, NamedTuple, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ovseg.files import write_text
 
 
 class Areas(NamedTuple):
@@ -108,7 +109,5 @@ def _read_part(path: Path) -> Dict[str, str]:
     return {json.loads(line)['image']: line for line in lines}
 
 
-def _replace(path: Path, lines: Any) -> None:
-    temporary = path.with_suffix(f'.tmp{os.getpid()}')
-    temporary.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
-    os.replace(temporary, path)
+def _replace(path: Path, lines: Iterable[str]) -> None:
+    write_text(path, ''.join(f'{line}\n' for line in lines))

@@ -1,7 +1,6 @@
 """Running settings: each image goes through the encoder once for all settings that share it."""
 import copy
 import json
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, List, Optional, Sequence, Set
@@ -20,6 +19,7 @@ from ovseg.ablation.settings import Setting
 from ovseg.ablation.sharing import SettingsModel
 from ovseg.datasets.data_files import check_data_files
 from ovseg.evaluation import VocabularyCheckHook
+from ovseg.files import write_text
 
 NOTE = 'ablation.json'
 RUNNER_KEYS = ('env_cfg', 'log_processor', 'log_level', 'default_scope', 'randomness')
@@ -41,9 +41,7 @@ def claim_folder(folder: Path, settings: Sequence[Setting]) -> None:
             raise ValueError(f'{folder} holds another ablation, whose baselines are\n  ' + '\n  '.join(noted.values())
                              + '\nand not\n  ' + '\n  '.join(baselines.values()) + '\nchoose another --work-dir')
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = note.with_suffix(f'.tmp{os.getpid()}')
-    temporary.write_text(json.dumps(baselines, indent=1), encoding='utf-8')
-    os.replace(temporary, note)
+    write_text(note, json.dumps(baselines, indent=1))
 
 
 class Pass:

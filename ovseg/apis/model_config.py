@@ -1,13 +1,16 @@
 """The config that a user names."""
+import argparse
 import copy
 import difflib
+import re
 from pathlib import Path
 from typing import Any, Mapping, Optional, Union
 
 from mmengine.config import Config
 
-from ovseg.config import read_config
+from ovseg.config import READ, read_config
 from ovseg.resources import configs_dir
+from ovseg.utils import check_keys
 
 DEFAULT_BENCHMARKS = ('ade20k', 'demo')  # of which a name without a benchmark takes the first that its method has
 
@@ -22,13 +25,16 @@ def load_config(model: Union[str, Path, Mapping[str, Any], Config], weights: Opt
         options: Settings by dotted key.
 
     Raises:
-        TypeError: ``model`` is neither.
+        TypeError: ``model`` is neither, or ``options`` are no dict.
         ValueError: an unknown name or option, or a config that says nothing of a model or of a test pipeline.
     """
+    if not isinstance(options, Mapping):
+        raise TypeError(f"cfg_options={options!r} must be a dict of settings by dotted key, e.g. {{'model.apply_ctd': True}}")
     if isinstance(model, (str, Path)):
         cfg = read_config(find_config(str(model)), options)
     elif isinstance(model, (Config, Mapping)):
         cfg = copy.deepcopy(model if isinstance(model, Config) else Config(dict(model)))
+        check_keys('the config', {key.split('.')[0]: None for key in options}, {*cfg, *READ})
         cfg.merge_from_dict(dict(options))
     else:
         raise TypeError(f'model={model!r} must be the name of a config, its path, or a config as a dict')
@@ -66,3 +72,19 @@ def find_config(name: str) -> Path:
         raise ValueError(f'model={name!r} is no config of ovseg; ' + (f'near: {", ".join(near)}; ' if near else '')
                          + 'ovseg list configs names all of them, and a path must end with .py')
     return files[name]
+
+
+def setting(text: str) -> str:
+    """``text``, if mmengine's ``DictAction`` reads it as it is meant: the ``type`` of an argument ``--cfg-options``.
+
+    Raises:
+        argparse.ArgumentTypeError: no ``KEY=VALUE``, brackets that do not match, or a space that it would drop.
+    """
+    _, equals, value = text.partition('=')
+    if not equals:
+        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE (what has no name stands in front of --cfg-options)')
+    if any(value.count(left) != value.count(right) for left, right in ('()', '[]')):
+        raise argparse.ArgumentTypeError(f'{text!r}: the brackets do not match')
+    if re.search(r'[^\s,(\[] +[^\s,)\]]', value):
+        raise argparse.ArgumentTypeError(f'{text!r}: the spaces would be lost; such values have to stand in a config')
+    return text

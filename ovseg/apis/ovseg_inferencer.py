@@ -184,7 +184,7 @@ class OVSegInferencer:
                 return [sample.pred_sem_seg.data[0] for sample in self.model.test_step(data)]
             except torch.cuda.OutOfMemoryError as error:
                 sources = ', '.join(source for _, source, _ in batch)
-                raise MemoryError(f'{sources}: the GPU has too little memory. Lower batch_size or model.window_batch_size, give '
+                raise MemoryError(f'{sources}: the GPU has too little memory. Lower batch_size or model.window_batch_size, set '
                                   f"model.slide_crop, or take device='cpu' ({str(error).splitlines()[0]})") from error
 
     def prepare(self, source: str, image: np.ndarray) -> Dict[str, Any]:

@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 import mmcv
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from ovseg.version import __version__
 
@@ -94,7 +95,7 @@ def read_picture(source: Source, max_pixels: int) -> np.ndarray:
     content = _content(source)
     _check_size(source, _size_of_file(source, content), max_pixels)
     image = mmcv.imfrombytes(content)
-    if image is None:
+    if image is None or _is_cut_off(content):
         raise ValueError(f'cannot read {source}: the picture is cut off, damaged or of a kind that OpenCV cannot read')
     return image
 
@@ -107,7 +108,9 @@ def _sources_of(item: Any) -> List[Source]:
         raise _wrong_type(item)
     if isinstance(item, str) and _is_url(item):
         return [item]
-    path = Path(item).expanduser()
+    if item == '':  # a variable that the shell does not know, perhaps; Path('') is the working directory
+        raise FileNotFoundError("there is no picture or folder ''")
+    path = Path(os.path.expanduser(item))  # Path.expanduser() raises RuntimeError where it does not know the user
     if path.is_dir():
         pictures: List[Source] = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES]
         if not pictures:
@@ -150,6 +153,19 @@ def _size_of_file(source: Union[str, Path], content: bytes) -> Tuple[int, int]:
         raise ValueError(f'{source} is no picture, or a broken one') from error
 
 
+def _is_cut_off(content: bytes) -> bool:
+    """Whether the end of a JPEG is missing, which OpenCV 4 paints grey without a word."""
+    with Image.open(io.BytesIO(content)) as picture:
+        if not isinstance(picture, JpegImageFile):
+            return False
+        picture.draft('L', (1, 1))  # all of the file is decoded, but to few pixels
+        try:
+            picture.load()
+        except OSError:
+            return True
+    return False
+
+
 def _check_size(source: Source, size: Tuple[int, int], max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
         raise ValueError(f'{describe(source)} is too large: {size[0]} x {size[1]} pixels, and max_pixels={max_pixels}. Make it '
@@ -170,6 +186,8 @@ def _from_array(array: np.ndarray) -> np.ndarray:
 def _from_pil(picture: Image.Image) -> np.ndarray:
     if picture.mode in NOT_8_BIT:
         raise ValueError(f'{describe(picture)} has mode {picture.mode}: convert it to 8 bits per channel')
+    if 0 in picture.size:
+        raise ValueError(f'{describe(picture)} is empty')
     try:
         return np.ascontiguousarray(np.asarray(picture.convert('RGB'))[..., ::-1])
     except OSError as error:  # PIL reads files late

@@ -39,7 +39,7 @@ def make_vocabulary(model: Mapping[str, Any], classes: Optional[ClassList], back
 
     Raises:
         FileNotFoundError: ``classes`` is a string, but neither a bundled list nor a file.
-        ValueError: no words, a repeated word, or a threshold without a background.
+        ValueError: no words, a repeated word, something else than words, or a threshold without a background.
     """
     from_config = classes is None and background is None
     if threshold is not None:
@@ -61,8 +61,10 @@ def make_vocabulary(model: Mapping[str, Any], classes: Optional[ClassList], back
         return Vocabulary(names, synonyms, name_path)
     if 'background' in map(str.casefold, names):
         raise ValueError('background=... makes a class called background, and classes has one already')
-    words = background if isinstance(background, str) else ', '.join(background)
-    name_path = [words, *map(', '.join, synonyms)]
+    words = [background] if isinstance(background, str) else background
+    if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
+        raise ValueError(f'background={background!r} must be a string, or a list of them')
+    name_path = [', '.join(words), *map(', '.join, synonyms)]
     return Vocabulary(['background', *names], class_names(name_path), name_path, threshold or 0.0)
 
 

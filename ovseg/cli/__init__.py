@@ -1,5 +1,6 @@
 """The console command ``ovseg``. Each of its commands is a module whose ``add_parser`` sets ``run(args) -> exit code``."""
 import argparse
+import io
 import sys
 from typing import Optional, Sequence
 
@@ -26,9 +27,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for command in COMMANDS:
         command.add_parser(commands)
     args = parser.parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # not all of them can take every letter of a word or of a file's name
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         return args.run(args)
-    except (OSError, ValueError) as error:
+    except (MemoryError, OSError, ValueError) as error:
         print(f'ovseg: error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         Console(stderr=True).print(f'segmenting {len(truth)} scenes: {config}')
         means[name] = _segment(configs_dir() / 'demo' / config, args.out / name)['mIoU']
         maps[name] = _read_maps(args.out / name)
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(_table({name: _class_ious(maps[name], truth) for name in METHODS}, means, len(truth)))
     console.print(f'Same weights, same words: only the last block changed. Unmodified CLIP attends with QKᵀ and keeps residual '
                   f'and MLP ({means["vanilla"]:.1f} mIoU); ours attends with gated QQᵀ·KKᵀ plus the mid-layer similarity map '

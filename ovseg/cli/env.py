@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the environment."""
     console, environment = Console(), describe()
     if args.json:
-        console.print_json(data=environment)
+        console.print_json(data=environment, ensure_ascii=True)
         return 0
     for key, value in environment.items():
         console.print(Text.assemble((f'{key}:', 'bold'), f' {value}'), soft_wrap=True)

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         found['backbones'] = open_clip_backbones()
     console = Console()
     if args.json:
-        console.print_json(data=found)
+        console.print_json(data=found, ensure_ascii=True)
         return 0
     for kind, entries in found.items():
         if args.kind is None:

@@ -2,16 +2,17 @@
 import argparse
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Dict, List, Union
 
-import torch
 from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 
 from ovseg.apis import OVSegInferencer
+from ovseg.apis.model_config import setting
 from ovseg.datasets import bundled_class_lists
 
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C has ended
@@ -38,9 +39,9 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--background', metavar='WORDS', help='words for what is none of the classes: "wall, sky"; class 0')
     parser.add_argument('--threshold', type=float, metavar='P',
                         help='pixels whose best class has a probability under it become background')
-    parser.add_argument('--device', type=_device, help='where to compute: cpu, cuda, cuda:1, ... (default: the GPU, if any)')
+    parser.add_argument('--device', help='where to compute: cpu, cuda, cuda:1, ... (default: the GPU, if any)')
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='pictures per forward pass (default: 1)')
-    parser.add_argument('--cfg-options', nargs='+', type=_setting, action=DictAction, default={}, metavar='KEY=VALUE',
+    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={}, metavar='KEY=VALUE',
                         help='settings of the config: model.precision=fp16 model.apply_ctd=True')
     parser.add_argument('--json', action='store_true', help='print one JSON document: legend.json with the paths written')
     parser.set_defaults(run=run)
@@ -49,7 +50,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 def run(args: argparse.Namespace) -> int:
     """Segment the pictures; only results go to the standard output."""
     console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
-    out = args.out.expanduser()
+    out = Path(os.path.expanduser(args.out))
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where mmengine's logger is to write
             found = _inferencer(args).stream(args.images, args.classes, background=args.background, threshold=args.threshold,
@@ -63,27 +64,13 @@ def run(args: argparse.Namespace) -> int:
         print(f'ovseg: interrupted; what is finished is in {out}', file=sys.stderr)
         return INTERRUPTED
     if args.json:
-        console.print_json(data=_document(out))
+        console.print_json(data=_document(out), ensure_ascii=True)
     return 0
 
 
 def _classes(text: str) -> Union[str, List[str]]:
     """A bundled list and a text file as they are named, words as a list with one string per class."""
     return text if text in bundled_class_lists() or Path(text).suffix == '.txt' else text.split(',')
-
-
-def _device(name: str) -> torch.device:
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # AssertionError: torch without CUDA
-        raise argparse.ArgumentTypeError(f'{name!r} cannot be used: {str(error).splitlines()[0]}') from error
-
-
-def _setting(text: str) -> str:
-    """``text``, if ``DictAction`` can split it."""
-    if '=' not in text:
-        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE (pictures stand in front of --cfg-options)')
-    return text
 
 
 def _inferencer(args: argparse.Namespace) -> OVSegInferencer:

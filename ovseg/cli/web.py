@@ -39,8 +39,13 @@ def run(args: argparse.Namespace) -> int:
         # gradio reads these when it is imported; uploads and words' embeddings vanish with the folder
         os.environ.update(GRADIO_TEMP_DIR=folder, OVSEG_CACHE=folder, GRADIO_ANALYTICS_ENABLED='False')
         from ovseg.web.app import make_server
-        from ovseg.web.segment import Models
-        server = make_server(Models(args.model, args.weights, args.device, args.max_pixels), args.max_upload_mb)
+        from ovseg.web.segment import Models, Setting
+        models = Models(args.model, args.weights, args.device, args.max_pixels)
+        try:
+            models.get(Setting.of(models.cfg.model))  # what is wrong with model, weights or device is said now
+        except TypeError as error:  # the config is of another kind of model
+            raise ValueError(f'--model {args.model}: {error}') from error
+        server = make_server(models, args.max_upload_mb)
         host, port = listener.getsockname()[:2]
         print(f'ovseg is at http://{f"[{host}]" if ":" in host else host}:{port} (Ctrl-C ends it)', flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder is removed then, too
@@ -62,6 +67,6 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
-    except OSError as error:
-        raise OSError(f'cannot listen on --host {host} --port {port} ({error.strerror}): choose another port, or '
-                      '--port 0 for any that is free') from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be one of a machine
+        raise OSError(f'cannot listen on --host {host} --port {port} ({error}): choose another host, another port, or --port 0 '
+                      'for any that is free') from error

@@ -148,12 +148,14 @@ def read_upload(path: Optional[str], max_pixels: int) -> np.ndarray:
     """``(H, W, 3)`` uint8 BGR. Errors name the file without its folder, which is the server's business.
 
     Raises:
-        ValueError: none was chosen, or it is no picture, a broken or too large one.
+        ValueError: none was chosen, it is no picture, a broken or too large one, or no longer there.
     """
     if path is None:
         raise ValueError('there is no picture: drop one, or pick an example')
     try:
         return read_picture(Path(path), max_pixels)  # a string could be a URL
+    except FileNotFoundError as error:  # gradio deletes what was uploaded long ago
+        raise ValueError(f'{Path(path).name} is not on the server any more: drop it again') from error
     except ValueError as error:
         raise ValueError(str(error).replace(path, Path(path).name)) from error
 

@@ -46,7 +46,8 @@ def test_only_finished_rows_with_their_baseline_are_read(finish, demo, tmp_path)
     assert [result.setting.name for result in rows] == ['baseline', '+ apply_ctd', 'logit_scale=30']
 
 
-@pytest.mark.parametrize('limit, text', [(7, 'first 7 images only'), (8, ''), (None, '')])
+@pytest.mark.parametrize('limit, text', [(7, 'first 7 images only'), (8, ''), (None, ''), (-7, '7 chosen images only'),
+                                         ([1, 2, 3, 5, 8, 13, 21], '7 chosen images only')])
 def test_a_part_of_the_data_set_is_called_one(limit, text, finish, demo, tmp_path):
     settings = all_settings([demo], AXES, {} if limit is None else {'test_dataloader.dataset.indices': limit})
     finish(settings[:1])

@@ -78,7 +78,7 @@ def test_words_are_encoded_once(settings, images, monkeypatch):
     seen, rows = [], encoder._rows
     encoder._rows = lambda names, *rest: seen.append(list(names)) or rows(names, *rest)
     model(images, samples())
-    assert [len(names) for names in seen] == [16, 4, 16]  # the scenes' classes, the other list, the other templates
+    assert [len(names) for names in seen] == [16, 1, 16]  # all classes; of the other list what is new; the other templates
 
 
 def features(images, with_attention):

@@ -1,9 +1,10 @@
+import argparse
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 
-from ovseg.apis.model_config import find_config, load_config
+from ovseg.apis.model_config import find_config, load_config, setting
 from ovseg.resources import configs_dir
 
 LEAVES = [path for path in configs_dir().rglob('*.py') if '_base_' not in path.parts]
@@ -62,9 +63,16 @@ def test_a_file_takes_weights_and_options():
     assert load_config('gated_vit-b16_voc21', None, {}).model.pretrained == 'openai'
 
 
-def test_an_option_outside_the_config_is_refused():
+@pytest.mark.parametrize('model', ['gated_tiny-clip', dict(model=dict(), test_dataloader=dict())])
+def test_an_option_outside_the_config_is_refused(model):
     with pytest.raises(ValueError, match="no key 'modle'; did you mean 'model'"):
-        load_config('gated_tiny-clip', None, {'modle.logit_scale': 50})
+        load_config(model, None, {'modle.logit_scale': 50})
+
+
+@pytest.mark.parametrize('options', [['model.apply_ctd=True'], 7])
+def test_options_that_are_no_dict_are_refused(options):
+    with pytest.raises(TypeError, match=r'cfg_options=.* must be a dict of settings by dotted key'):
+        load_config('gated_tiny-clip', None, options)
 
 
 @pytest.mark.parametrize('key', ['model', 'test_dataloader'])
@@ -78,3 +86,20 @@ def test_a_config_without_model_or_pipeline_is_refused(key):
 def test_another_type_is_refused():
     with pytest.raises(TypeError, match='model=7 must be the name of a config'):
         load_config(7, None, {})
+
+
+@pytest.mark.parametrize('text, value', [
+    ('a=1', 1), ('a.b=[x, y]', ['x', 'y']), ('a=( 1, [2 ,3] )', (1, [2, 3])), ('a=x=y', 'x=y'), ('a=', '')])
+def test_a_setting_is_read_as_it_is_meant(text, value):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction)
+    assert list(parser.parse_args(['--cfg-options', text]).cfg_options.values()) == [value]
+
+
+@pytest.mark.parametrize('text, message', [
+    ('cat.jpg', 'is not KEY=VALUE'), ('a=[1,2', 'brackets'), ('a=1,(2', 'brackets'), ('a=[1,2))', 'brackets'),
+    ('a=traffic light', 'spaces would be lost'), ('a=["a photo of {}."]', 'spaces would be lost')])
+def test_a_setting_that_would_be_read_as_another_is_refused(text, message):
+    with pytest.raises(argparse.ArgumentTypeError) as caught:
+        setting(text)
+    assert text in str(caught.value) and message in str(caught.value)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.model_config import load_config
+from ovseg.models import CLIPSegmentor
 from ovseg.models.encoders import loading
 
 WORDS = ['zebra', 'ladybug; beetle', 'snow']
@@ -206,7 +207,30 @@ def test_settings_reach_the_model_and_nothing_is_halved_unasked(build):
 
 def test_the_device_is_the_best_there_is(monkeypatch):
     monkeypatch.setattr('ovseg.apis.ovseg_inferencer.get_device', lambda: 'meta')
-    assert OVSegInferencer('gated_tiny-clip').model.image_encoder.visual.proj.device.type == 'meta'
+    with pytest.raises(ValueError, match="device='meta' cannot be used"):
+        OVSegInferencer('gated_tiny-clip')
+
+
+@pytest.mark.parametrize('device, reason', [
+    ('nonsense', 'Expected one of cpu'), ('', 'must not be empty'), ('meta', 'no data'), (7.5, 'float')])
+def test_a_device_that_cannot_be_used_is_named_before_anything_is_loaded(monkeypatch, device, reason):
+    monkeypatch.setattr('ovseg.apis.ovseg_inferencer.load_config', pytest.fail)
+    with pytest.raises(ValueError, match=f"device='{device}' cannot be used: .*{reason}") as caught:
+        OVSegInferencer('gated_tiny-clip', device=device)
+    assert '\n' not in str(caught.value)
+
+
+def test_too_little_memory_of_a_gpu_is_said_with_what_helps(build, noise, tmp_path, monkeypatch):
+    inferencer, test_step = build(), CLIPSegmentor.test_step
+
+    def full(self, data):
+        if data['inputs'][0].shape[1] == 61:
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 7 GiB.\nand so on')
+        return test_step(self, data)
+    monkeypatch.setattr(CLIPSegmentor, 'test_step', full)
+    with pytest.raises(MemoryError, match=r'83 x 61 pixels: the GPU .* Lower batch_size .* 7 GiB\.\)$'):
+        inferencer([noise(37, 29), noise(61, 83)], ['zebra', 'snow'], out_dir=tmp_path)
+    assert [path.name for path in (tmp_path / 'pred').iterdir()] == ['000000.png']
 
 
 @pytest.mark.cuda

@@ -79,6 +79,13 @@ def test_home_is_found(folder, monkeypatch):
     assert find_sources('~/a.jpg') == [folder / 'a.jpg']
 
 
+@pytest.mark.parametrize('path, shown', [('', "''"), ('~no_such_user/a.jpg', '.*~no_such_user/a.jpg')])
+def test_nothing_and_an_unknown_home_are_no_picture(folder, monkeypatch, path, shown):
+    monkeypatch.chdir(folder)
+    with pytest.raises(FileNotFoundError, match=f'there is no picture or folder {shown}$'):
+        find_sources([path])
+
+
 def test_a_missing_path_in_a_list_is_named_at_once(folder):
     with pytest.raises(FileNotFoundError, match=r'there is no picture or folder .*missing\.png'):
         find_sources([folder / 'a.jpg', 'missing.png'])
@@ -142,6 +149,12 @@ def test_pil_images_of_more_than_8_bits_are_refused(dtype):
         read_picture(picture, LIMIT)
 
 
+@pytest.mark.parametrize('size', [(0, 0), (43, 0)])
+def test_pil_images_without_pixels_are_refused(size):
+    with pytest.raises(ValueError, match=f'Image of {size[0]} x {size[1]} pixels is empty'):
+        read_picture(Image.new('RGB', size), LIMIT)
+
+
 @pytest.mark.parametrize('dtype', [np.float32, np.uint16, bool, np.int64])
 def test_arrays_of_other_types_are_refused(dtype):
     with pytest.raises(TypeError, match=f'must be uint8 .* not {np.dtype(dtype)}'):
@@ -173,6 +186,20 @@ def test_a_truncated_picture_is_named(tmp_path, suffix, kept):
         read_picture(path, LIMIT)
     with Image.open(path) as late, pytest.raises(ValueError, match=r'cannot read .*ImageFile of 307 x 211 pixels: '):
         read_picture(late, LIMIT)
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', 'CMYK'])
+@pytest.mark.parametrize('progressive', [False, True])
+@pytest.mark.parametrize('missing', [10, 5000])
+def test_a_jpeg_without_its_end_is_refused_although_opencv_may_fill_it_up(tmp_path, monkeypatch, mode, progressive, missing):
+    monkeypatch.setattr(pictures.mmcv, 'imfrombytes', lambda content: RGB)  # as OpenCV 4, which reads what is there
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (211, 307, 3), np.uint8)).convert(mode)
+    noise.save(tmp_path / 'a.jpg', progressive=progressive)
+    assert read_picture(tmp_path / 'a.jpg', LIMIT) is RGB
+    content = (tmp_path / 'a.jpg').read_bytes()
+    (tmp_path / 'a.jpg').write_bytes(content[:-missing])
+    with pytest.raises(ValueError, match=r'cannot read .*a\.jpg: the picture is cut off'):
+        read_picture(tmp_path / 'a.jpg', LIMIT)
 
 
 def test_a_picture_of_400_megapixels_is_refused_before_it_is_decoded(tmp_path):

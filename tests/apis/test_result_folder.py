@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -81,6 +83,36 @@ def test_a_broken_picture_leaves_the_results_before_it(inferencer, noise, tmp_pa
         inferencer([noise(37, 29), tmp_path / 'broken.jpg'], WORDS, out_dir=tmp_path / 'out')
     assert files(tmp_path / 'out') == ['legend.json', 'pred/000000.png', 'vis/000000.png']
     assert [item['name'] for item in legend(tmp_path / 'out')['pictures']] == ['000000']
+
+
+def test_a_full_disk_is_said_with_the_folder_and_leaves_what_is_there(inferencer, noise, tmp_path, monkeypatch):
+    inferencer(noise(37, 29), WORDS, out_dir=tmp_path)
+    before = (tmp_path / 'legend.json').read_bytes()
+    results = ResultFolder(tmp_path, Vocabulary(['cat'], [['cat']], ['cat']), [[1, 2, 3]])
+    (tmp_path / 'legend.json').write_bytes(before)
+
+    def full(*args, **kwargs):
+        path = next(arg for arg in args if isinstance(arg, Path))
+        path.write_bytes(b'half')
+        raise OSError(28, 'No space left on device')
+    monkeypatch.setattr(Path, 'write_text', full)
+    with pytest.raises(OSError, match=f"cannot write into out_dir='{tmp_path}': .*No space left"):
+        results.write_legend()
+    assert (tmp_path / 'legend.json').read_bytes() == before
+    monkeypatch.setattr(Image.Image, 'save', full)
+    with pytest.raises(OSError, match=f"cannot write into out_dir='{tmp_path}': "):
+        results.add('b', 'b.jpg', np.zeros((3, 5), np.uint8), {}, noise(3, 5))
+    assert files(tmp_path) == ['legend.json', 'pred/000000.png', 'vis/000000.png']
+
+
+def test_a_file_name_that_is_not_utf_8_stands_in_the_legend(inferencer, noise, tmp_path):
+    picture = tmp_path / os.fsdecode(b'caf\xe9.png')
+    try:
+        Image.fromarray(noise(37, 29)).save(picture)
+    except (OSError, UnicodeError):
+        pytest.skip('this file system takes UTF-8 only')
+    inferencer(picture, WORDS, out_dir=tmp_path / 'out')
+    assert [item['source'] for item in legend(tmp_path / 'out')['pictures']] == [str(picture)]
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_picture_is_read(inferencer, noise, tmp_path):

@@ -77,7 +77,9 @@ def test_a_threshold_out_of_range_is_refused(threshold):
     (['cat', 'Cat'], None, "'Cat' stands twice"), (['cat', 'sky'], 'wall, sky', "'sky' stands twice"),
     (['cat'], '', 'class 0 of the class list has an empty name'), (['cat'], [], 'class 0 of the class list has an empty name'),
     (['cat', 'Background'], 'sky', 'classes has one already'), ([7], None, 'class 0 of the class list is 7'),
-    (7, None, 'must be a bundled class list')])
+    (7, None, 'must be a bundled class list'), (['cat'], 7, 'background=7 must be a string, or a list of them'),
+    (['cat'], ['sky', None], r"background=\['sky', None\] must be a string"),
+    (['cat'], b'sky', "background=b'sky' must be a string")])
 def test_bad_words_are_refused(classes, background, message):
     with pytest.raises(ValueError, match=message):
         make_vocabulary(MODEL, classes, background, None)

@@ -1,3 +1,5 @@
+import io
+import json
 import runpy
 import subprocess
 import sys
@@ -37,6 +39,26 @@ def test_the_overview_keeps_to_the_width_of_the_terminal(monkeypatch, capsys):
     assert max(map(len, lines[-len(KINDS):])) == 61
 
 
+@pytest.mark.parametrize('arguments', [[], ['list'], ['list', '--json'], ['env', '--json']])
+def test_a_terminal_that_cannot_show_every_letter_is_written_to_all_the_same(arguments, monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(written, 'ascii'))
+    assert main(arguments) == 0
+    sys.stdout.flush()
+    text = written.getvalue().decode()
+    if '--json' in arguments:
+        assert json.loads(text)
+    else:
+        assert 'naclip' in text
+
+
+@pytest.mark.parametrize('error', [ValueError('wrong'), OSError('wrong'), MemoryError('wrong')])
+def test_errors_that_say_what_is_wrong_are_lines(error, monkeypatch, capsys):
+    monkeypatch.setattr('ovseg.cli.env.describe', raises(error))
+    assert main(['env']) == 1
+    assert capsys.readouterr().err == 'ovseg: error: wrong\n'
+
+
 @pytest.mark.parametrize('arguments', [
     ['nonsense'], ['list', 'nonsense'], ['env', '--nonsense'], ['list', 'configs', 'methods']])
 def test_wrong_arguments_exit_with_2(arguments, capsys):
@@ -52,6 +74,12 @@ def test_what_cannot_be_done_is_said_in_a_line_and_exits_with_1(arguments, tmp_p
     assert main(arguments) == 1
     message, = capsys.readouterr().err.splitlines()
     assert message.startswith('ovseg: error: ovseg has no configs')
+
+
+def raises(error):
+    def function():
+        raise error
+    return function
 
 
 def test_importing_ovseg_leaves_program_page_and_plots_out():

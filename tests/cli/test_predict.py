@@ -1,4 +1,6 @@
+import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -124,11 +126,25 @@ def test_json_is_all_that_goes_to_the_standard_output(predict, pictures, tmp_pat
     (['--classes', 'no_such.txt'], "name_path='no_such.txt' is neither a bundled class list"),
     (['--threshold', '0.3'], 'threshold=0.3 needs a background'),
     (['--batch-size', '0'], 'batch_size=0 must be an integer >= 1'),
+    (['--device', 'nonsense'], "device='nonsense' cannot be used: Expected one of cpu"),
     (['--weights', 'no_such.pt'], "pretrained='no_such.pt' is neither a tag")])
 def test_what_cannot_be_done_is_said_in_a_line_and_exits_with_1(options, message, predict, pictures, capsys):
     assert predict(pictures, *options) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(f'ovseg: error: {message}')
+
+
+def test_words_that_the_terminal_cannot_show_are_escaped_and_whole_in_json(predict, pictures, monkeypatch):
+    printed = []
+    for options in ([], ['--json']):
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(written, 'ascii'))
+        assert predict(pictures[:1], '--classes', '猫🐈é', *options) == 0
+        sys.stdout.flush()
+        printed.append(written.getvalue().decode())
+    table, document = printed
+    assert r'\u732b\U0001f408\xe9' in table
+    assert json.loads(document)['classes'][0]['name'] == '猫🐈é'
 
 
 def test_a_missing_picture(predict, tmp_path, capsys):
@@ -171,9 +187,9 @@ def test_ctrl_c_leaves_the_results_of_what_is_finished(predict, pictures, tmp_pa
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     ([], 'the following arguments are required: IMAGE, --out'),
-    (['a.jpg', '--out', 'out', '--device', 'nonsense'], "argument --device: 'nonsense' cannot be used: "),
     (['a.jpg', '--out', 'out', '--threshold', 'high'], "argument --threshold: invalid float value: 'high'"),
-    (['--out', 'out', '--cfg-options', 'a=1', 'a.jpg'], "'a.jpg' is not KEY=VALUE (pictures stand in front of --cfg-options)")])
+    (['--out', 'out', '--cfg-options', 'a=1', 'a.jpg'], "'a.jpg' is not KEY=VALUE (what has no name stands in front of"),
+    (['a.jpg', '--out', 'out', '--cfg-options', 'model.name_path=[cat'], "'model.name_path=[cat': the brackets do not match")])
 def test_wrong_arguments_exit_with_2(arguments, message, capsys):
     with pytest.raises(SystemExit) as finished:
         main(['predict', *arguments])

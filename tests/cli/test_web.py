@@ -34,6 +34,26 @@ def test_ports_that_cannot_be(port):
         listen('127.0.0.1', port)
 
 
+def test_a_host_that_cannot_be_is_named():
+    with pytest.raises(OSError, match=r'cannot listen on --host my\.\.host --port 0 \(.*\): choose another host'):
+        listen('my..host', 0)
+
+
+@pytest.mark.skipif(importlib.util.find_spec('gradio') is None, reason=NOT_THERE)
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['--device', 'nonsense'], "device='nonsense' cannot be used"),
+    (['--weights', 'no_such.pt'], "pretrained='no_such.pt' is neither a tag"),
+    (['--max-pixels', '0'], 'max_pixels=0 must be an integer >= 1'),
+    (['--model', 'other.py'], '--model other.py: SegDataPreProcessor')])
+def test_what_no_request_could_ever_use_is_refused_at_the_start(arguments, message, tmp_path, monkeypatch, capsys):
+    for name in ('GRADIO_TEMP_DIR', 'OVSEG_CACHE', 'GRADIO_ANALYTICS_ENABLED'):
+        monkeypatch.setenv(name, '')  # to be taken back after the test
+    monkeypatch.chdir(tmp_path)
+    Path('other.py').write_text("model = dict(type='SegDataPreProcessor')\ntest_dataloader = dict(dataset=dict(pipeline=[]))")
+    assert main(['web', '--port', '0', *arguments]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f'ovseg: error: {message}')
+
+
 @pytest.mark.skipif(importlib.util.find_spec('gradio') is None, reason=NOT_THERE)
 def test_it_serves_this_machine_and_leaves_nothing_behind(tmp_path):
     folders = {name: tmp_path / name for name in ('home', 'temporary', 'working')}

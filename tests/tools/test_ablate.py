@@ -105,6 +105,12 @@ def test_a_pass_that_was_stopped_keeps_its_images(ablate, evaluated, tmp_path):
     assert not list(tmp_path.rglob('*.part.jsonl'))
 
 
+def test_names_are_printed_as_they_stand(ablate, tmp_path):
+    output = ablate(tmp_path / 'out [a]', '--grid', 'model.prompt_templates=[[{},x{}]]', '--limit', '1')
+    assert '│ prompt_templates=[{},x{}] │' in output
+    assert f'{tmp_path / "out [a]"}: table.csv' in output
+
+
 def test_several_configs_and_a_single_image(ablate, tmp_path):
     ablate(tmp_path, '--toggle', 'ignore_residual', '--limit', '1', configs=(GATED, VANILLA))
     assert [(row['benchmark'], row['setting'], row['low']) for row in rows(tmp_path)] == [
@@ -130,7 +136,10 @@ def test_other_axes_may_be_added_but_not_another_ablation(ablate, evaluated, tmp
     (['--grid', 'model.logit_scale=5,-7'], 'logit_scale=-7 must be a positive number'),
     (['--grid', 'model.model_type=SCLIP,SKLIP'], "model_type='SKLIP' is unknown"),
     (['--grid', 'model.pretrained=nowhere.pt'], 'nowhere.pt'),
-    (['--grid', 'test_dataloader.dataset.data_root=nowhere'], 'nowhere.* does not exist'),
+    (['--grid', 'test_dataloader.dataset.data_root=nowhere'], r'data_root must begin with model\. or test_dataloader'),
+    (['--grid', 'test_dataloader.dataset.pipeline.9.type=Resize'], 'Index 9 exceeds'),
+    (['--grid', 'test_dataloader.dataset.pipeline.0.type=Foo'], 'Foo is not in the .*transform registry'),
+    (['--grid', 'model.logit_scale.x=3'], 'logit_scale='),
     (['--grid', 'model.name_path=[[sky,wall]]'], 'name_path lists 2 classes'),
     (['--toggle', 'apply_ctd', '--axes', 'axes.yaml'], '--axes replaces toggle'),
     (['--axes', 'nowhere.yaml'], 'axes file nowhere.yaml: .*No such file'),
@@ -140,3 +149,38 @@ def test_what_cannot_be_run_is_refused_before_anything_runs(arguments, message, 
     with pytest.raises(SystemExit, match=rf'tools/ablate.py: [\s\S]*{message}'):
         ablate(tmp_path, *arguments)
     assert evaluated == [] and not list(tmp_path.iterdir())
+
+
+def test_missing_data_are_named_before_anything_runs(ablate, tmp_path):
+    with pytest.raises(SystemExit, match=r'tools/ablate\.py: .*nowhere.* does not exist'):
+        ablate(tmp_path, '--toggle', 'apply_ctd', options=['test_dataloader.dataset.data_root=nowhere'])
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_error_on_the_way_is_a_line_and_what_is_done_stays(workers, ablate, evaluated, draw_scenes, capfd, tmp_path):
+    scenes = draw_scenes(tmp_path / 'scenes', SIZES)
+    whole = (scenes / 'images' / 'c.jpg').read_bytes()
+    (scenes / 'images' / 'c.jpg').write_bytes(b'no picture')
+    options = [f'test_dataloader.dataset.data_root={scenes}', f'test_dataloader.num_workers={workers}',
+               f'test_dataloader.persistent_workers={bool(workers)}']
+    with pytest.raises(SystemExit, match=r'^tools/ablate\.py: .*cannot read image .*c\.jpg: .*') as stopped:
+        ablate(tmp_path / 'out', '--toggle', 'apply_ctd', options=options)
+    assert '\n' not in stopped.value.code
+    assert 'stopped with 0 of 2 rows' in capfd.readouterr().out
+    assert evaluated == ['a.jpg', 'a.jpg', 'b.jpg', 'b.jpg']
+    evaluated.clear()
+    (scenes / 'images' / 'c.jpg').write_bytes(whole)
+    ablate(tmp_path / 'out', '--toggle', 'apply_ctd', options=options)
+    assert evaluated == ['c.jpg', 'c.jpg'] and len(rows(tmp_path / 'out')) == 2
+
+
+def test_tables_that_cannot_be_written_are_said(ablate, tmp_path, monkeypatch):
+    (tmp_path / 'table.csv').mkdir(parents=True)
+    with pytest.raises(SystemExit, match=rf'^tools/ablate\.py: cannot write into {tmp_path}: '):
+        ablate(tmp_path, '--toggle', 'apply_ctd', '--limit', '1')
+
+
+def test_a_setting_that_cannot_be_read_is_named(ablate, capfd, tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        ablate(tmp_path, '--toggle', 'apply_ctd', options=['model.name_path=[cat,dog'])
+    assert stopped.value.code == 2 and "'model.name_path=[cat,dog': the brackets do not match" in capfd.readouterr().err

@@ -1,5 +1,6 @@
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def scene(tmp_path, draw_scenes):
 
 def test_figures_are_written(scene, tmp_path, in_process):
     image, truth = scene
-    out = tmp_path / 'new' / 'out'
+    out = tmp_path / 'new' / 'out [a]'
     output = in_process('visualize.py', 'gated_full_tiny-clip', image, '--truth', truth, '--out', out, '--svg',
                         '--points', '5,7', '60,82', '--model-types', 'SFP', '--classes', 'zebra', *QUICK)
     files = [out / f'{name}.{suffix}' for name in FIGURES for suffix in ('png', 'svg')]
@@ -67,9 +68,35 @@ def test_a_point_is_a_row_and_a_column(point, scene, in_process, capfd):
     assert f"invalid point value: '{point}'" in capfd.readouterr().err
 
 
-def test_a_missing_picture_is_named(tmp_path, in_process):
-    with pytest.raises(FileNotFoundError, match=r'nowhere.jpg'):
-        in_process('visualize.py', 'gated_tiny-clip', tmp_path / 'nowhere.jpg', *QUICK)
+@pytest.mark.parametrize('arguments, message', [
+    (['no_such_config', 'a.jpg'], "model='no_such_config' is no config"),
+    (['other.py', 'a.jpg'], 'the model of the config is a SegDataPreProcessor; words need a CLIPSegmentor'),
+    (['gated_tiny-clip', 'nowhere.jpg'], 'nowhere.jpg'),
+    (['gated_tiny-clip', 'other.py'], 'other.py is no picture'),
+    (['gated_tiny-clip', 'a.jpg', '--points', '9999,1'], 'the point 9999,1 .* is outside the picture'),
+    (['gated_tiny-clip', 'a.jpg', '--model-types', 'Foo'], "model_type='Foo' is unknown; known: ClearCLIP"),
+    (['gated_tiny-clip', 'a.jpg', '--classes', 'foo'], "class='foo' is unknown; known: grass"),
+    (['gated_tiny-clip', 'a.jpg', '--truth', 'nowhere.png'], 'there is no label map .*nowhere.png')])
+def test_what_cannot_be_drawn_is_said_in_a_line(arguments, message, scene, tmp_path, in_process, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('a.jpg').write_bytes(scene[0].read_bytes())
+    Path('other.py').write_text("model = dict(type='SegDataPreProcessor')\ntest_dataloader = dict(dataset=dict(pipeline=[]))\n")
+    with pytest.raises(SystemExit, match=rf'^tools/visualize\.py: .*{message}') as stopped:
+        in_process('visualize.py', *arguments)
+    assert '\n' not in stopped.value.code
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_computed(scene, tmp_path, in_process, monkeypatch):
+    monkeypatch.setattr('ovseg.visualization.explanation.explain', pytest.fail)
+    (tmp_path / 'file').write_text('in the way')
+    with pytest.raises(SystemExit, match=r'^tools/visualize\.py: .*file'):
+        in_process('visualize.py', 'gated_tiny-clip', scene[0], '--out', tmp_path / 'file', *QUICK)
+
+
+def test_a_setting_that_cannot_be_read_is_named(scene, in_process, capfd):
+    with pytest.raises(SystemExit) as stopped:
+        in_process('visualize.py', 'gated_tiny-clip', scene[0], '--cfg-options', 'model.name_path=[cat,dog')
+    assert stopped.value.code == 2 and "'model.name_path=[cat,dog': the brackets do not match" in capfd.readouterr().err
 
 
 def test_the_folder_is_named_after_the_picture(scene, tmp_path, in_process, monkeypatch):

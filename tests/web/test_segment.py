@@ -144,9 +144,10 @@ def test_uploads_are_read_and_refused_by_name(tmp_path, picture_file, noise):
         read_upload(None, 10 ** 6)
 
 
-def test_nothing_is_fetched_for_who_types_a_url():
-    with pytest.raises(OSError):
-        read_upload('http://127.0.0.1:9/cat.jpg', 10 ** 6)
+@pytest.mark.parametrize('path', ['/deleted/by/gradio/cat.jpg', 'http://127.0.0.1:9/cat.jpg'])
+def test_what_is_not_on_the_server_is_named_without_its_folder_and_never_fetched(path):
+    with pytest.raises(ValueError, match=r'^cat\.jpg is not on the server any more: drop it again$'):
+        read_upload(path, 10 ** 6)
 
 
 def result(areas, colours, seconds=1.234):
