@@ -1,5 +1,7 @@
 """Reading configs."""
+import argparse
 import inspect
+import re
 from pathlib import Path
 from typing import Any, Mapping, Union
 
@@ -34,3 +36,19 @@ def read_config(path: Union[str, Path], options: Mapping[str, Any]) -> Config:
                              'test_dataloader.dataset.pipeline.1.scale or visualizer.vis_backends.0.type')
     cfg.merge_from_dict(dict(options))
     return cfg
+
+
+def setting(text: str) -> str:
+    """``text``, if mmengine's ``DictAction`` reads it as it is meant: the ``type`` of an argument ``--cfg-options``.
+
+    Raises:
+        argparse.ArgumentTypeError: no ``KEY=VALUE``, brackets that do not match, or a space that it would drop.
+    """
+    _, equals, value = text.partition('=')
+    if not equals:
+        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE (what has no name stands in front of --cfg-options)')
+    if any(value.count(left) != value.count(right) for left, right in ('()', '[]')):
+        raise argparse.ArgumentTypeError(f'{text!r}: the brackets do not match')
+    if re.search(r'[^\s,(\[] +[^\s,)\]]', value):
+        raise argparse.ArgumentTypeError(f'{text!r}: the spaces would be lost; such values have to stand in a config')
+    return text

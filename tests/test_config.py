@@ -1,6 +1,9 @@
-import pytest
+import argparse
 
-from ovseg.config import read_config
+import pytest
+from mmengine.config import DictAction
+
+from ovseg.config import read_config, setting
 
 
 @pytest.fixture
@@ -40,3 +43,20 @@ def test_a_mistyped_key_is_refused_and_the_nearest_named(path, key, near):
 def test_a_variable_that_nobody_reads_is_refused(path, key):
     with pytest.raises(ValueError, match=f'{key}=4 would change nothing: side is a variable of .*config.py'):
         read_config(path, {key: 4})
+
+
+@pytest.mark.parametrize('text, value', [
+    ('a=1', 1), ('a.b=[x, y]', ['x', 'y']), ('a=( 1, [2 ,3] )', (1, [2, 3])), ('a=x=y', 'x=y'), ('a=', '')])
+def test_a_setting_is_read_as_it_is_meant(text, value):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction)
+    assert list(parser.parse_args(['--cfg-options', text]).cfg_options.values()) == [value]
+
+
+@pytest.mark.parametrize('text, message', [
+    ('cat.jpg', 'is not KEY=VALUE'), ('a=[1,2', 'brackets'), ('a=1,(2', 'brackets'), ('a=[1,2))', 'brackets'),
+    ('a=traffic light', 'spaces would be lost'), ('a=["a photo of {}."]', 'spaces would be lost')])
+def test_a_setting_that_would_be_read_as_another_is_refused(text, message):
+    with pytest.raises(argparse.ArgumentTypeError) as caught:
+        setting(text)
+    assert text in str(caught.value) and message in str(caught.value)

@@ -20,7 +20,7 @@ from ovseg.ablation.report import terminal_table, write_report
 from ovseg.ablation.results import read_results
 from ovseg.ablation.runner import claim_folder, plan, run
 from ovseg.ablation.settings import Setting, all_settings
-from ovseg.apis.model_config import setting
+from ovseg.config import setting
 from ovseg.utils import check_integer
 
 

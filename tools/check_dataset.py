@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from ovseg.config import read_config
+from ovseg.config import read_config, setting
 from ovseg.datasets.check import Report, check_dataset
 
 SHOWN = 3  # files of a finding; --json has all
@@ -48,7 +48,7 @@ def show(report: Report) -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={},
                         help='override settings, e.g. test_dataloader.dataset.data_root=FOLDER')
     parser.add_argument('--seconds', type=float, default=45, help='for how long files are read (default: 45)')
     parser.add_argument('--all', action='store_true', help='read all files, however long it takes')

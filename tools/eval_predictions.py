@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.utils.dl_utils import set_multi_processing
 
-from ovseg.config import read_config
+from ovseg.config import read_config, setting
 from ovseg.datasets.data_files import check_data_files
 from ovseg.evaluation import LabelMapEvaluator
 
@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--ids', choices=['original', 'train'], default='original',
                         help="how the files number classes: as the data set's annotation files do (from 1 where 0 is ignored), "
                              'or from 0 in the order of its classes')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={},
                         help='override settings, e.g. test_dataloader.num_workers=8')
     return parser.parse_args()
 

@@ -13,7 +13,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from ovseg import __version__
-from ovseg.config import read_config
+from ovseg.config import read_config, setting
 from ovseg.evaluation.label_maps import claim_label_maps
 from ovseg.launch import join_processes_on_cpu
 
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for painted predictions')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each window stays open')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={},
                         help='override settings, e.g. model.logit_scale=50 model.slide_crop=0')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--tta', action='store_true', help="test-time augmentation, with the config's tta_pipeline")

@@ -20,8 +20,8 @@ from mmengine.config import DictAction
 from rich.console import Console
 
 from ovseg.apis import OVSegInferencer
-from ovseg.apis.model_config import setting
 from ovseg.apis.pictures import read_picture
+from ovseg.config import setting
 from ovseg.visualization.explanation import MODEL_TYPES, explain, read_truth
 
 

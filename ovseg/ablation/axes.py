@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 import yaml  # type: ignore[import-untyped]
 from mmengine.config import DictAction
 
-from ovseg.apis.model_config import setting
+from ovseg.config import setting
 from ovseg.utils import check_choice, check_keys
 
 SWITCHES = ('apply_similarity_enhancement', 'apply_self_attn_enhancement', 'apply_outlier_suppression', 'global_debias_factor',

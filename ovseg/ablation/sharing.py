@@ -1,5 +1,5 @@
 """Several segmentors that share one encoder, and what it has computed."""
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, List, Sequence, Tuple
 
 import torch
 from mmengine.model import BaseModel
@@ -40,21 +40,6 @@ class SharedTokens:
         return features if with_attention else features.replace(attn=None)
 
 
-class SharedText:
-    """``TextEncoder.encode`` that encodes each list of names once."""
-
-    def __init__(self, encode: Callable[[Sequence[str], Sequence[str]], Tensor]) -> None:
-        self.encode = encode
-        self.known: Dict[Tuple[Tuple[str, ...], Tuple[str, ...]], Tensor] = {}
-
-    def __call__(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """As ``TextEncoder.encode``."""
-        key = (tuple(class_names), tuple(templates))
-        if key not in self.known:
-            self.known[key] = self.encode(class_names, templates)
-        return self.known[key]
-
-
 class SettingsModel(BaseModel):
     """The segmentors of settings with one ``encoder_digest``, run side by side on the same images.
 
@@ -74,7 +59,6 @@ class SettingsModel(BaseModel):
         needed = any(segmentor.post_processors.needs_attention for segmentor in self.segmentors)
         self.shared = SharedTokens(leader.image_encoder.tokens, needed)
         leader.image_encoder.tokens = self.shared  # type: ignore[method-assign]
-        leader.text_encoder.encode = SharedText(leader.text_encoder.encode)  # type: ignore[method-assign]
 
     def forward(self, inputs: Any, data_samples: List[SegDataSample], mode: str = 'predict') -> List[List[SegDataSample]]:
         """Per setting what its ``CLIPSegmentor.predict`` returns, whatever ``mode``."""

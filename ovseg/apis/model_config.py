@@ -1,8 +1,6 @@
 """The config that a user names."""
-import argparse
 import copy
 import difflib
-import re
 from pathlib import Path
 from typing import Any, Mapping, Optional, Union
 
@@ -72,19 +70,3 @@ def find_config(name: str) -> Path:
         raise ValueError(f'model={name!r} is no config of ovseg; ' + (f'near: {", ".join(near)}; ' if near else '')
                          + 'ovseg list configs names all of them, and a path must end with .py')
     return files[name]
-
-
-def setting(text: str) -> str:
-    """``text``, if mmengine's ``DictAction`` reads it as it is meant: the ``type`` of an argument ``--cfg-options``.
-
-    Raises:
-        argparse.ArgumentTypeError: no ``KEY=VALUE``, brackets that do not match, or a space that it would drop.
-    """
-    _, equals, value = text.partition('=')
-    if not equals:
-        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE (what has no name stands in front of --cfg-options)')
-    if any(value.count(left) != value.count(right) for left, right in ('()', '[]')):
-        raise argparse.ArgumentTypeError(f'{text!r}: the brackets do not match')
-    if re.search(r'[^\s,(\[] +[^\s,)\]]', value):
-        raise argparse.ArgumentTypeError(f'{text!r}: the spaces would be lost; such values have to stand in a config')
-    return text

@@ -79,8 +79,8 @@ class OVSegInferencer:
         except KeyError as error:  # a type that is in no registry of mmengine's, or an index beyond the end of a list
             raise ValueError(error.args[0]) from error
         self.model.to(usable).eval()
+        self.model.cfg = self.cfg  # where mmseg.apis.inference_model looks for the pipeline
         self._lock = threading.Lock()
-        self._synonyms: Optional[List[List[str]]] = None
         if model is None:
             words = ', '.join(self.model.class_names)
             print_log(f'No model was named, so this is the tiny CLIP of the demo. It knows {self.model.out_channels} words '
@@ -144,11 +144,9 @@ class OVSegInferencer:
         """Give the model these words, and encode those that it has not met, unless it has them already."""
         for key in ('prob_thd', 'area_thd', 'bg_idx'):
             setattr(self.model, key, getattr(vocabulary, key))
-        if vocabulary.synonyms != self._synonyms:
-            self._synonyms = None  # in case that encoding is interrupted
+        if vocabulary.synonyms != self.model.synonyms:
             self.model.set_classes(vocabulary.name_path)
-            _ = self.model.query_embeddings  # encoded here and now
-            self._synonyms = vocabulary.synonyms
+        _ = self.model.query_embeddings  # encoded here and now, if need be
 
     def _read(self, sources: Iterable[Source]) -> Iterator[Tuple[str, str, np.ndarray]]:
         """Name, description and BGR pixels of each picture."""

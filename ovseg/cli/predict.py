@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ovseg.apis import OVSegInferencer
-from ovseg.apis.model_config import setting
+from ovseg.config import setting
 from ovseg.datasets import bundled_class_lists
 
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C has ended

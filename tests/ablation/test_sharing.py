@@ -8,7 +8,7 @@ from mmseg.structures import SegDataSample
 
 import ovseg
 from ovseg.ablation.settings import Setting
-from ovseg.ablation.sharing import SettingsModel, SharedText, SharedTokens
+from ovseg.ablation.sharing import SettingsModel, SharedTokens
 from ovseg.models.dense_features import DenseFeatures
 
 DEMO = str(Path(ovseg.__file__).parents[1] / 'configs' / 'demo' / 'gated_tiny-clip_demo.py')
@@ -103,10 +103,3 @@ def test_attention_is_for_those_who_ask(needed):
     shared.forget()
     shared(windows)
     assert len(calls) == 4
-
-
-def test_other_words_or_templates_are_encoded_anew():
-    calls = []
-    shared = SharedText(lambda names, templates: calls.append((names, templates)) or len(calls))
-    asked = [(['a', 'b'], ['{}']), (('a', 'b'), ['{}']), (['b', 'a'], ['{}']), (['a', 'b'], ['x {}'])]
-    assert [shared(names, templates) for names, templates in asked] == [1, 1, 2, 3]

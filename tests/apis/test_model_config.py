@@ -1,10 +1,9 @@
-import argparse
 from pathlib import Path
 
 import pytest
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
-from ovseg.apis.model_config import find_config, load_config, setting
+from ovseg.apis.model_config import find_config, load_config
 from ovseg.resources import configs_dir
 
 LEAVES = [path for path in configs_dir().rglob('*.py') if '_base_' not in path.parts]
@@ -86,20 +85,3 @@ def test_a_config_without_model_or_pipeline_is_refused(key):
 def test_another_type_is_refused():
     with pytest.raises(TypeError, match='model=7 must be the name of a config'):
         load_config(7, None, {})
-
-
-@pytest.mark.parametrize('text, value', [
-    ('a=1', 1), ('a.b=[x, y]', ['x', 'y']), ('a=( 1, [2 ,3] )', (1, [2, 3])), ('a=x=y', 'x=y'), ('a=', '')])
-def test_a_setting_is_read_as_it_is_meant(text, value):
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction)
-    assert list(parser.parse_args(['--cfg-options', text]).cfg_options.values()) == [value]
-
-
-@pytest.mark.parametrize('text, message', [
-    ('cat.jpg', 'is not KEY=VALUE'), ('a=[1,2', 'brackets'), ('a=1,(2', 'brackets'), ('a=[1,2))', 'brackets'),
-    ('a=traffic light', 'spaces would be lost'), ('a=["a photo of {}."]', 'spaces would be lost')])
-def test_a_setting_that_would_be_read_as_another_is_refused(text, message):
-    with pytest.raises(argparse.ArgumentTypeError) as caught:
-        setting(text)
-    assert text in str(caught.value) and message in str(caught.value)

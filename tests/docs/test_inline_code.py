@@ -25,6 +25,7 @@ SWITCHES = [code for code in CODE if re.match(r'[a-z]\w*=', code)]
 ELSEWHERE = {  # what looks like one of these and has a test of its own, or is something else
     'model.outlier_suppression_cfg.top_k=5,10,30': 'values of a grid: test_ablate.py',
     '--cfg-options model.post_processors.0.eps=0.8': 'on top of another config: test_modules.py',
+    '"model.name_path=[potted plant,cat]"': 'refused: test_faq.py',
     "clip_model='ViT-B-16'": 'test_faq.py',
     "custom_imports=dict(imports=['ovseg'])": 'of a config',
     "default_scope='mmseg'": 'of a config',

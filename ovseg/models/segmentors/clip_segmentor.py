@@ -121,6 +121,7 @@ class CLIPSegmentor(BaseSegmentor):
         classes = class_names(names)
         check_integer('bg_idx', self.bg_idx, 0, len(classes) - 1, f'there are {len(classes)} classes')
         self.vocabulary = vocabulary_name(names)
+        self.synonyms = classes
         self.class_names = [synonyms[0] for synonyms in classes]
         self.query_names = [name for synonyms in classes for name in synonyms]
         query_to_class = [index for index, synonyms in enumerate(classes) for _ in synonyms]
