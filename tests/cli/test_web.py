@@ -48,7 +48,6 @@ def test_a_host_that_cannot_be_is_named():
 def test_what_no_request_could_ever_use_is_refused_at_the_start(arguments, message, tmp_path, monkeypatch, capsys):
     for name in ('GRADIO_TEMP_DIR', 'OVSEG_CACHE', 'GRADIO_ANALYTICS_ENABLED'):
         monkeypatch.setenv(name, '')  # to be taken back after the test
-    monkeypatch.setattr('ovseg.web.app.make_server', lambda *args: pytest.fail('it serves'))
     monkeypatch.chdir(tmp_path)
     Path('other.py').write_text("model = dict(type='SegDataPreProcessor')\ntest_dataloader = dict(dataset=dict(pipeline=[]))")
     monkeypatch.setattr('uvicorn.Server.run', lambda *args, **kwargs: pytest.fail('it serves'))  # and would go on for ever
