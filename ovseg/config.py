@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Mapping, Union
 
 from mmengine.config import Config
+from mmengine.config.utils import ConfigParsingError
 from mmengine.runner import Runner
 
 from ovseg.utils import check_keys
@@ -23,10 +24,14 @@ def read_config(path: Union[str, Path], options: Mapping[str, Any]) -> Config:
         options: Settings by dotted key, as ``--cfg-options`` gives them: ``{'model.logit_scale': 50}``.
 
     Raises:
-        ValueError: the first part of a key stands neither in the config nor among what is read of one, or it is a variable
-            from which the config has made something else already. ``merge_from_dict`` would take both without a word.
+        ValueError: the file is no config; or the first part of a key stands neither in the config nor among what is read of
+            one, or it is a variable from which the config has made something else already. ``merge_from_dict`` would take
+            both without a word.
     """
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except (SyntaxError, ConfigParsingError) as error:
+        raise ValueError(f'{path} is no config: {error}') from error
     for key in options:
         first = key.split('.')[0]
         check_keys(str(path), {first: None}, {*cfg, *READ})

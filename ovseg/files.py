@@ -15,7 +15,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
         path: The file; replaced, if there is one.
         write: Writes to the path that it is given.
     """
-    part = path.with_name(f'{path.name}.{uuid.uuid4().hex}.part')
+    part = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.part')
     try:
         write(part)
         os.replace(part, path)

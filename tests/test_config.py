@@ -39,6 +39,13 @@ def test_a_mistyped_key_is_refused_and_the_nearest_named(path, key, near):
         read_config(path, {'model.scale': 7, key: 1})
 
 
+@pytest.mark.parametrize('text', ['model = dict(', "_base_ = ['missing' + '.py']\nx = 1 +", 'def'])
+def test_what_is_no_config_is_named(tmp_path, text):
+    (tmp_path / 'broken.py').write_text(text)
+    with pytest.raises(ValueError, match=r'broken\.py is no config: '):
+        read_config(tmp_path / 'broken.py', {})
+
+
 @pytest.mark.parametrize('key', ['side', 'side.part'])
 def test_a_variable_that_nobody_reads_is_refused(path, key):
     with pytest.raises(ValueError, match=f'{key}=4 would change nothing: side is a variable of .*config.py'):
