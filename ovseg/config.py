@@ -24,23 +24,31 @@ def read_config(path: Union[str, Path], options: Mapping[str, Any]) -> Config:
         options: Settings by dotted key, as ``--cfg-options`` gives them: ``{'model.logit_scale': 50}``.
 
     Raises:
-        ValueError: the file is no config; or the first part of a key stands neither in the config nor among what is read of
-            one, or it is a variable from which the config has made something else already. ``merge_from_dict`` would take
-            both without a word.
+        ValueError: the file is no config, or an option is refused by ``merge_options``.
     """
     try:
         cfg = Config.fromfile(path)
     except (SyntaxError, ConfigParsingError) as error:
         raise ValueError(f'{path} is no config: {error}') from error
+    merge_options(cfg, options, str(path))
+    return cfg
+
+
+def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:
+    """Merge settings by dotted key into a config that errors call ``name``.
+
+    Raises:
+        ValueError: the first part of a key stands neither in the config nor among what is read of one, or it is a variable
+            from which the config has made something else already. ``merge_from_dict`` would take both without a word.
+    """
     for key in options:
         first = key.split('.')[0]
-        check_keys(str(path), {first: None}, {*cfg, *READ})
+        check_keys(name, {first: None}, {*cfg, *READ})
         if first not in READ:
-            raise ValueError(f'{key}={options[key]!r} would change nothing: {first} is a variable of {path}, and what is made '
+            raise ValueError(f'{key}={options[key]!r} would change nothing: {first} is a variable of {name}, and what is made '
                              'of it stands elsewhere by now; set that, e.g. test_dataloader.dataset.data_root, '
                              'test_dataloader.dataset.pipeline.1.scale or visualizer.vis_backends.0.type')
     cfg.merge_from_dict(dict(options))
-    return cfg
 
 
 def setting(text: str) -> str:

@@ -22,7 +22,7 @@ from rich.table import Table
 import ovseg
 
 GROUPS = ('job', 'precision', 'decode', 'modules', 'text', 'start', 'memory', 'labels')
-COLUMNS = ('what', 'candidate', 'sizes', 'precision', 'median s', 'images/s', 'ratio', 'peak MB')
+COLUMNS = ('what', 'candidate', 'sizes', 'precision', 'rounds', 'median s', 'images/s', 'ratio', 'peak MB')
 
 
 def parse_args() -> argparse.Namespace:
@@ -64,7 +64,7 @@ def machine(clip_model: str, device: str) -> Dict[str, Any]:
 
 
 def cells(row: Row) -> List[str]:
-    return [row.what, row.candidate, row.sizes, row.precision, f'{row.median_s:.4f}',
+    return [row.what, row.candidate, row.sizes, row.precision, str(row.rounds), f'{row.median_s:.4f}',
             '' if row.images_per_s is None else f'{row.images_per_s:.2f}', f'{row.ratio:.3f}',
             '' if row.peak_mb is None else f'{row.peak_mb:.0f}']
 

@@ -6,9 +6,8 @@ from typing import Any, Mapping, Optional, Union
 
 from mmengine.config import Config
 
-from ovseg.config import READ, read_config
+from ovseg.config import merge_options, read_config
 from ovseg.resources import configs_dir
-from ovseg.utils import check_keys
 
 DEFAULT_BENCHMARKS = ('ade20k', 'demo')  # of which a name without a benchmark takes the first that its method has
 
@@ -32,8 +31,7 @@ def load_config(model: Union[str, Path, Mapping[str, Any], Config], weights: Opt
         cfg = read_config(find_config(str(model)), options)
     elif isinstance(model, (Config, Mapping)):
         cfg = copy.deepcopy(model if isinstance(model, Config) else Config(dict(model)))
-        check_keys('the config', {key.split('.')[0]: None for key in options}, {*cfg, *READ})
-        cfg.merge_from_dict(dict(options))
+        merge_options(cfg, options, 'the config')
     else:
         raise TypeError(f'model={model!r} must be the name of a config, its path, or a config as a dict')
     for key in ('model', 'test_dataloader'):
