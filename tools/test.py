@@ -82,6 +82,8 @@ def main() -> None:
     if args.launcher != 'none' and not torch.cuda.is_available():
         join_processes_on_cpu(args.launcher)
     Runner.from_cfg(cfg).test()
+    if torch.distributed.is_initialized():  # gloo's threads may abort a process that ends with them
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == '__main__':
