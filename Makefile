@@ -8,13 +8,21 @@ DEV := $(VENV)/.dev
 OLDEST := .venv-oldest
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: demo test test-oldest lint type check docs clean
+.PHONY: demo test test-all attack test-oldest lint type check docs clean
 
 demo: $(RUNTIME)
 	$(BIN)/python tools/demo.py
 
 test: $(DEV)
 	$(BIN)/python -m pytest $(PARALLEL)
+
+# Everything, the slow part of the attack tests included.
+test-all: $(DEV)
+	OVSEG_ATTACK=full $(BIN)/python -m pytest $(PARALLEL)
+
+# Broken input, kills and load, at full scale: up to 40 minutes.
+attack: $(DEV)
+	OVSEG_ATTACK=full $(BIN)/python -m pytest tests/attack --no-cov $(PARALLEL)
 
 # The same tests on the oldest Python and on the lower bound of every line of requirements.txt.
 test-oldest: $(OLDEST)/.dev
