@@ -1,26 +1,34 @@
-"""Files written in one step: whoever finds one finds all of it, also after a kill."""
+"""Files written in one step, so that a reader finds all of a file or none of it, also after a kill or a power failure."""
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, List
 
 import numpy as np
 from PIL import Image
 
+PART_PATTERN = f'*.{"[0-9a-f]" * 8}.part'  # the names of temporary files
+
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, whose name ends with ``.part``, and put it in place.
+    """Let ``write`` fill a temporary file beside ``path``, whose name ends with ``.part``, and rename it to ``path``.
+
+    The content is on the disk before the file has its name: a file that has its name is complete.
 
     Args:
-        path: The file; replaced, if there is one.
+        path: The file; replaced, if it exists.
         write: Writes to the path that it is given.
     """
     part = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.part')
     try:
         write(part)
+        with part.open('rb+') as file:
+            os.fsync(file.fileno())
         os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # an error of the clean-up would hide the one that matters
+            part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,3 +46,9 @@ def write_image(pixels: np.ndarray, path: Path, **options: Any) -> None:
     """
     format_ = Image.registered_extensions()[path.suffix]
     write_whole(path, lambda part: Image.fromarray(pixels).save(part, format_, **options))
+
+
+def file_stamp(path: Path) -> List[int]:
+    """Size in bytes and time of the last change in nanoseconds, which tell whether a file is still the same."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]

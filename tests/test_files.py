@@ -21,6 +21,37 @@ def test_a_file_gets_its_name_when_it_is_whole(tmp_path, monkeypatch):
     assert seen == [(False, PIXELS.tolist())]
 
 
+def test_the_content_is_on_the_disk_before_the_file_has_its_name(tmp_path, monkeypatch):
+    calls = []
+    synchronise, rename = os.fsync, os.replace
+
+    def fsync(descriptor):
+        calls.append(('fsync', os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+        synchronise(descriptor)
+
+    def replace(part, path):
+        calls.append(('replace', part.stat().st_ino, part.stat().st_size))
+        rename(part, path)
+
+    monkeypatch.setattr('ovseg.files.os.fsync', fsync)
+    monkeypatch.setattr('ovseg.files.os.replace', replace)
+    write_text(tmp_path / 'a.txt', 'Größe 木')
+    status = (tmp_path / 'a.txt').stat()
+    assert calls == [('fsync', status.st_ino, 11), ('replace', status.st_ino, 11)]
+
+
+def test_an_error_of_the_clean_up_does_not_hide_the_first(tmp_path, monkeypatch):
+    def unlink(self, missing_ok=False):
+        raise OSError(30, 'Read-only file system')
+
+    def fail(part):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('pathlib.Path.unlink', unlink)
+    with pytest.raises(OSError, match='No space left'):
+        write_whole(tmp_path / 'a.txt', fail)
+
+
 @pytest.mark.parametrize('suffix', ['png', 'tif'])
 def test_the_ending_names_the_format(tmp_path, suffix):
     write_image(PIXELS, tmp_path / f'a.{suffix}')

@@ -6,15 +6,15 @@
 """
 import argparse
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from ovseg import __version__
 from ovseg.config import read_config, setting
-from ovseg.evaluation.label_maps import claim_label_maps
+from ovseg.evaluation.run_record import claimed_label_maps
 from ovseg.launch import join_processes_on_cpu
 
 TRAINING_KEYS = ('train_dataloader', 'train_cfg', 'val_dataloader', 'val_cfg', 'val_evaluator', 'optim_wrapper', 'optimizer',
@@ -76,12 +76,11 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = merged_config(args)
-    if args.out:  # before the processes meet, so that none sees what another has written
-        settings = dict(ovseg=__version__, model=cfg.model, dataset=cfg.test_dataloader.dataset, load_from=cfg.load_from)
-        claim_label_maps(args.out, Config(settings).pretty_text, args.resume)
     if args.launcher != 'none' and not torch.cuda.is_available():
         join_processes_on_cpu(args.launcher)
-    Runner.from_cfg(cfg).test()
+    runner = Runner.from_cfg(cfg)
+    with claimed_label_maps(args.out, cfg, runner.model, args.resume) if args.out else nullcontext():
+        runner.test()
     if torch.distributed.is_initialized():  # gloo's threads may abort a process that ends with them
         torch.distributed.destroy_process_group()
 

@@ -1,5 +1,4 @@
 """Label maps in a folder: their names, their ids, reading and writing."""
-import difflib
 from collections import Counter
 from pathlib import Path
 from typing import Any, List, Mapping, Tuple, Union
@@ -8,7 +7,8 @@ import numpy as np
 from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
-from ovseg.files import write_image, write_text
+from ovseg.datasets.label_files import UNREADABLE
+from ovseg.files import write_image
 
 
 def original_ids(metainfo: Mapping[str, Any]) -> np.ndarray:
@@ -81,11 +81,8 @@ def read_label_map(path: Path, ids: np.ndarray, shape: Tuple[int, int]) -> np.nd
     Raises:
         ValueError: the file cannot be read, is no label map, has another size or a value that is no class; names the file.
     """
-    try:
-        with Image.open(path) as image:
-            values = np.array(image)
-    except OSError as error:
-        raise ValueError(f'cannot read label map {path}: {error}') from error
+    image = _read(path)
+    values = np.array(image)
     if values.ndim != 2 or values.dtype.kind not in 'bui':
         raise ValueError(f'{path} is no label map: it has pixels of type {image.mode}, not one integer each')
     if values.shape != tuple(shape):
@@ -100,25 +97,22 @@ def read_label_map(path: Path, ids: np.ndarray, shape: Tuple[int, int]) -> np.nd
     return labels
 
 
-def claim_label_maps(folder: Path, settings: str, resume: bool) -> None:
-    """Make ``folder`` the place for the label maps of one run, and note there the settings that they come from.
+def is_whole(path: Path) -> bool:
+    """True where an image file is complete and its checksums are right."""
+    try:
+        _read(path)
+    except ValueError:
+        return False
+    return True
 
-    Args:
-        folder: Where label maps will be written; made if need be.
-        settings: All that the label maps depend on, as text.
-        resume: Whether to add to the label maps that are there.
 
-    Raises:
-        FileExistsError: there are label maps already, and ``resume`` is False.
-        ValueError: the label maps there come from other settings; shows what differs.
-    """
-    note = folder / 'settings.py'
-    if next(folder.rglob('*.png'), None):
-        if not resume:
-            raise FileExistsError(f'{folder} holds label maps already: go on with --resume, or choose another folder')
-        noted = note.read_text(encoding='utf-8') if note.exists() else ''
-        if noted != settings:
-            changes = difflib.unified_diff(noted.splitlines(), settings.splitlines(), str(note), 'this run', lineterm='', n=1)
-            raise ValueError(f'{folder} holds label maps of other settings, which must not be mixed:\n' + '\n'.join(changes))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(note, settings)
+def _read(path: Path) -> Image.Image:
+    """The decoded image. Pillow's decoder checks no checksum of a PNG's pixels; ``verify`` does."""
+    try:
+        with Image.open(path) as image:
+            image.verify()
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except UNREADABLE as error:
+        raise ValueError(f'cannot read label map {path}: {error}') from error

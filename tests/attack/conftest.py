@@ -1,7 +1,7 @@
 """The scale of the attack tests, and the table of their counts.
 
-`make attack` runs every case; the other test commands run a first part of each fuzzer, about a minute in all, and skip the tests
-marked ``attack``. Cases are numbered by seeds, so that a failure can be repeated: `attack.one_case(seed)` names the seed.
+`make attack` runs every case; the other test commands run a first part of each fuzzer, about a minute in all, and skip the
+tests marked ``attack``. Cases are numbered by seeds, so that a failure can be repeated: `attack.one_case(seed)` names the seed.
 """
 import os
 import time

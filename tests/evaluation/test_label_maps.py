@@ -5,8 +5,8 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from ovseg.evaluation.label_maps import (
-    claim_label_maps,
     find_label_maps,
+    is_whole,
     label_map_paths,
     original_ids,
     read_label_map,
@@ -168,37 +168,14 @@ def test_a_broken_file_is_named(content, tmp_path):
         read_label_map(path, np.arange(3), (101, 103))
 
 
-def test_a_claimed_folder_says_what_its_label_maps_come_from(tmp_path):
-    claim_label_maps(tmp_path / 'new' / 'maps', 'scale = 3\n', resume=False)
-    assert [path.name for path in (tmp_path / 'new' / 'maps').iterdir()] == ['settings.py']
-    assert (tmp_path / 'new' / 'maps' / 'settings.py').read_text() == 'scale = 3\n'
-
-
-@pytest.mark.parametrize('resume', [False, True])
-def test_a_run_that_wrote_nothing_leaves_the_folder_free(resume, tmp_path):
-    claim_label_maps(tmp_path, 'scale = 3\n', resume=False)
-    claim_label_maps(tmp_path, 'scale = 5\n', resume)
-    assert (tmp_path / 'settings.py').read_text() == 'scale = 5\n'
-
-
-def test_label_maps_are_not_overwritten_unasked(tmp_path):
-    claim_label_maps(tmp_path, 'scale = 3\n', resume=False)
-    fill(tmp_path, 'far/a.png')
-    with pytest.raises(FileExistsError, match='go on with --resume, or choose another folder'):
-        claim_label_maps(tmp_path, 'scale = 3\n', resume=False)
-    claim_label_maps(tmp_path, 'scale = 3\n', resume=True)
-
-
-def test_label_maps_of_other_settings_are_not_mixed(tmp_path):
-    claim_label_maps(tmp_path, 'scale = 3\n', resume=False)
-    fill(tmp_path, 'a.png')
-    with pytest.raises(ValueError, match='other settings') as error:
-        claim_label_maps(tmp_path, 'scale = 5\n', resume=True)
-    assert {'-scale = 3', '+scale = 5'} <= set(str(error.value).splitlines())
-    assert (tmp_path / 'settings.py').read_text() == 'scale = 3\n'
-
-
-def test_label_maps_of_unknown_settings_are_not_mixed(tmp_path):
-    fill(tmp_path, 'a.png')
-    with pytest.raises(ValueError, match='other settings'):
-        claim_label_maps(tmp_path, 'scale = 5\n', resume=True)
+def test_every_flipped_bit_is_noticed(tmp_path):
+    """Pillow decodes most of these files without an error, some of them to other labels."""
+    path = tmp_path / 'a.png'
+    write_label_map(path, np.random.default_rng(0).integers(0, 3, (31, 37)).astype(np.uint8))
+    content = path.read_bytes()
+    assert is_whole(path)
+    for byte in range(len(content) - 12):  # the last 12 bytes are those of the end mark, which holds no pixels
+        path.write_bytes(content[:byte] + bytes([content[byte] ^ 1 << byte % 8]) + content[byte + 1:])
+        assert not is_whole(path), byte
+        with pytest.raises(ValueError, match=r'cannot read label map .*a\.png'):
+            read_label_map(path, np.arange(3), (31, 37))

@@ -133,11 +133,11 @@ def test_a_killed_run_is_finished(tta, scenes, tmp_path, in_process):
     assert score == pytest.approx(mean_iou(folder, scenes), abs=0.01)
 
 
-def test_label_maps_of_another_model_are_not_finished(scenes, tmp_path, in_process):
+def test_label_maps_of_unknown_origin_are_not_finished(scenes, tmp_path, in_process):
     command = arguments(scenes, tmp_path, '--out', str(tmp_path / 'labels'), '--resume')
     (tmp_path / 'labels').mkdir()
     shutil.copy(scenes / 'annotations' / 'a.png', tmp_path / 'labels')
-    with pytest.raises(ValueError, match='label maps of other settings'):
+    with pytest.raises(ValueError, match=r'label maps without record\.json'):
         in_process('test.py', *command)
 
 

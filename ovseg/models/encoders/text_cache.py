@@ -6,7 +6,8 @@ file, where a file per name would open hundreds on a network file system.
 import hashlib
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
+import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Callable, Dict, Mapping, Optional, Sequence, Union
@@ -17,9 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ovseg.files import write_whole
+from ovseg.digests import tensor_digest, tensors_digest
+from ovseg.files import PART_PATTERN, write_whole
 
-FORMAT = 2  # part of every key: raise it when rows are computed or written in another way
+FORMAT = 3  # part of every key: raise it when rows are computed or written in another way
+SECONDS_OF_A_WRITE = 3600  # longer than any file takes to be written
 PROBE = 'A Zebra-crossing, 3 x_y &amp; Größe 木 🐈!'  # letter case, digits, markup, accents, other scripts
 
 
@@ -45,9 +48,7 @@ def content_key(clip: nn.Module, tokenizer: Callable[..., Tensor], templates: Se
     """
     modules = [(name, type(module).__qualname__, _settings(module)) for name, module in clip.named_modules() if _is_text(name)]
     tensors = {name: tensor for name, tensor in (*clip.named_parameters(), *clip.named_buffers()) if _is_text(name)}
-    with ThreadPoolExecutor() as pool:  # hashing does not hold Python's lock
-        digests = dict(zip(tensors, pool.map(_digest, tensors.values())))
-    content = [FORMAT, modules, digests, _digest(tokenizer([PROBE])), list(templates)]
+    content = [FORMAT, modules, tensors_digest(tensors), tensor_digest(tokenizer([PROBE])), list(templates)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -59,8 +60,10 @@ def load_rows(path: Path) -> Dict[str, Tensor]:
         tensors = load(path.read_bytes())  # read at once: a file that is mapped might be replaced between head and rows
         if tensors.keys() != {'names', 'rows', 'digests'}:
             raise ValueError(f'it holds {", ".join(tensors) or "nothing"}')
-        if _bytes(tensors['digests']) != _digests(tensors['names'], tensors['rows']):
+        if _bytes(tensors['digests']) != _digests(path, tensors['names'], tensors['rows']):
             raise ValueError('its checksum is wrong')
+        if not tensors['rows'].isfinite().all():
+            raise ValueError('not all of its rows are finite')
     except (OSError, ValueError, SafetensorError) as error:
         _warn_once(f'the text embeddings cached in {path} cannot be read and are computed again: {error}')
         return {}
@@ -75,9 +78,13 @@ def store_rows(path: Path, rows: Mapping[str, Tensor]) -> None:
     """
     everything = {**load_rows(path), **rows}
     names, matrix = _tensor(json.dumps(list(everything)).encode()), torch.stack(list(everything.values()))
-    tensors = dict(names=names, rows=matrix, digests=_tensor(_digests(names, matrix)))
+    tensors = dict(names=names, rows=matrix, digests=_tensor(_digests(path, names, matrix)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for part in path.parent.glob(PART_PATTERN):  # others may be writing theirs; an old one belongs to a killed process
+            with suppress(FileNotFoundError):  # another process may have removed it
+                if time.time() - part.stat().st_mtime > SECONDS_OF_A_WRITE:
+                    part.unlink()
         write_whole(path, lambda part: part.write_bytes(save(tensors)))
     except OSError as error:
         _warn_once(f'text embeddings cannot be cached in {path.parent} ({error.strerror}): every start encodes them anew; '
@@ -93,16 +100,9 @@ def _settings(module: nn.Module) -> Dict[str, Union[int, float, str]]:
     return {key: value for key, value in sorted(vars(module).items()) if isinstance(value, (int, float, str))}
 
 
-def _digest(tensor: Tensor) -> str:
-    """Digest of type, shape and bytes."""
-    tensor = tensor.detach().cpu().contiguous()
-    digest = hashlib.sha256(f'{tensor.dtype} {tuple(tensor.shape)}'.encode())
-    digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _digests(names: Tensor, rows: Tensor) -> bytes:
-    return f'{_digest(names)} {_digest(rows)}'.encode()
+def _digests(path: Path, names: Tensor, rows: Tensor) -> bytes:
+    """What a file must hold to be taken for the one that was written under this name."""
+    return f'{path.name} {tensor_digest(names)} {tensor_digest(rows)}'.encode()
 
 
 def _tensor(content: bytes) -> Tensor:

@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -246,6 +248,46 @@ def test_every_byte_may_be_damaged(folder, warnings_logged):
         path.write_bytes(content[:i] + bytes([content[i] ^ 2]) + content[i + 1:])
         with warnings_logged():
             assert load_rows(path) == {}, f'byte {i}'
+
+
+def test_a_file_of_another_content_under_this_name_is_refused(folder, warnings_logged):
+    store_rows(folder / 'other.safetensors', {'cat': torch.ones(3)})
+    os.rename(folder / 'other.safetensors', folder / 'key.safetensors')
+    with warnings_logged() as warnings:
+        assert load_rows(folder / 'key.safetensors') == {}
+    assert len(warnings) == 1 and 'key.safetensors cannot be read' in warnings[0]
+
+
+@pytest.mark.parametrize(('old', 'new'), [(b'"dtype":"F32","shape":[2,3]', b'"dtype":"I32","shape":[2,3]'),
+                                          (b'"dtype":"F32","shape":[2,3]', b'"dtype":"F32","shape":[3,2]')])
+def test_type_and_shape_are_part_of_the_checksum(old, new, folder, warnings_logged):
+    path = folder / 'key.safetensors'
+    store_rows(path, {'cat': torch.arange(3.0), 'mud': torch.ones(3)})
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    with warnings_logged() as warnings:
+        assert load_rows(path) == {}
+    assert 'its checksum is wrong' in warnings[0]
+
+
+@pytest.mark.parametrize('value', [torch.nan, torch.inf])
+def test_rows_that_are_not_finite_are_refused(value, folder, warnings_logged):
+    path = folder / 'key.safetensors'
+    store_rows(path, {'cat': torch.ones(3), 'mud': torch.tensor([1.0, value, 2.0])})
+    with warnings_logged() as warnings:
+        assert load_rows(path) == {}
+    assert 'not all of its rows are finite' in warnings[0]
+
+
+def test_temporary_files_of_a_killed_process_go_after_an_hour(folder):
+    old, new = (folder / f'key.safetensors.{number}.part' for number in ('01234567', '89abcdef'))
+    folder.mkdir()
+    for part, age in ((old, 3700), (new, 60)):
+        part.write_bytes(b'half')
+        os.utime(part, (time.time() - age,) * 2)
+    store_rows(folder / 'key.safetensors', {'cat': torch.ones(3)})
+    assert files(folder) == [folder / 'key.safetensors', new]
 
 
 def test_folder_that_cannot_be_written_warns_once(clip, tokenizer, encoded, folder, warnings_logged, monkeypatch):

@@ -1,0 +1,188 @@
+"""The record beside the label maps of a run: everything that they depend on.
+
+A run is resumed only where its record is that of the run before. Label maps of images that have changed since are made again.
+"""
+import difflib
+import json
+import os
+import sys
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Union
+
+import cv2
+import mmcv
+import mmengine
+import mmseg
+import numpy as np
+import open_clip
+import torch
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.registry import DefaultScope
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
+from torch import nn
+
+from ovseg.claims import claim
+from ovseg.datasets.data_files import check_data_files
+from ovseg.digests import code_digest, file_digest, tensors_digest
+from ovseg.evaluation.label_maps import is_whole, label_map_paths
+from ovseg.files import file_stamp, write_text
+from ovseg.models.segmentors import CLIPSegmentor
+from ovseg.version import __version__
+
+RECORD = 'record.json'
+SHOWN = 5  # items that a message or a log line lists
+
+Stamps = Dict[str, List[int]]
+
+
+def software() -> Dict[str, str]:
+    """The versions of what computes labels, and the digest of ovseg's own source."""
+    modules = (cv2, mmcv, mmengine, mmseg, np, open_clip, torch)
+    return {'ovseg': f'{__version__}, source {code_digest()[:16]}',
+            **{module.__name__: str(module.__version__) for module in modules}}
+
+
+def custom_code(cfg: Config) -> Dict[str, str]:
+    """Digests of the files that the config imports by ``custom_imports``, apart from ovseg's."""
+    names = cfg.get('custom_imports', {}).get('imports', [])
+    files = {name: getattr(sys.modules.get(name), '__file__', None) for name in ([names] if isinstance(names, str) else names)}
+    return {name: file_digest(Path(file)) for name, file in files.items() if file and name.split('.')[0] != 'ovseg'}
+
+
+def run_settings(cfg: Config, model: nn.Module) -> Dict[str, Any]:
+    """Everything that label maps depend on, apart from the images: what a resumed run must have in common with the first.
+
+    Args:
+        cfg: The config of the run.
+        model: The model that the run has built, in its wrappers.
+    """
+    inner: Any = model.module if is_model_wrapper(model) else model
+    segmentor = getattr(inner, 'module', inner)  # test-time augmentation wraps the segmentor
+    settings: Dict[str, Any] = {
+        'config': Config(dict(model=cfg.model, dataset=cfg.test_dataloader.dataset)).pretty_text,
+        'custom_imports': custom_code(cfg),
+        'weights': tensors_digest(inner.state_dict()),
+        'checkpoint': cfg.get('load_from') and file_digest(Path(cfg.load_from)),
+        'software': software()}
+    if isinstance(segmentor, CLIPSegmentor):
+        settings.update({'class list': segmentor.synonyms, 'templates': list(segmentor.templates)})
+    return settings
+
+
+def dataset_stamps(dataset: BaseSegDataset) -> List[Stamps]:
+    """``{'image': stamp, 'mask': stamp}`` for each image of a data set in its order, see ``file_stamp``.
+
+    Empty stamps for files of a remote storage (``backend_args``), whose time of change is not known.
+    """
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    return [dict(image=_stamp(info['img_path'], dataset), mask=_stamp(info.get('seg_map_path'), dataset)) for info in infos]
+
+
+def _stamp(path: Optional[str], dataset: BaseSegDataset) -> List[int]:
+    return [] if path is None or dataset.backend_args else file_stamp(Path(path))
+
+
+@contextmanager
+def claimed_label_maps(folder: Path, cfg: Config, model: nn.Module, resume: bool) -> Iterator[None]:
+    """Keep ``folder`` for the label maps of this run, of whose processes the main one does so.
+
+    Args:
+        folder: Where label maps will be written; made if it does not exist.
+        cfg: The config of the run.
+        model: The model that the run has built.
+        resume: Add to the label maps that are there.
+
+    Raises:
+        BlockingIOError: another run is writing there.
+        FileExistsError: label maps are there, and ``resume`` is False.
+        OSError: the folder cannot be written into, and label maps are missing.
+        ValueError: the label maps there come from other settings; names the differences.
+    """
+    with ExitStack() as stack:
+        problem: List[Union[OSError, ValueError, None]] = [None]
+        if is_main_process():
+            try:
+                _claim(stack, folder, cfg, model, resume)
+            except (OSError, ValueError) as error:
+                problem = [error]
+        broadcast_object_list(problem)  # the other processes wait here until the folder is ready
+        if problem[0] is not None:
+            raise problem[0]
+        yield
+
+
+def _claim(stack: ExitStack, folder: Path, cfg: Config, model: nn.Module, resume: bool) -> None:
+    """Lock and prepare ``folder``; a complete one that cannot be written into is left as it is."""
+    check_data_files(cfg.test_dataloader.dataset)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    names = [path.relative_to(folder).as_posix() for path in label_map_paths(dataset, folder)]
+    record = dict(settings=run_settings(cfg, model), files=dict(zip(names, dataset_stamps(dataset))))
+    read_only = folder.is_dir() and not os.access(folder, os.W_OK)
+    if not read_only:
+        stack.enter_context(claim(folder))
+    noted = _noted(folder, resume)
+    if noted:
+        _compare(folder, noted['settings'], record['settings'])
+    stale = _stale(folder, record['files'], noted.get('files', {}))
+    if read_only:
+        if stale or not all((folder / name).is_file() for name in names):
+            raise PermissionError(f'{folder} cannot be written into, and not all of its label maps are there and up to date')
+        return
+    for name in stale:
+        (folder / name).unlink()
+    write_text(folder / RECORD, json.dumps(dict(record, files={**noted.get('files', {}), **record['files']}), indent=1))
+
+
+def _noted(folder: Path, resume: bool) -> Dict[str, Any]:
+    """The record in ``folder``; empty where there are no label maps yet."""
+    if next(folder.rglob('*.png'), None) is None:
+        return {}
+    if not resume:
+        raise FileExistsError(f'{folder} holds label maps already: go on with --resume, or choose another folder')
+    path = folder / RECORD
+    try:
+        noted = json.loads(path.read_text(encoding='utf-8'))
+        return dict(settings=dict(noted['settings']), files=dict(noted['files']))
+    except FileNotFoundError as error:
+        raise ValueError(f'{folder} holds label maps without {RECORD}, so that nothing tells what they come from: choose '
+                         'another folder') from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{path} is damaged ({error}), so that nothing tells what its label maps come from: choose another '
+                         'folder') from error
+
+
+def _compare(folder: Path, noted: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse settings that differ from those of the label maps in ``folder``."""
+    keys = [key for key in {**noted, **now} if noted.get(key) != now.get(key)]
+    if keys:
+        raise ValueError(f'{folder} holds label maps of other settings, which must not be mixed. Different: '
+                         f'{", ".join(keys)}\n' + '\n'.join(line for key in keys for line in _difference(
+                             key, noted.get(key), now.get(key))))
+
+
+def _difference(name: str, noted: Any, now: Any) -> List[str]:
+    """The lines of a setting that differ."""
+    before, after = (_lines(value) for value in (noted, now))
+    return list(difflib.unified_diff(before, after, f'{name} of the label maps', f'{name} of this run', lineterm='', n=0))
+
+
+def _lines(value: Any) -> List[str]:
+    return (value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False)).splitlines()
+
+
+def _stale(folder: Path, now: Mapping[str, Stamps], noted: Mapping[str, Stamps]) -> List[str]:
+    """The label maps that have to be made again: damaged, or of an image that has changed."""
+    there = [name for name in now if (folder / name).is_file()]
+    changed = [name for name in there if noted.get(name, {}).get('image') != now[name]['image']]
+    damaged = [name for name in there if name not in changed and not is_whole(folder / name)]
+    for names, what in ((changed, 'of images that have changed'), (damaged, 'that are damaged')):
+        if names:
+            listed = ', '.join(names[:SHOWN]) + (', ...' if len(names) > SHOWN else '')
+            print_log(f'{len(names)} label maps {what} are made again: {listed}', 'current', 30)
+    return [*changed, *damaged]
