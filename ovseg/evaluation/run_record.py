@@ -118,8 +118,8 @@ def claimed_label_maps(folder: Path, cfg: Config, model: nn.Module, resume: bool
 
 def _claim(stack: ExitStack, folder: Path, cfg: Config, model: nn.Module, resume: bool) -> None:
     """Lock and prepare ``folder``; a complete one that cannot be written into is left as it is."""
-    check_data_files(cfg.test_dataloader.dataset)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
+        check_data_files(cfg.test_dataloader.dataset)
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
     names = [path.relative_to(folder).as_posix() for path in label_map_paths(dataset, folder)]
     record = dict(settings=run_settings(cfg, model), files=dict(zip(names, dataset_stamps(dataset))))
