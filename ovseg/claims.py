@@ -1,21 +1,23 @@
 """Folders that one process at a time writes into."""
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from ovseg.files import PART_PATTERN
 
 LOCK = '.lock'
 
 
-def claim(folder: Path) -> BaseFileLock:
-    """Lock ``folder`` for this process, and remove the temporary files that a killed process has left in it.
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Keep ``folder`` for this process, and remove the temporary files that a killed process has left in it.
+
+    The lock ends with the context or with the process, however that ends.
 
     Args:
         folder: Made if it does not exist.
-
-    Returns:
-        The lock, a context manager. It is released by ``release()`` or by the end of the process, however that ends.
 
     Raises:
         BlockingIOError: another process holds the lock.
@@ -28,6 +30,9 @@ def claim(folder: Path) -> BaseFileLock:
     except Timeout as error:
         raise BlockingIOError(f'{folder} is in use: another run is writing into it. Wait until it has ended, or choose another '
                               'folder') from error
-    for part in folder.rglob(PART_PATTERN):
-        part.unlink()
-    return lock
+    try:
+        for part in folder.rglob(PART_PATTERN):
+            part.unlink()
+        yield
+    finally:
+        lock.release()

@@ -8,9 +8,10 @@ def test_a_folder_is_made_and_locked(tmp_path):
     folder = tmp_path / 'new' / 'one'
     with claim(folder):
         assert [path.name for path in folder.iterdir()] == [LOCK]
-        with pytest.raises(BlockingIOError, match=r'one is in use'):
-            claim(folder)
-    claim(folder).release()
+        with pytest.raises(BlockingIOError, match=r'one is in use'), claim(folder):
+            pass
+    with claim(folder):
+        pass
 
 
 def test_temporary_files_of_a_killed_process_go_and_others_stay(tmp_path):
@@ -18,13 +19,14 @@ def test_temporary_files_of_a_killed_process_go_and_others_stay(tmp_path):
     (tmp_path / 'deep').mkdir()
     for name in ('deep/b.png.0123abcd.part', 'c.json.ffffffff.part', 'mine.part', 'rows.part.jsonl'):
         (tmp_path / name).write_text('half')
-    claim(tmp_path).release()
+    with claim(tmp_path):
+        pass
     assert sorted(path.name for path in tmp_path.rglob('*.*') if path.name != LOCK) == ['a.txt', 'mine.part', 'rows.part.jsonl']
 
 
 def test_files_of_a_process_that_still_writes_stay(tmp_path):
     with claim(tmp_path):
         (tmp_path / 'b.png.0123abcd.part').write_text('half')
-        with pytest.raises(BlockingIOError):
-            claim(tmp_path)
+        with pytest.raises(BlockingIOError), claim(tmp_path):
+            pass
         assert (tmp_path / 'b.png.0123abcd.part').exists()

@@ -9,6 +9,7 @@ Settings that differ behind the image encoder only share what it computes. A run
 """
 import argparse
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
@@ -18,7 +19,7 @@ from rich.console import Console
 from ovseg.ablation.axes import COMBINATIONS, SWITCHES, Axes, parse_grid, read_axes
 from ovseg.ablation.report import terminal_table, write_report
 from ovseg.ablation.results import read_results
-from ovseg.ablation.runner import claim_folder, plan, run
+from ovseg.ablation.runner import Pass, claimed_folder, plan, run
 from ovseg.ablation.settings import Setting, all_settings
 from ovseg.config import setting
 from ovseg.utils import check_integer
@@ -62,13 +63,19 @@ def read_arguments(args: argparse.Namespace) -> Tuple[Axes, dict]:
 def main() -> None:
     args = parse_args()
     folder = args.work_dir or Path('work_dirs') / f'ablate_{Path(args.configs[0]).stem}'
-    try:
-        axes, options = read_arguments(args)
-        settings = all_settings(args.configs, axes, options)
-        passes = plan(settings, folder)
-        claim_folder(folder, settings)
-    except (KeyError, OSError, TypeError, ValueError) as error:  # KeyError, TypeError: of mmengine, when it builds
-        sys.exit(f'tools/ablate.py: {error.args[0] if isinstance(error, KeyError) else error}')
+    with ExitStack() as stack:
+        try:
+            axes, options = read_arguments(args)
+            settings = all_settings(args.configs, axes, options)
+            passes = plan(settings, folder)
+            stack.enter_context(claimed_folder(folder, settings))
+        except (KeyError, OSError, TypeError, ValueError) as error:  # KeyError, TypeError: of mmengine, when it builds
+            sys.exit(f'tools/ablate.py: {error.args[0] if isinstance(error, KeyError) else error}')
+        evaluate(passes, settings, axes, folder)
+
+
+def evaluate(passes: Sequence[Pass], settings: Sequence[Setting], axes: Axes, folder: Path) -> None:
+    """Run what is left to do, and report all rows that are finished, also after an error."""
     problem: Optional[BaseException] = None
     try:
         run(passes, folder)

@@ -1,16 +1,21 @@
-"""What is kept of each setting: areas per image and class, written image by image.
+"""Rows of an ablation on disk: areas per image and class, written image by image.
 
-``DIGEST.part.jsonl`` grows while a setting runs; complete and in the order of the data set it becomes ``DIGEST.jsonl``. A run
-that is killed at any moment leaves whole lines, perhaps but the last, and the next run goes on behind them.
+``DIGEST.part.jsonl`` grows while a setting runs; complete and in the order of the data set it becomes ``DIGEST.jsonl``. Each
+line begins with its checksum. A killed run leaves whole lines, except perhaps for the last one, and the next run continues
+after them.
 """
 import json
+import os
+import zlib
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, NamedTuple, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
+from ovseg.evaluation.run_record import Stamps
 from ovseg.files import write_text
 
 
@@ -58,12 +63,29 @@ class RowWriter:
     Args:
         folder: The ablation's.
         digest: The setting's.
+        stamps: The files of each image, see ``dataset_stamps``, in the order of the data set.
+
+    Attributes:
+        lines: What is there by image, without lines that are damaged or of files that have changed.
     """
 
-    def __init__(self, folder: Path, digest: str) -> None:
+    def __init__(self, folder: Path, digest: str, stamps: Mapping[str, Stamps]) -> None:
         self.path = row_file(folder, digest)
         self.part = self.path.with_suffix('.part.jsonl')
-        self.lines = _read_part(self.part)
+        self.stamps = stamps
+        self.lines = {row['image']: line for line, row in _whole_lines(self.part) if _is_of(row, stamps)}
+
+    @property
+    def finished(self) -> bool:
+        """True where the finished row is there, undamaged, and of the files as they are now."""
+        rows = [row for _, row in _whole_lines(self.path)][1:]
+        return [row.get('image') for row in rows] == list(self.stamps) and all(_is_of(row, self.stamps) for row in rows)
+
+    def reopen(self) -> None:
+        """Turn what is there of a row under its final name into an unfinished row, whose other lines stay usable."""
+        if self.path.is_file() and not self.finished:
+            print_log(f'{self.path} is damaged, or images or masks have changed since: they are evaluated again', 'current', 30)
+            os.replace(self.path, self.part)
 
     def keep(self, images: Sequence[str]) -> None:
         """Start with the lines of ``images``, which are there, and no others."""
@@ -75,38 +97,57 @@ class RowWriter:
         """Append an image's ``class_areas`` under its name."""
         present = np.flatnonzero(areas.any(axis=0))
         counts = dict(zip(('intersect', 'predicted', 'truth'), areas[:, present].tolist()))
-        self.lines[image] = json.dumps(dict(image=image, classes=present.tolist(), **counts))
+        row = dict(image=image, files=self.stamps[image], classes=present.tolist(), **counts)
+        self.lines[image] = _sealed(json.dumps(row))
         with self.part.open('a', encoding='utf-8') as file:
             file.write(self.lines[image] + '\n')
 
     def finish(self, images: Sequence[str], about: Dict[str, Any]) -> None:
         """Make it a finished row: ``about`` and then ``images``, in this order."""
-        _replace(self.path, [json.dumps(about), *(self.lines[image] for image in images)])
+        _replace(self.path, [_sealed(json.dumps(about)), *(self.lines[image] for image in images)])
         self.part.unlink()
 
 
 def read_about(path: Path) -> Dict[str, Any]:
     """What the first line of a finished row says of its setting."""
-    with path.open(encoding='utf-8') as file:
-        return json.loads(file.readline())
+    return _rows(path)[0]
 
 
 def read_areas(path: Path) -> Areas:
     """The areas in a finished row."""
-    first, *lines = path.read_text(encoding='utf-8').splitlines()
-    rows = [json.loads(line) for line in lines]
-    areas = np.zeros((3, len(rows), len(json.loads(first)['classes'])), np.int32)
+    about, *rows = _rows(path)
+    areas = np.zeros((3, len(rows), len(about['classes'])), np.int32)
     for index, row in enumerate(rows):
         areas[:, index, row['classes']] = row['intersect'], row['predicted'], row['truth']
     return Areas([row['image'] for row in rows], *areas)
 
 
-def _read_part(path: Path) -> Dict[str, str]:
-    """The lines of an unfinished row by image, without one that was cut off."""
-    if not path.is_file():
-        return {}
-    lines = path.read_text(encoding='utf-8').split('\n')[:-1]  # behind the last line break stands nothing, or half a line
-    return {json.loads(line)['image']: line for line in lines}
+def _sealed(text: str) -> str:
+    """``text`` after its checksum."""
+    return f'{zlib.crc32(text.encode()):08x} {text}'
+
+
+def _whole_lines(path: Path) -> List[Tuple[str, Dict[str, Any]]]:
+    """The lines of a file with the right checksum, and their content."""
+    lines = path.read_text(encoding='utf-8', errors='replace').split('\n') if path.is_file() else []
+    return [(line, json.loads(line[9:])) for line in lines if line and line == _sealed(line[9:])]
+
+
+def _rows(path: Path) -> List[Dict[str, Any]]:
+    """The content of all lines of a finished row.
+
+    Raises:
+        ValueError: a line is damaged.
+    """
+    rows = [row for _, row in _whole_lines(path)]
+    if len(rows) != path.read_bytes().rstrip(b'\n').count(b'\n') + 1:
+        raise ValueError(f'{path} is damaged: the same command evaluates its damaged lines again')
+    return rows
+
+
+def _is_of(row: Mapping[str, Any], stamps: Mapping[str, Stamps]) -> bool:
+    """True where a line is of an image of the data set whose files have not changed since."""
+    return row.get('image') in stamps and row['files'] == stamps[row['image']]
 
 
 def _replace(path: Path, lines: Iterable[str]) -> None:

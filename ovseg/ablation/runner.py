@@ -1,9 +1,10 @@
 """Running settings: each image goes through the encoder once for all settings that share it."""
 import copy
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, List, Optional, Sequence, Set
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
@@ -17,18 +18,22 @@ from mmseg.structures import SegDataSample
 from ovseg.ablation.rows import RowWriter, class_areas, row_file
 from ovseg.ablation.settings import Setting
 from ovseg.ablation.sharing import SettingsModel
+from ovseg.claims import claim
 from ovseg.datasets.data_files import check_data_files
 from ovseg.evaluation import VocabularyCheckHook
+from ovseg.evaluation.run_record import Stamps, dataset_stamps
 from ovseg.files import write_text
 
 NOTE = 'ablation.json'
 RUNNER_KEYS = ('env_cfg', 'log_processor', 'log_level', 'default_scope', 'randomness')
 
 
-def claim_folder(folder: Path, settings: Sequence[Setting]) -> None:
-    """Make ``folder`` the place of an ablation, and note there what its baselines are.
+@contextmanager
+def claimed_folder(folder: Path, settings: Sequence[Setting]) -> Iterator[None]:
+    """Keep ``folder`` for an ablation, and note there what its baselines are. Rows that have to be made again are reopened.
 
     Raises:
+        BlockingIOError: another ablation is writing there.
         ValueError: another ablation is there, with other baselines.
     """
     baselines: Dict[str, str] = {}
@@ -40,8 +45,11 @@ def claim_folder(folder: Path, settings: Sequence[Setting]) -> None:
         if noted != baselines:
             raise ValueError(f'{folder} holds another ablation, whose baselines are\n  ' + '\n  '.join(noted.values())
                              + '\nand not\n  ' + '\n  '.join(baselines.values()) + '\nchoose another --work-dir')
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(note, json.dumps(baselines, indent=1))
+    with claim(folder):
+        write_text(note, json.dumps(baselines, indent=1))
+        for writer in _writers(settings, folder).values():
+            writer.reopen()
+        yield
 
 
 class Pass:
@@ -67,8 +75,9 @@ class Pass:
     def evaluate(self, folder: Path) -> None:
         """Finish the rows in ``folder``: on the images that are not in all of them yet."""
         model, self.model = self.model or self.build(), None
-        images = [self.dataset.get_data_info(index)['img_path'] for index in range(len(self.dataset))]
-        writers = [RowWriter(folder, setting.digest) for setting in self.settings]
+        stamps = image_stamps(self.dataset)
+        images = list(stamps)
+        writers = [RowWriter(folder, setting.digest, stamps) for setting in self.settings]
         done = {image for image in images if all(image in writer.lines for writer in writers)}
         for writer in writers:
             writer.keep([image for image in images if image in done])
@@ -90,6 +99,11 @@ class Pass:
         loader = Runner.build_dataloader(dict(cfg.test_dataloader, dataset=subset))
         return Runner(model=model, work_dir=str(folder / 'logs'), test_dataloader=loader, test_cfg=cfg.get('test_cfg', {}),
                       test_evaluator=evaluator, default_hooks=hooks, experiment_name=self.settings[0].encoder_digest, **wanted)
+
+
+def image_stamps(dataset: BaseSegDataset) -> Dict[str, Stamps]:
+    """The stamps of the files of each image, in the order of the data set."""
+    return {dataset.get_data_info(index)['img_path']: stamps for index, stamps in enumerate(dataset_stamps(dataset))}
 
 
 def plan(settings: Sequence[Setting], folder: Path) -> List[Pass]:
@@ -118,12 +132,25 @@ def run(passes: Sequence[Pass], folder: Path) -> None:
 def unfinished_groups(settings: Sequence[Setting], folder: Path) -> List[List[Setting]]:
     """The settings without a finished row, each once, those that share an encoder together."""
     groups: Dict[str, List[Setting]] = {}
-    seen: Set[str] = set()
+    seen = {digest for digest, writer in _writers(settings, folder).items() if writer.finished}
     for setting in settings:
-        if setting.digest not in seen and not row_file(folder, setting.digest).is_file():
+        if setting.digest not in seen:
             groups.setdefault(setting.encoder_digest, []).append(setting)
         seen.add(setting.digest)
     return list(groups.values())
+
+
+def _writers(settings: Sequence[Setting], folder: Path) -> Dict[str, RowWriter]:
+    """The writers, by digest, of the settings for which there is a file with the name of a finished row."""
+    stamps: Dict[str, Dict[str, Stamps]] = {}
+    writers = {}
+    for setting in settings:
+        if row_file(folder, setting.digest).is_file():
+            dataset = repr(setting.cfg.test_dataloader.dataset)
+            if dataset not in stamps:
+                stamps[dataset] = image_stamps(_build_dataset(setting.cfg))
+            writers[setting.digest] = RowWriter(folder, setting.digest, stamps[dataset])
+    return writers
 
 
 class _RowsEvaluator(Evaluator):

@@ -14,10 +14,12 @@ from mmseg.registry import METRICS, MODELS
 
 from ovseg.ablation.axes import Axes, Step, as_written, axes_of, chains
 from ovseg.config import read_config
+from ovseg.datasets.class_lists import class_names
+from ovseg.evaluation.run_record import custom_code, software
+from ovseg.models.encoders.loading import weights_digest
 from ovseg.models.post_processors import modules_from_switches
 from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.utils import type_name
-from ovseg.version import __version__
 
 # Keys of the model that say what is done with the encoder's tokens, which settings that differ in nothing else share.
 AFTER_ENCODER = {*signature(modules_from_switches).parameters, 'name_path', 'prompt_templates', 'cls_token_lambda',
@@ -57,8 +59,8 @@ class Setting:
 
     @cached_property
     def digest(self) -> str:
-        """Of everything that the figures depend on."""
-        return _digest(self._content(self.cfg.model))
+        """Of everything that the figures depend on, apart from images and masks."""
+        return _digest(dict(self._content(self.cfg.model), class_list=class_names(self.cfg.model.name_path)))
 
     @cached_property
     def encoder_digest(self) -> str:
@@ -75,8 +77,9 @@ class Setting:
         return shlex.join(['python', 'tools/test.py', self.config, *(['--cfg-options', *options] if options else [])])
 
     def _content(self, model: Mapping[str, Any]) -> Dict[str, Any]:
-        return dict(ovseg=__version__, model=model, dataset=self.cfg.test_dataloader.dataset, metric=self.metric,
-                    test_cfg=self.cfg.get('test_cfg'))
+        weights = weights_digest(self.cfg.model.clip_model, self.cfg.model.pretrained)
+        return dict(software=software(), custom_imports=custom_code(self.cfg), model=model, weights=weights,
+                    dataset=self.cfg.test_dataloader.dataset, metric=self.metric, test_cfg=self.cfg.get('test_cfg'))
 
 
 def all_settings(configs: Sequence[str], axes: Axes, options: Mapping[str, Any]) -> List[Setting]:

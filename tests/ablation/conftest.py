@@ -18,21 +18,22 @@ def demo():
 @pytest.fixture
 def finish(tmp_path):
     """Writes the finished rows of settings on drawn labels; returns what ``IoUMetric.results`` would hold for each."""
-    def write(settings, images=7):
+    def write(settings, images=7, stamps=None):
+        stamps = stamps or {f'{index}.jpg': dict(image=[3, 5], mask=[7, 11]) for index in range(images)}
         held = []
         for place, setting in enumerate(settings):
             generator = torch.Generator().manual_seed(3)  # the same truth for all
             areas, counts = [], []
-            for _ in range(images):
+            for _ in stamps:
                 truth, noise = (torch.randint(0, 4, (31, 37), generator=generator) for _ in range(2))
                 right = torch.rand(31, 37, generator=generator) < 0.3 + 0.07 * (place % 5)
                 areas.append(IoUMetric.intersect_and_union(torch.where(right, truth, noise), truth, 5, 255))
                 counts.append(torch.stack(areas[-1])[[0, 2, 3]].int().numpy())
-            writer, names = RowWriter(tmp_path, setting.digest), [f'{index}.jpg' for index in range(images)]
+            writer = RowWriter(tmp_path, setting.digest, stamps)
             writer.keep([])
-            for name, count in zip(names, counts):
+            for name, count in zip(stamps, counts):
                 writer.add(name, count)
-            writer.finish(names, dict(classes=CLASSES, class_list='letters'))
+            writer.finish(list(stamps), dict(classes=CLASSES, class_list='letters'))
             held.append(areas)
         return held
     return write

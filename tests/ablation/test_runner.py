@@ -1,9 +1,11 @@
 import pytest
 from mmengine.dataset import BaseDataset
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS
 
 from ovseg.ablation.axes import Axes
-from ovseg.ablation.rows import read_areas, row_file
-from ovseg.ablation.runner import claim_folder, plan, run, unfinished_groups
+from ovseg.ablation.rows import RowWriter, read_areas, row_file
+from ovseg.ablation.runner import claimed_folder, image_stamps, plan, run, unfinished_groups
 from ovseg.ablation.settings import all_settings
 
 AXES = Axes(['apply_ctd'], {'model.model_type': ['KK'], 'model.logit_scale': [40, 50]})
@@ -24,9 +26,26 @@ def test_settings_that_share_the_encoder_run_together_and_equal_ones_once(settin
     assert names(unfinished_groups(settings, tmp_path)) == [['baseline', '+ apply_ctd', 'logit_scale=50'], ['model_type=KK']]
 
 
-def test_finished_settings_do_not_run(settings, finish, tmp_path):
-    finish(settings[1:3])
+@pytest.fixture
+def stamps(settings):
+    cfg = settings[0].cfg
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        return image_stamps(DATASETS.build(cfg.test_dataloader.dataset))
+
+
+def test_finished_settings_do_not_run(settings, finish, stamps, tmp_path):
+    finish(settings[1:3], stamps=stamps)
     assert names(unfinished_groups(settings, tmp_path)) == [['baseline', 'logit_scale=50']]
+
+
+@pytest.mark.parametrize('kind', ['image', 'mask'])
+def test_rows_of_files_that_have_changed_run_again(kind, settings, finish, stamps, tmp_path):
+    first, *_ = stamps
+    finish(settings, stamps={**stamps, first: {**stamps[first], kind: [1, 1]}})
+    assert names(unfinished_groups(settings, tmp_path)) == [['baseline', '+ apply_ctd', 'logit_scale=50'], ['model_type=KK']]
+    with claimed_folder(tmp_path, settings):
+        assert not list(tmp_path.rglob('rows/*[0-9a-f].jsonl'))
+    assert all(list(RowWriter(tmp_path, setting.digest, stamps).lines) == list(stamps)[1:] for setting in settings)
 
 
 def test_passes_do_not_mix_up_what_lies_at_one_address(settings, tmp_path, monkeypatch):
@@ -41,8 +60,10 @@ def test_passes_do_not_mix_up_what_lies_at_one_address(settings, tmp_path, monke
 
 
 def test_a_folder_belongs_to_its_baselines(settings, demo, tmp_path):
-    claim_folder(tmp_path / 'new', settings)
-    claim_folder(tmp_path / 'new', settings[:2])
+    for some in (settings, settings[:2]):
+        with claimed_folder(tmp_path / 'new', some), pytest.raises(BlockingIOError), claimed_folder(tmp_path / 'new', some):
+            pass
     other = all_settings([demo], AXES, {**OPTIONS, 'model.prob_thd': 0.1})
-    with pytest.raises(ValueError, match=r'new holds another ablation[\s\S]*model\.prob_thd=0\.1\nchoose another --work-dir'):
-        claim_folder(tmp_path / 'new', other)
+    with pytest.raises(ValueError, match=r'new holds another ablation[\s\S]*model\.prob_thd=0\.1\nchoose another --work-dir'), \
+            claimed_folder(tmp_path / 'new', other):
+        pass

@@ -1,4 +1,5 @@
 import shlex
+import shutil
 from argparse import ArgumentParser
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import ovseg
 from ovseg.ablation.axes import Axes
 from ovseg.ablation.settings import AFTER_ENCODER, Setting, all_settings, short_names
 from ovseg.config import read_config
+from ovseg.evaluation import run_record
+from ovseg.models.encoders.tiny_clip import WEIGHTS_FILE
 
 CONFIGS = Path(ovseg.__file__).parents[1] / 'configs'
 DEMO = str(CONFIGS / 'demo' / 'gated_tiny-clip_demo.py')
@@ -33,6 +36,27 @@ def test_each_key_behind_the_encoder_is_tried():
 def test_settings_that_differ_behind_the_encoder_share_it(key):
     plain, changed = setting(), setting(**{key: CHANGES[key]})
     assert plain.encoder_digest == changed.encoder_digest and plain.digest != changed.digest
+
+
+def test_weights_words_and_software_of_the_same_name_count_by_content(tmp_path, monkeypatch):
+    weights, words = tmp_path / 'clip.safetensors', tmp_path / 'words.txt'
+
+    def digests():
+        one = setting(pretrained=str(weights), name_path=str(words))
+        return one.digest, one.encoder_digest
+
+    shutil.copy(WEIGHTS_FILE, weights)
+    words.write_text('sky\nwall\n')
+    first = digests()
+    assert digests() == first
+    words.write_text('sky\nfloor\n')
+    other_words = digests()
+    assert other_words[0] != first[0] and other_words[1] == first[1]
+    weights.write_bytes(weights.read_bytes()[:-1] + b'?')
+    other_weights = digests()
+    assert other_weights[0] != other_words[0] and other_weights[1] != other_words[1]
+    monkeypatch.setattr(run_record, 'code_digest', lambda: 'f' * 64)
+    assert digests()[0] != other_weights[0]
 
 
 @pytest.mark.parametrize('options', [

@@ -66,7 +66,7 @@ def test_every_row_has_the_score_that_its_command_prints(ablate, in_process, tmp
     assert scores == [tuple(f'{float(row[name]):.4f}' for name in ('aAcc', 'mIoU', 'mAcc')) for row in table]
     assert len(set(scores)) == 4
     assert sorted(path.name for path in tmp_path.glob('*.*')) == [
-        'ablation.json', 'delta_gated_tiny-clip_demo.png', 'table.csv', 'table.md', 'table.tex']
+        '.lock', 'ablation.json', 'delta_gated_tiny-clip_demo.png', 'table.csv', 'table.md', 'table.tex']
 
 
 def test_a_stopped_ablation_goes_on_where_it_was(ablate, evaluated, monkeypatch, capfd, tmp_path):

@@ -1,5 +1,6 @@
 """CLIP models from open_clip: by name and tag, or from a local checkpoint, never by executing a pickle."""
 import difflib
+import uuid
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
@@ -9,10 +10,12 @@ from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import download_pretrained
 from torch import Tensor, nn
 
+from ovseg.digests import file_digest
 from ovseg.models.encoders import tiny_clip
 from ovseg.models.encoders.checkpoints import FOLDER_FILES, read_state_dict, recorded_activation, recorded_settings
 
 EMBEDDED = 'embedded'
+RANDOM = f'random weights of process {uuid.uuid4().hex}'
 
 open_clip.add_model_config(tiny_clip.CONFIG_FILE)
 
@@ -57,6 +60,19 @@ def load_clip(clip_model: str, pretrained: Optional[str]) -> LoadedCLIP:
     model = _build(clip_model, config)
     _load(model, clip_model, path)
     return _clip(clip_model, model, tag or recorded_settings(path).get('preprocess_cfg', {}))
+
+
+def weights_digest(clip_model: str, pretrained: Optional[str]) -> str:
+    """Digest of the file that ``load_clip`` reads; for random weights a text that no other process has.
+
+    Raises:
+        ValueError: as ``load_clip``.
+        FileNotFoundError: as ``load_clip``.
+    """
+    if pretrained is None:
+        return RANDOM
+    tag = open_clip.get_pretrained_cfg(clip_model, pretrained)
+    return file_digest(_download(clip_model, pretrained, tag) if tag else _local_file(clip_model, pretrained))
 
 
 def _clip(clip_model: str, model: nn.Module, preprocess: Dict[str, Any]) -> LoadedCLIP:
