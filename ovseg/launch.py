@@ -1,6 +1,9 @@
-"""Several processes without GPUs."""
+"""Several processes."""
+import ctypes
 import os
+import signal
 import subprocess
+import sys
 
 import torch
 
@@ -9,6 +12,19 @@ VARIABLES = dict(
     pytorch={},
     slurm=dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
     mpi=dict(RANK='OMPI_COMM_WORLD_RANK', WORLD_SIZE='OMPI_COMM_WORLD_SIZE', LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK'))
+
+
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, however that ends.
+
+    torchrun starts its processes in sessions of their own: when it is killed, they would run on, or wait for it, for half an
+    hour. Linux only; elsewhere nothing is done.
+    """
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def join_processes_on_cpu(launcher: str) -> None:

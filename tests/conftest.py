@@ -3,9 +3,13 @@ import os
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
+import numpy as np
 import pytest
 import torch
 from open_clip.transformer import VisionTransformer
+from PIL import Image
+
+from ovseg.datasets.demo_scenes import draw_scene
 
 if 'PYTEST_XDIST_WORKER' in os.environ:
     torch.set_num_threads(1)  # the cores are shared among the workers
@@ -46,3 +50,16 @@ def tiny_vit() -> Callable[..., VisionTransformer]:
                 parameter.add_(torch.randn_like(parameter) * 0.2)
         return visual.eval()
     return build
+
+
+@pytest.fixture(scope='session')
+def draw_scenes():
+    """Draws a scene of each size into images/NAME.jpg, and its labels into annotations/NAME.png."""
+    def draw(root, sizes):
+        for seed, (name, size) in enumerate(sizes.items()):
+            scene = draw_scene(np.random.default_rng(seed), *size)
+            for path, picture in ((f'images/{name}.jpg', scene.image), (f'annotations/{name}.png', scene.labels)):
+                (root / path).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(picture).save(root / path)
+        return root
+    return draw

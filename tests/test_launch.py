@@ -1,5 +1,9 @@
 import os
 import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch.distributed as dist
@@ -55,3 +59,19 @@ def test_a_meeting_point_that_is_given_is_kept(started, monkeypatch):
     started('slurm', MASTER_ADDR='127.0.0.1', SLURM_NODELIST='unknown to scontrol')
     join_processes_on_cpu('slurm')
     assert os.environ['MASTER_ADDR'] == '127.0.0.1'
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='prctl is of Linux')
+def test_a_process_ends_with_its_parent(tmp_path):
+    child = ('import time; from ovseg.launch import end_with_parent; end_with_parent()\n'
+             'print("ready", flush=True); time.sleep(60)')
+    parent = ('import subprocess, sys, time\n'
+              f'child = subprocess.Popen([sys.executable, "-c", {child!r}], stdout=subprocess.PIPE, start_new_session=True)\n'
+              'child.stdout.readline(); print(child.pid, flush=True); time.sleep(60)')
+    with subprocess.Popen([sys.executable, '-c', parent], stdout=subprocess.PIPE, text=True) as process:
+        child_id = int(process.stdout.readline())
+        process.kill()
+    deadline = time.monotonic() + 10
+    while Path(f'/proc/{child_id}').exists() and ') Z ' not in Path(f'/proc/{child_id}/stat').read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

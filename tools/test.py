@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 
 from ovseg.config import read_config, setting
 from ovseg.evaluation.run_record import claimed_label_maps
-from ovseg.launch import join_processes_on_cpu
+from ovseg.launch import end_with_parent, join_processes_on_cpu
 
 TRAINING_KEYS = ('train_dataloader', 'train_cfg', 'val_dataloader', 'val_cfg', 'val_evaluator', 'optim_wrapper', 'optimizer',
                  'param_scheduler')
@@ -76,6 +76,8 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = merged_config(args)
+    if args.launcher == 'pytorch':
+        end_with_parent()
     if args.launcher != 'none' and not torch.cuda.is_available():
         join_processes_on_cpu(args.launcher)
     runner = Runner.from_cfg(cfg)
