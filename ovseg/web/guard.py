@@ -32,7 +32,11 @@ PROGRESS = '/gradio_api/upload_progress'
 CALLS = {'/gradio_api/queue/join': True, '/gradio_api/run/predict': False}  # whether it is the queue that calls the endpoint
 
 HOST = re.compile(r'(\[[\da-f:.]+\]|[\w.-]+?)\.?(:\d+)?', re.ASCII | re.IGNORECASE)
-HEADERS = {'Content-Security-Policy': "frame-ancestors 'none'", 'X-Frame-Options': 'DENY', 'X-Content-Type-Options': 'nosniff',
+# Only this server's scripts, styles and images, and no frames. unsafe-eval: gradio compiles templates in the browser.
+POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+          "img-src 'self' blob: data:; font-src 'self' data:; base-uri 'self'; form-action 'none'; object-src 'none'; "
+          "frame-ancestors 'none'")
+HEADERS = {'Content-Security-Policy': POLICY, 'X-Frame-Options': 'DENY', 'X-Content-Type-Options': 'nosniff',
            'Referrer-Policy': 'no-referrer'}
 
 MB = 1024 * 1024  # as gradio counts
