@@ -3,7 +3,6 @@ import argparse
 import os
 import signal
 import socket
-import tempfile
 from importlib.util import find_spec
 
 from ovseg.utils import check_integer
@@ -22,6 +21,11 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--max-upload-mb', type=int, default=50, metavar='MB', help='largest file (default: %(default)s)')
     parser.add_argument('--max-pixels', type=int, default=20_000_000, metavar='N',
                         help='largest picture (default: %(default)s; see OVSegInferencer)')
+    parser.add_argument('--max-seconds', type=int, default=300, metavar='N',
+                        help='longest wait for the model, and longest time it takes for a request (default: %(default)s)')
+    parser.add_argument('--allow-host', action='append', default=[], metavar='NAME',
+                        help='a name under which the page is reached, for instance through a proxy; may be repeated '
+                             '(localhost, the name in --host and every IP address are allowed anyway)')
     parser.set_defaults(run=run)
 
 
@@ -34,10 +38,13 @@ def run(args: argparse.Namespace) -> int:
     """
     if find_spec('gradio') is None:
         raise ValueError('the web page needs gradio (and Python 3.10 or newer): pip install "ovseg[web]"')
+    from ovseg.web.folder import own_folder
     check_integer('--max-upload-mb', args.max_upload_mb, 1)
-    with listen(args.host, args.port) as listener, tempfile.TemporaryDirectory(prefix='ovseg-web-') as folder:
+    check_integer('--max-seconds', args.max_seconds, 1)
+    with listen(args.host, args.port) as listener, own_folder() as folder:
         # gradio reads these when it is imported; uploads and words' embeddings vanish with the folder
-        os.environ.update(GRADIO_TEMP_DIR=folder, OVSEG_CACHE=folder, GRADIO_ANALYTICS_ENABLED='False')
+        os.environ.update(GRADIO_TEMP_DIR=str(folder / 'files'), OVSEG_CACHE=str(folder / 'cache'),
+                          GRADIO_ANALYTICS_ENABLED='False')
         from ovseg.web.app import make_server
         from ovseg.web.segment import Models, Setting
         models = Models(args.model, args.weights, args.device, args.max_pixels)
@@ -45,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             models.get(Setting.of(models.cfg.model))  # what is wrong with model, weights or device is said now
         except TypeError as error:  # the config is of another kind of model
             raise ValueError(f'--model {args.model}: {error}') from error
-        server = make_server(models, args.max_upload_mb)
+        server = make_server(models, args.max_upload_mb, args.max_seconds, [args.host, *args.allow_host])
         host, port = listener.getsockname()[:2]
         print(f'ovseg is at http://{f"[{host}]" if ":" in host else host}:{port} (Ctrl-C ends it)', flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder is removed then, too

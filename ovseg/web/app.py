@@ -1,20 +1,23 @@
 """The page itself, of gradio's parts, and the server that shows it."""
 import functools
-import html
 import logging
+import time
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from pathlib import Path
+from typing import Any, Callable, Collection, Dict, Iterator, List, Optional, Tuple
 
 import gradio as gr
 import numpy as np
 import uvicorn
 from fastapi import FastAPI
 from gradio.data_classes import ImageData
+from gradio.utils import get_upload_folder
 from matplotlib.figure import Figure
 from mmengine.logging import MMLogger
 
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.registry import ATTENTIONS
+from ovseg.web.guard import Guard
 from ovseg.web.segment import (
     Models,
     Segmented,
@@ -22,8 +25,10 @@ from ovseg.web.segment import (
     Words,
     attention_at,
     config_text,
+    deadline,
     legend,
     own_words,
+    public,
     read_upload,
     segment,
     small,
@@ -32,6 +37,8 @@ from ovseg.web.segment import (
 PLAIN = Setting('Vanilla', False, False, False, 30, 0.0, False)  # what setting B starts with: CLIP as it is
 EXAMPLES = [[str(DEMO_SCENES / 'images' / f'{number:03d}.jpg')] for number in (6, 0, 2, 12, 25)]
 QUEUE = 20  # requests that may wait
+SESSIONS = 50  # browser tabs whose values gradio keeps
+CONNECTIONS = 200  # at a time; an open page has up to three
 
 # The style of legend(). Nothing on the page comes from another server, fonts included.
 CSS = """
@@ -49,20 +56,26 @@ FONTS: Dict[str, Any] = dict(font=['system-ui', 'sans-serif'], font_mono=['ui-mo
 ONE_AT_A_TIME: Dict[str, Any] = dict(concurrency_id='model', concurrency_limit=1, api_visibility='private')
 
 
-def make_server(models: Models, max_upload_mb: int) -> uvicorn.Server:
+def make_server(models: Models, max_upload_mb: int, max_seconds: int = 300, hosts: Collection[str] = ()) -> uvicorn.Server:
     """A server of the page; its ``run(sockets=[...])`` returns after Ctrl-C or ``should_exit``.
 
     Args:
         models: What segments.
         max_upload_mb: Larger files are refused, in megabytes.
+        max_seconds: How long a request may wait for its turn, and then how long it may take.
+        hosts: Names under which the page can be reached; see ``Guard``.
     """
-    app = gr.mount_gradio_app(FastAPI(openapi_url=None), build_page(models), '/', max_file_size=f'{max_upload_mb}mb',
+    page = build_page(models, max_seconds)
+    # show_error=False: messages of errors that are not ours, which may name files, stay on the server
+    app = gr.mount_gradio_app(FastAPI(openapi_url=None), page, '/', max_file_size=f'{max_upload_mb}mb', show_error=False,
                               footer_links=[], run_history=False, ssr_mode=False, mcp_server=False, pwa=False,
                               enable_monitoring=False, theme=gr.themes.Default(**FONTS), css=CSS)
-    return uvicorn.Server(uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=3))
+    guarded = Guard(app, page, Path(get_upload_folder()), max_upload_mb, hosts)
+    return uvicorn.Server(uvicorn.Config(guarded, log_level='warning', timeout_graceful_shutdown=3, ws='none',
+                                         limit_concurrency=CONNECTIONS))
 
 
-def build_page(models: Models) -> gr.Blocks:
+def build_page(models: Models, max_seconds: int) -> gr.Blocks:
     """The page: picture, words and settings on the left, results on the right."""
     cfg = models.cfg.model
     with gr.Blocks(title='ovseg', analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as page:
@@ -107,27 +120,30 @@ def build_page(models: Models) -> gr.Blocks:
                     config = gr.Code(label='The model of setting A, for a config of tools/test.py', language='python',
                                      interactive=False, max_lines=40, elem_id='config')
         words = [classes, background, threshold]
-        answers = _Answers(models)
+        answers = _Answers(models, max_seconds)
         picture.change(answers.show, picture, [clicked, attention], **ONE_AT_A_TIME)
         segment_button.click(answers.segment, [picture, *words, *setting_a], [painted, painted_legend, config, tabs],
                              **ONE_AT_A_TIME)
         compare_button.click(answers.compare, [picture, *words, *setting_a, *setting_b],
                              [slider, slider_legend, config, tabs], **ONE_AT_A_TIME)
-        clicked.select(answers.attention, [picture, clicked, *setting_a], attention, **ONE_AT_A_TIME)
-    return page.queue(max_size=QUEUE)
+        clicked.select(answers.attention, [picture, *setting_a], attention, **ONE_AT_A_TIME)
+    page.state_session_capacity = SESSIONS
+    return page.queue(max_size=QUEUE, api_open=False)
 
 
 def _guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
     """What the page says when something cannot be done: the error's message. Warnings of the log are shown as well."""
     @functools.wraps(answer)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
+    def guarded(self: '_Answers', request: gr.Request, *args: Any) -> Any:
         try:
-            with _noted_warnings() as warnings:
-                result = answer(*args, **kwargs)
+            if time.monotonic() - request.request.scope['arrived'] > self.max_seconds:
+                raise ValueError(f'the request has waited for more than {self.max_seconds} seconds: try again later')
+            with _noted_warnings() as warnings, deadline(self.max_seconds):
+                result = answer(self, request, *args)
         except (MemoryError, OSError, ValueError) as error:
-            raise gr.Error(html.escape(str(error)), duration=None, print_exception=False) from error
+            raise gr.Error(public(str(error)), duration=None, print_exception=False) from error
         for warning in warnings:
-            gr.Warning(html.escape(warning))
+            gr.Warning(public(warning))
         return result
     return guarded
 
@@ -135,16 +151,17 @@ def _guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
 class _Answers:
     """What the page does when something is pressed. Values come in the order of the page's parts."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, max_seconds: int) -> None:
         self._models = models
+        self.max_seconds = max_seconds
 
     @_guarded
-    def show(self, path: Optional[str]) -> Tuple[Optional[np.ndarray], None]:
+    def show(self, request: gr.Request, path: Optional[str]) -> Tuple[Optional[np.ndarray], None]:
         """The picture to click, and no attention yet."""
         return None if path is None else small(self._read(path))[..., ::-1], None
 
     @_guarded
-    def segment(self, path: Optional[str], classes: str, background: str, threshold: float,
+    def segment(self, request: gr.Request, path: Optional[str], classes: str, background: str, threshold: float,
                 *setting: Any) -> Tuple[np.ndarray, str, str, gr.Tabs]:
         """The result, its legend, its config, and the tab that shows it."""
         image, words = self._read(path), Words.typed(classes, background, threshold)
@@ -153,7 +170,7 @@ class _Answers:
         return result.painted, legend({'area': result}), config_text(inferencer, words), gr.Tabs(selected='result')
 
     @_guarded
-    def compare(self, path: Optional[str], classes: str, background: str, threshold: float,
+    def compare(self, request: gr.Request, path: Optional[str], classes: str, background: str, threshold: float,
                 *settings: Any) -> Tuple[Tuple[np.ndarray, np.ndarray], str, str, gr.Tabs]:
         """Two results, their legend, the config of setting A, and the tab that shows them."""
         image, words = self._read(path), Words.typed(classes, background, threshold)
@@ -167,11 +184,14 @@ class _Answers:
                 gr.Tabs(selected='compare'))
 
     @_guarded
-    def attention(self, event: gr.SelectData, path: Optional[str], shown: np.ndarray, *setting: Any) -> Figure:
+    def attention(self, request: gr.Request, event: gr.SelectData, path: Optional[str], *setting: Any) -> Figure:
         """The figure of the patch that was clicked."""
-        x, y = event.index
+        image = self._read(path)
+        shown, (x, y) = small(image), event.index
+        if not (x < shown.shape[1] and y < shown.shape[0]):
+            raise ValueError(f'there is no pixel ({x}, {y}) in the image')
         place = ((y + 0.5) / shown.shape[0], (x + 0.5) / shown.shape[1])
-        return attention_at(self._models.get(Setting(*setting)), self._read(path), place)
+        return attention_at(self._models.get(Setting(*setting)), image, place)
 
     def _read(self, path: Optional[str]) -> np.ndarray:
         return read_upload(path, self._models.max_pixels)
@@ -204,7 +224,8 @@ def _shown(**kwargs: Any) -> gr.Image:
 
 
 def _heading(cfg: Any) -> str:
-    text = f'# ovseg\nOpen-vocabulary segmentation without training, by **{cfg.clip_model}** ({cfg.pretrained}).'
+    weights = Path(str(cfg.pretrained)).name  # without the folder of a file, which is the server's business
+    text = f'# ovseg\nOpen-vocabulary segmentation without training, by **{cfg.clip_model}** ({weights}).'
     if cfg.pretrained == 'embedded':
         text += ' It knows 16 words and nothing of photographs; `ovseg web --model gated_vit-b16` takes a real CLIP.'
     return text

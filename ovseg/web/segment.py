@@ -3,15 +3,17 @@ import copy
 import html
 import re
 import time
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 import cv2
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.model_config import load_config
@@ -28,6 +30,8 @@ from ovseg.visualization.patch_figures import attention_figure
 
 KEPT = 2  # models in memory: those of the two settings that are compared
 LONGEST_SIDE = 1024  # of a picture on the page, in pixels
+MOST_WORDS, LONGEST_WORD = 1000, 100  # of one request; a word is a class or a synonym, its length is in characters
+FOLDERS = re.compile(r'(?<![\w.<])/(?:[^/\s\'":,]+/)+')  # of an absolute path
 
 
 class Setting(NamedTuple):
@@ -117,11 +121,12 @@ class Words(NamedTuple):
         """As they stand on the page: classes separated by commas or line ends.
 
         Raises:
-            ValueError: no word.
+            ValueError: no word, too many, or one that is too long or has characters that cannot be seen.
         """
         names = [name.strip() for name in re.split('[,\n]', classes) if name.strip()]
         if not names:
             raise ValueError('there are no words: type what to look for, for instance: cat, sofa; couch, grass')
+        _check_words(re.split('[,;\n]', f'{classes},{background}'))
         return cls(names, background.strip() or None, threshold)
 
     def vocabulary(self, model: Mapping[str, Any]) -> Vocabulary:
@@ -154,10 +159,38 @@ def read_upload(path: Optional[str], max_pixels: int) -> np.ndarray:
         raise ValueError('there is no picture: drop one, or pick an example')
     try:
         return read_picture(Path(path), max_pixels)  # a string could be a URL
-    except FileNotFoundError as error:  # gradio deletes what was uploaded long ago
+    except FileNotFoundError as error:  # old uploads are deleted
         raise ValueError(f'{Path(path).name} is not on the server any more: drop it again') from error
     except ValueError as error:
         raise ValueError(str(error).replace(path, Path(path).name)) from error
+
+
+def public(message: str) -> str:
+    """HTML of a message for the page: file names without their folders, characters that cannot be seen as escapes."""
+    message = FOLDERS.sub('', message)
+    return html.escape(''.join(letter if letter.isprintable() else letter.encode('unicode_escape').decode()
+                               for letter in message))
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Stop a model, by an error, that is still computing after so many seconds.
+
+    It is stopped where it calls the next of its modules: a thread cannot be ended from outside.
+
+    Raises:
+        ValueError: the time is over.
+    """
+    end = time.monotonic() + seconds
+
+    def check(*args: Any) -> None:
+        if time.monotonic() > end:
+            raise ValueError(f'this takes more than {seconds} seconds: use a smaller image or fewer words')
+    hook = register_module_forward_pre_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def small(pixels: np.ndarray, interpolation: int = cv2.INTER_AREA) -> np.ndarray:
@@ -225,6 +258,16 @@ def own_words(model: Mapping[str, Any], most: int = 20) -> str:
     """The words of the config of a ``CLIPSegmentor``, as they would be typed; nothing where they are too many to show."""
     classes = class_names(model['name_path'])
     return ', '.join('; '.join(synonyms) for synonyms in classes) if len(classes) <= most else ''
+
+
+def _check_words(words: List[str]) -> None:
+    if len(words) > MOST_WORDS:
+        raise ValueError(f'{len(words)} words are too many: a request may have {MOST_WORDS}, synonyms included')
+    for word in map(str.strip, words):
+        if len(word) > LONGEST_WORD:
+            raise ValueError(f'{word[:20]!r}... has {len(word)} characters: a word may have {LONGEST_WORD}')
+        if not word.isprintable():
+            raise ValueError(f'{word!r} has characters that cannot be seen: delete them')
 
 
 def _attention(model: Mapping[str, Any]) -> str:

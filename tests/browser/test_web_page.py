@@ -26,11 +26,16 @@ for program in (TOOL['CHROMIUM'], TOOL['DRIVER']):
 
 
 @pytest.fixture(scope='module')
-def url(tmp_path_factory):
+def uploads(tmp_path_factory):
+    return tmp_path_factory.mktemp('uploads')
+
+
+@pytest.fixture(scope='module')
+def url(uploads):
     with pytest.MonkeyPatch.context() as patch:
         for name in ('GRADIO_TEMP_DIR', 'GRADIO_ANALYTICS_ENABLED'):
             patch.setenv(name, '')
-        with TOOL['served_page'](tmp_path_factory.mktemp('uploads')) as address:
+        with TOOL['served_page'](uploads) as address:
             yield address
 
 
@@ -98,3 +103,25 @@ def test_what_cannot_be_done_is_said(page, tmp_path):
     text.write_text('no picture')
     page.drop(text)
     page.wait_for_notice('text.png is no picture')
+
+
+def test_an_image_that_was_deleted_is_asked_for_again(page, uploads):
+    page.drop(SCENE)
+    page.loaded('#picture')
+    page.open_tab('Attention')
+    page.loaded('#clicked')
+    for path in uploads.glob('*/006.jpg'):
+        path.unlink()
+    page.press('segment')
+    page.wait_for_notice('this image is not on the server: drop it again')
+
+
+def test_the_browser_refuses_what_comes_from_elsewhere_and_frames(page):
+    page.driver.execute_script("document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.2:9/a.png'}));"
+                               "document.body.append(Object.assign(document.createElement('iframe'), {src: '/'}))")
+    seen = []
+
+    def refused(driver):
+        seen.extend(entry['message'] for entry in driver.get_log('browser'))
+        return all(any(rule in message for message in seen) for rule in ('img-src', 'frame-ancestors'))
+    page._wait.until(refused)

@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def test_a_host_that_cannot_be_is_named():
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['--device', 'nonsense'], "device='nonsense' cannot be used"),
     (['--weights', 'no_such.pt'], "pretrained='no_such.pt' is neither a tag"),
+    (['--max-seconds', '0'], '--max-seconds=0 must be an integer >= 1'),
     (['--max-pixels', '0'], 'max_pixels=0 must be an integer >= 1'),
     (['--model', 'other.py'], '--model other.py: SegDataPreProcessor')])
 def test_what_no_request_could_ever_use_is_refused_at_the_start(arguments, message, tmp_path, monkeypatch, capsys):
@@ -57,22 +59,39 @@ def test_what_no_request_could_ever_use_is_refused_at_the_start(arguments, messa
 
 @pytest.mark.skipif(importlib.util.find_spec('gradio') is None, reason=NOT_THERE)
 def test_it_serves_this_machine_and_leaves_nothing_behind(tmp_path):
+    # killed, it leaves its folder to the next, which removes it; Ctrl-C has it remove its own
+    for end, left in ((signal.SIGKILL, 1), (signal.SIGINT, 0)):
+        serve_and_end(tmp_path, end, left)
+
+
+def serve_and_end(tmp_path, end, left):
     folders = {name: tmp_path / name for name in ('home', 'temporary', 'working')}
     for folder in folders.values():
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
     environment = {**os.environ, 'HOME': str(folders['home']), 'TMPDIR': str(folders['temporary']), 'PYTHONUNBUFFERED': '1',
                    'PYTHONPATH': str(Path(__file__).parents[2]), 'XDG_CACHE_HOME': str(tmp_path / 'caches'),
                    'MPLCONFIGDIR': str(tmp_path / 'caches')}  # of yapf and matplotlib, which fill them on import
-    process = subprocess.Popen([sys.executable, '-m', 'ovseg', 'web', '--port', '0', '--device', 'cpu'], text=True,
+    process = subprocess.Popen([sys.executable, '-m', 'ovseg', 'web', '--port', '0', '--device', 'cpu',
+                                '--allow-host', 'demo.example.org'], text=True,
                                cwd=folders['working'], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         url = re.search(r'http://127\.0\.0\.1:\d+', process.stdout.readline()).group()
         with urllib.request.urlopen(url, timeout=60) as answer:
             page = answer.read().decode()
         assert 'ovseg-tiny-clip' in page
+        assert [status_under(name, url) for name in ('demo.example.org', 'evil.org')] == [200, 403]
         assert len(list(folders['temporary'].glob('ovseg-web-*'))) == 1
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0 and 'Traceback' not in errors, errors
-    assert [path for folder in folders.values() for path in folder.rglob('*')] == []
+    assert process.returncode == (0 if end == signal.SIGINT else -end) and 'Traceback' not in errors, errors
+    assert [path for name in ('home', 'working') for path in folders[name].rglob('*')] == []
+    assert len(list(folders['temporary'].iterdir())) == left
+
+
+def status_under(name, url):
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers={'Host': name}), timeout=60) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code

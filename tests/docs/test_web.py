@@ -54,6 +54,17 @@ def test_as_many_wait_as_the_page_says():
     assert f'one at a time goes through the model, {QUEUE} may wait' in PAGE
 
 
+@pytest.mark.skipif(importlib.util.find_spec('gradio') is None, reason='needs gradio')
+def test_limits_are_those_of_the_code(arguments):
+    from ovseg.web.app import CONNECTIONS
+    from ovseg.web.guard import KEPT_FOLDERS, KEPT_UPLOADS
+    from ovseg.web.segment import LONGEST_WORD, MOST_WORDS
+    assert f'up to {MOST_WORDS} in a request, synonyms and background included, of up to {LONGEST_WORD} characters' in PAGE
+    assert f'at most `--max-seconds` ({arguments().max_seconds})' in PAGE
+    assert f'up to {CONNECTIONS} at a time' in PAGE and f'can occupy all {CONNECTIONS}' in PAGE
+    assert f'at most {KEPT_FOLDERS} uploads and results and {KEPT_UPLOADS} times `--max-upload-mb`' in PAGE
+
+
 def test_pictures_are_those_that_the_tool_makes():
     tool = (Path(cli.__file__).parents[2] / 'tools' / 'screenshots.py').read_text()
     assert re.findall(r'\(assets/([\w-]+\.png)\)', PAGE) == re.findall(r"'(web-[\w-]+\.png)'", tool)

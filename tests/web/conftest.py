@@ -1,3 +1,4 @@
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from PIL import Image
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.web.segment import Models
 
+VISITOR = runpy.run_path(str(Path(__file__).parents[1] / 'visitor.py'))
 
 @pytest.fixture(scope='session')
 def models():
@@ -31,3 +33,22 @@ def picture_file(tmp_path, noise) -> Path:
     path = tmp_path / 'noise.png'
     Image.fromarray(noise).save(path)
     return path
+
+
+@pytest.fixture(scope='session')
+def server_and_visitor(models, tmp_path_factory):
+    """The page, served with uploads of a megabyte at most, and who visits it."""
+    pytest.importorskip('gradio', reason='the web page needs gradio: pip install "ovseg[web]"')
+    with VISITOR['served'](models, tmp_path_factory.mktemp('files'), max_upload_mb=1) as pair:
+        yield pair
+
+
+@pytest.fixture
+def visitor(server_and_visitor):
+    return server_and_visitor[1]
+
+
+@pytest.fixture
+def page(server_and_visitor):
+    """The page that is served, as gradio knows it."""
+    return server_and_visitor[0].config.app._page

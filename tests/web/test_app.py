@@ -1,4 +1,6 @@
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +17,17 @@ SETTING = Setting('Gated', True, False, False, 30, 0.0, False)
 
 @pytest.fixture(scope='module')
 def page(models):
-    return app.build_page(models)
+    return app.build_page(models, 300)
+
+
+def request(seconds_ago=0.0):
+    """A request that arrived so long ago."""
+    return SimpleNamespace(request=SimpleNamespace(scope=dict(arrived=time.monotonic() - seconds_ago)))
+
+
+@pytest.fixture
+def answers(models):
+    return app._Answers(models, 300)
 
 
 def components(page, kind):
@@ -41,37 +53,71 @@ def test_nothing_is_reported_and_no_font_is_fetched(page):
 
 
 @pytest.mark.parametrize('words, message', [('', 'there are no words'), ('<b>, <b>', 'stands twice')])
-def test_what_cannot_be_done_is_said_without_markup(models, picture_file, words, message):
+def test_what_cannot_be_done_is_said_without_markup(answers, picture_file, words, message):
     with pytest.raises(gr.Error, match=message) as caught:
-        app._Answers(models).segment(str(picture_file), words, '', 0.0, *SETTING)
+        answers.segment(request(), str(picture_file), words, '', 0.0, *SETTING)
     assert '<b>' not in str(caught.value)
 
 
-def test_segment_and_compare(models, picture_file, noise):
-    answers = app._Answers(models)
-    painted, legend, config, tabs = answers.segment(str(picture_file), 'snow, sky', '', 0.0, *SETTING)
+def test_segment_and_compare(answers, picture_file, noise):
+    painted, legend, config, tabs = answers.segment(request(), str(picture_file), 'snow, sky', '', 0.0, *SETTING)
     assert painted.shape == noise.shape
     assert "model_type='Gated'" in config and tabs.selected == 'result'
     plain = SETTING._replace(attention='Vanilla')
-    (left, right), both, config, tabs = answers.compare(str(picture_file), 'snow, sky', '', 0.0, *SETTING, *plain)
-    assert (left == painted).all() and (right == answers.segment(str(picture_file), 'snow, sky', '', 0.0, *plain)[0]).all()
+    both_settings = (*SETTING, *plain)
+    (left, right), both, config, tabs = answers.compare(request(), str(picture_file), 'snow, sky', '', 0.0, *both_settings)
+    assert (left == painted).all()
+    assert (right == answers.segment(request(), str(picture_file), 'snow, sky', '', 0.0, *plain)[0]).all()
     assert '<th>A</th><th>B</th>' in both and '<th>area</th>' in legend
     assert "model_type='Gated'" in config and tabs.selected == 'compare'
 
 
 def test_the_package_is_left_as_it_is(page):
-    assert sorted(path.name for path in Path(app.__file__).parent.glob('*.py*')) == ['__init__.py', 'app.py', 'segment.py']
+    assert sorted(path.name for path in Path(app.__file__).parent.glob('*.py*')) == [
+        '__init__.py', 'app.py', 'folder.py', 'guard.py', 'request_body.py', 'segment.py']
 
 
-def test_picture_to_click_is_the_picture(models, picture_file, noise):
-    shown, attention = app._Answers(models).show(str(picture_file))
+def test_picture_to_click_is_the_picture(answers, picture_file, noise):
+    shown, attention = answers.show(request(), str(picture_file))
     assert (shown == noise).all() and attention is None
-    assert app._Answers(models).show(None) == (None, None)
+    assert answers.show(request(), None) == (None, None)
+
+
+@pytest.mark.parametrize(('index', 'pixel'), [((82, 60), (60, 82)), ((0, 3), (3, 0))])
+def test_patch_that_was_clicked(answers, picture_file, monkeypatch, index, pixel):
+    monkeypatch.setattr(app, 'attention_at', lambda inferencer, image, place: (place[0] * 61 // 1, place[1] * 83 // 1))
+    assert answers.attention(request(), SimpleNamespace(index=index), str(picture_file), *SETTING) == pixel
+
+
+@pytest.mark.parametrize('index', [(83, 0), (0, 61), (10 ** 400, 0)])
+def test_click_outside_the_image(answers, picture_file, index):
+    with pytest.raises(gr.Error, match='there is no pixel'):
+        answers.attention(request(), SimpleNamespace(index=index), str(picture_file), *SETTING)
+
+
+def test_a_request_that_waited_too_long_is_refused(answers, picture_file):
+    with pytest.raises(gr.Error, match='the request has waited for more than 300 seconds: try again later'):
+        answers.show(request(301), str(picture_file))
+
+
+def test_a_request_that_takes_too_long_is_stopped(models, picture_file):
+    answers = app._Answers(models, 0)
+    with pytest.raises(gr.Error, match='this takes more than 0 seconds'):
+        answers.segment(request(-1), str(picture_file), 'snow, sky', '', 0.0, *SETTING)
+    answers = app._Answers(models, 300)
+    assert answers.segment(request(), str(picture_file), 'snow, sky', '', 0.0, *SETTING)
+
+
+def test_weights_are_named_without_their_folder(models):
+    cfg = models.cfg.model.copy()
+    cfg.pretrained = '/home/someone/weights.pt'
+    assert '(weights.pt)' in app._heading(cfg)
 
 
 def test_warnings_of_the_log_are_shown(monkeypatch):
     shown = []
     monkeypatch.setattr(gr, 'Warning', shown.append)
-    app._guarded(lambda: print_log('cut <off>', 'current', 30))()
-    app._guarded(lambda: print_log('no warning', 'current'))()
+    answers = SimpleNamespace(max_seconds=300)
+    app._guarded(lambda *args: print_log('cut <off>', 'current', 30))(answers, request())
+    app._guarded(lambda *args: print_log('no warning', 'current'))(answers, request())
     assert shown == ['cut &lt;off&gt;']

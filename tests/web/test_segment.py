@@ -1,8 +1,10 @@
 import re
+import time
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 
 from ovseg.apis import OVSegInferencer
@@ -10,14 +12,18 @@ from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression, 
 from ovseg.web import segment as module
 from ovseg.web.segment import (
     KEPT,
+    LONGEST_WORD,
+    MOST_WORDS,
     Models,
     Segmented,
     Setting,
     Words,
     attention_at,
     config_text,
+    deadline,
     legend,
     own_words,
+    public,
     read_upload,
     segment,
     small,
@@ -81,6 +87,26 @@ def test_words_as_typed(text, classes):
 def test_no_words_are_refused(text):
     with pytest.raises(ValueError, match='there are no words'):
         Words.typed(text, '', 0.0)
+
+
+def test_as_many_and_as_long_words_as_allowed():
+    words = [f'{number:0{LONGEST_WORD}d}' for number in range(MOST_WORDS - 1)]
+    assert len(Words.typed(','.join(words), '', 0.0).classes) == MOST_WORDS - 1
+    for separator in (',', ';', '\n'):
+        with pytest.raises(ValueError, match='1001 words are too many: a request may have 1000'):
+            Words.typed(separator.join([*words, 'one']), 'more', 0.0)
+    with pytest.raises(ValueError, match=r'^.{1,100} has 101 characters: a word may have 100$'):
+        Words.typed('cat; ' + 'a' * (LONGEST_WORD + 1), '', 0.0)
+    with pytest.raises(ValueError, match='has 101 characters'):
+        Words.typed('cat', 'b' * (LONGEST_WORD + 1), 0.5)
+
+
+@pytest.mark.parametrize('letter', ['\0', '\x1b', '\u200b', '\u202e', '\r', '\ufeff'])
+def test_words_with_characters_that_cannot_be_seen(letter):
+    for typed in ((f'a{letter}b', ''), ('cat', f'a{letter}b')):
+        with pytest.raises(ValueError, match='has characters that cannot be seen') as caught:
+            Words.typed(*typed, 0.0)
+        assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize('words, message', [
@@ -148,6 +174,25 @@ def test_uploads_are_read_and_refused_by_name(tmp_path, picture_file, noise):
 def test_what_is_not_on_the_server_is_named_without_its_folder_and_never_fetched(path):
     with pytest.raises(ValueError, match=r'^cat\.jpg is not on the server any more: drop it again$'):
         read_upload(path, 10 ** 6)
+
+
+@pytest.mark.parametrize(('message', 'shown'), [
+    ("[Errno 13] Permission denied: '/srv/some/where/a.png'", '[Errno 13] Permission denied: &#x27;a.png&#x27;'),
+    ('cannot read /a.png: no', 'cannot read /a.png: no'), ('cat/dog/cow <b>', 'cat/dog/cow &lt;b&gt;'),
+    ('a\nb\x1b[31m', 'a\\nb\\x1b[31m'), ('猫 is fine', '猫 is fine')])
+def test_messages_for_the_page(message, shown):
+    assert public(message) == shown
+
+
+def test_a_model_is_stopped_and_others_are_not():
+    layer = torch.nn.Linear(3, 5)
+    with pytest.raises(ValueError, match=r'this takes more than 0\.01 seconds'), deadline(0.01):
+        layer(torch.zeros(2, 3))
+        time.sleep(0.02)
+        layer(torch.zeros(2, 3))
+    with deadline(300):
+        layer(torch.zeros(2, 3))
+    assert layer(torch.zeros(2, 3)).shape == (2, 5)
 
 
 def result(areas, colours, seconds=1.234):

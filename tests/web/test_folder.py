@@ -1,0 +1,92 @@
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from ovseg.web.folder import PREFIX, own_folder, remove_oldest
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    return tmp_path
+
+
+def test_a_folder_is_removed_at_the_end(temporary):
+    with own_folder() as folder:
+        (folder / 'files').mkdir()
+        (folder / 'files' / 'a.png').touch()
+        assert folder.parent == temporary
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_killed_server_s_folder_is_removed_at_the_next_start_and_a_live_one_s_never(temporary):
+    code = ('import sys\nfrom ovseg.web.folder import own_folder\n'
+            'with own_folder() as folder:\n    print(folder, flush=True)\n    sys.stdin.read()')
+    environment = dict(os.environ, TMPDIR=str(temporary))
+    dead, live = (subprocess.Popen([sys.executable, '-c', code], env=environment, text=True, stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE) for _ in range(2))
+    folders = [process.stdout.readline().strip() for process in (dead, live)]
+    dead.kill()
+    dead.communicate()
+    assert all(map(os.path.isdir, folders))
+    with own_folder():
+        assert [os.path.isdir(folder) for folder in folders] == [False, True]
+    live.communicate('')
+    assert not os.path.isdir(folders[1])
+
+
+def test_links_and_files_of_that_name_are_left_alone(temporary):
+    target = temporary / 'target'
+    target.mkdir()
+    (target / 'kept').touch()
+    link, file = temporary / f'{PREFIX}link', temporary / f'{PREFIX}file'
+    link.symlink_to(target)
+    file.touch()
+    with own_folder():
+        assert (target / 'kept').exists() and link.is_symlink() and file.exists()
+
+
+def test_a_folder_that_is_taken_before_it_is_locked_is_made_anew(temporary, monkeypatch):
+    make, made = tempfile.mkdtemp, []
+
+    def taken(**kwargs):
+        made.append(make(**kwargs))
+        if len(made) == 1:
+            os.rename(made[0], temporary / 'taken')  # os.open() must still find one
+            os.symlink(temporary / 'taken', made[0])
+            monkeypatch.setattr('fcntl.flock', lambda *args: os.path.islink(made[0]) and os.unlink(made[0]))
+        return made[-1]
+    monkeypatch.setattr(tempfile, 'mkdtemp', taken)
+    with own_folder() as folder:
+        assert str(folder) == made[1] and folder.exists()
+
+
+def fill(folder, names, size=11):
+    for time, name in enumerate(names):
+        (folder / name).mkdir()
+        (folder / name / 'image.png').write_bytes(bytes(size))
+        os.utime(folder / name, (time, time))
+
+
+def test_the_oldest_are_removed(tmp_path):
+    fill(tmp_path, 'ebcad')
+    remove_oldest(tmp_path, 3, 1000)
+    assert {path.name for path in tmp_path.iterdir()} == set('cad')
+    remove_oldest(tmp_path, 3, 22)
+    assert {path.name for path in tmp_path.iterdir()} == set('ad')
+    remove_oldest(tmp_path, 3, 21)
+    assert {path.name for path in tmp_path.iterdir()} == set('d')
+
+
+def test_examples_are_kept_and_links_not_followed(tmp_path):
+    folder = tmp_path / 'files'
+    folder.mkdir()
+    fill(folder, 'abc')
+    other = tmp_path / 'other'
+    other.mkdir()
+    (folder / 'link').symlink_to(other)
+    remove_oldest(folder, 1, 11, [str(folder / 'a' / 'image.png')])
+    assert {path.name for path in folder.iterdir()} == {'a', 'c', 'link'} and other.exists()
