@@ -11,6 +11,7 @@ import json
 import platform
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Dict, Iterator, List
 
 import torch
@@ -21,7 +22,7 @@ from rich.table import Table
 
 import ovseg
 
-GROUPS = ('job', 'precision', 'decode', 'modules', 'text', 'start', 'memory', 'labels')
+GROUPS = ('job', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'memory', 'labels')
 COLUMNS = ('what', 'candidate', 'sizes', 'precision', 'rounds', 'median s', 'images/s', 'ratio', 'peak MB')
 
 
@@ -45,6 +46,9 @@ def groups(args: argparse.Namespace, clip_model: str, device: str) -> Iterator[G
         yield from workloads.whole_job(clip_model, device, 'fp32', args.baseline, images=1)
     if 'job' in wanted and device == 'cuda':
         yield from workloads.whole_job(clip_model, device, 'fp16', args.baseline, images=16, batch_size=96)
+    if 'disk' in wanted:
+        with TemporaryDirectory() as folder:
+            yield workloads.label_map_on_disk(clip_model, device, Path(folder))
     if 'precision' in wanted:
         yield workloads.precisions(clip_model, device)
     if 'decode' in wanted:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from ovseg.apis import OVSegInferencer
 from ovseg.datasets import class_names, prompt_templates
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
+from ovseg.evaluation.label_maps import write_label_map
 from ovseg.inference.decode import best_queries
 from ovseg.inference.windows import WindowLayout
 from ovseg.models import CLIPSegmentor
@@ -67,6 +68,21 @@ def whole_job(clip_model: str, device: str, precision: str, baseline: Optional[s
                 loop_predict(model, image, OUTPUT) for image in batch]
         yield Group('whole job', f'{images} x {IMAGE[0]}x{IMAGE[1]}, {len(windows)} windows, to {OUTPUT[0]}x{OUTPUT[1]}, '
                                  f'{queries} queries', candidates, precision, images)
+
+
+def label_map_on_disk(clip_model: str, device: str, folder: Path) -> Group:
+    """Writing a label map, with and without waiting for the disk, over computing it."""
+    model, image = build(clip_model, device, 171), torch.randn(3, *IMAGE, device=device)
+    labels = original_size(model, [image], OUTPUT)[0].pred_sem_seg.data[0].cpu().numpy().astype(np.uint8)
+    write = partial(write_label_map, folder / 'a.png', labels)
+
+    def without_fsync() -> None:
+        with patch('os.fsync'):
+            write()
+
+    return Group('label map on disk', f'{OUTPUT[0]}x{OUTPUT[1]}, 171 queries',
+                 {'ovseg predict': partial(original_size, model, [image], OUTPUT), 'write, no fsync': without_fsync,
+                  'write, fsync': write}, 'fp32', 1)
 
 
 def precisions(clip_model: str, device: str) -> Group:
