@@ -124,7 +124,7 @@ def _guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
         try:
             with _noted_warnings() as warnings:
                 result = answer(*args, **kwargs)
-        except (MemoryError, OSError, ValueError) as error:
+        except (FloatingPointError, MemoryError, OSError, ValueError) as error:
             raise gr.Error(html.escape(str(error)), duration=None, print_exception=False) from error
         for warning in warnings:
             gr.Warning(html.escape(warning))
