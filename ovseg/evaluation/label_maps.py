@@ -39,7 +39,9 @@ def file_values(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
     if not undefined.any():
         return ids[labels]
     value = ignore_id(ids)
-    return np.where(undefined, value, ids[np.where(undefined, 0, labels)]).astype(np.min_scalar_type(value))
+    values = ids[np.where(undefined, 0, labels)].astype(np.min_scalar_type(value))
+    values[undefined] = value
+    return values
 
 
 def label_map_paths(dataset: BaseSegDataset, folder: Union[str, Path]) -> List[Path]:
