@@ -1,7 +1,9 @@
 """Fixtures that test files share."""
 import os
+from fractions import Fraction
+from math import floor
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, List, Set, Tuple
 
 import numpy as np
 import pytest
@@ -63,3 +65,42 @@ def draw_scenes():
                 Image.fromarray(picture).save(root / path)
         return root
     return draw
+
+
+def _reached(size: int, crop: int, stride: int, patch: int, pad_mode: str, out_size: int) -> List[List[Set[int]]]:
+    """Along one axis: per window and cell the output positions that have a weight from it, in exact fractions."""
+    def sources(position: int, length: int, count: int) -> List[int]:
+        """The cells, of ``count``, between which bilinear interpolation to ``length`` lies; none of weight 0."""
+        place = max(Fraction(2 * position + 1, 2) * Fraction(count, length) - Fraction(1, 2), Fraction(0))
+        return [cell for cell in (floor(place), floor(place) + 1) if cell < count and abs(place - cell) < 1]
+
+    length = min(crop or size, size)
+    starts = [0]
+    while starts[-1] + length < size:
+        starts.append(min(starts[-1] + stride, size - length))
+    cells = -(-length // patch) if pad_mode == 'center' else length // patch
+    padded = cells * patch if pad_mode == 'center' else length
+    reached: List[List[Set[int]]] = [[set() for _ in range(cells)] for _ in starts]
+    for position in range(out_size):
+        for pixel in sources(position, out_size, size):
+            for start, window in zip(starts, reached):
+                if start <= pixel < start + length:
+                    for cell in sources(pixel - start + (padded - length) // 2, padded, cells):
+                        window[cell].add(position)
+    return reached
+
+
+@pytest.fixture(scope='session')
+def undefined_by_loop() -> Callable[..., np.ndarray]:
+    """The pixels ``(H, W)`` that have a weight from a patch of ``nonfinite (windows, N)``, one patch at a time."""
+    def undefined(nonfinite: Any, size: Tuple[int, int], crop: int, stride: int, patch: Tuple[int, int], pad_mode: str,
+                  out_size: Tuple[int, int]) -> np.ndarray:
+        rows, cols = (_reached(*axis) for axis in zip(size, (crop, crop), (stride, stride), patch, (pad_mode,) * 2, out_size))
+        found = np.zeros(out_size, bool)
+        for number, window in enumerate(np.asarray(nonfinite)):
+            for cell in window.nonzero()[0]:
+                row, col = rows[number // len(cols)], cols[number % len(cols)]
+                found[np.ix_(sorted(row[cell // len(col)]), sorted(col[cell % len(col)]))] = True
+        assert len(rows) * len(cols) == number + 1
+        return found
+    return undefined

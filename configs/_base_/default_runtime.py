@@ -7,7 +7,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     visualization=dict(type='SegVisualizationHook'))
-custom_hooks = [dict(type='VocabularyCheckHook'), dict(type='ProgressHook')]
+custom_hooks = [dict(type='VocabularyCheckHook'), dict(type='NonFiniteHook'), dict(type='ProgressHook')]
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
 test_cfg = dict(type='CheckedTestLoop')

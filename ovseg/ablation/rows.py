@@ -42,14 +42,15 @@ def class_areas(prediction: Tensor, truth: Tensor, classes: int, ignore_index: i
     several times as long.
 
     Args:
-        prediction: ``(H, W)`` int64 in [0, K).
+        prediction: ``(H, W)`` int64; values from K on are no class: they count for no prediction, and miss the truth there.
         truth: ``(H, W)``; values from K on are no class: they count for no truth, but against what is predicted there.
         classes: K.
         ignore_index: Pixels of this truth do not count at all.
     """
-    pairs = (truth.to(prediction).clamp(max=classes) * classes + prediction)[truth != ignore_index]
-    confusion = pairs.bincount(minlength=(classes + 1) * classes).view(classes + 1, classes)
-    return torch.stack([confusion.diagonal(), confusion.sum(dim=0), confusion[:classes].sum(dim=1)]).cpu().numpy()
+    size = classes + 1  # what is no class comes last
+    pairs = (truth.to(prediction).clamp(max=classes) * size + prediction.clamp(max=classes))[truth != ignore_index]
+    confusion = pairs.bincount(minlength=size ** 2).view(size, size)
+    return torch.stack([confusion.diagonal(), confusion.sum(dim=0), confusion.sum(dim=1)])[:, :classes].cpu().numpy()
 
 
 def row_file(folder: Path, digest: str) -> Path:

@@ -13,6 +13,7 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from rich.console import Console
 from rich.progress import track
 
@@ -22,6 +23,7 @@ from ovseg.apis.pictures import Source, describe, find_sources, new_name, read_p
 from ovseg.apis.result_folder import ResultFolder
 from ovseg.apis.vocabulary import ClassList, Vocabulary, make_vocabulary
 from ovseg.models import CLIPSegmentor
+from ovseg.models.segmentors.diagnosis import explain_nonfinite
 from ovseg.utils import check_integer, type_name
 from ovseg.visualization.legend import painted_with_legend
 from ovseg.visualization.palette import distinct_colours
@@ -30,6 +32,9 @@ WITHOUT_A_MODEL = 'gated_tiny-clip'
 FEW = 3  # pictures that need no progress bar
 UNRESIZED = 5  # a pixel of the network's input takes as much memory as so many that are only labelled
 LONGEST_NAME = 40  # letters of a class's name in a picture's legend
+UNDEFINED = [255, 255, 255]  # the legend's swatch for pixels without a class
+
+Picture = Tuple[str, str, np.ndarray]  # name, description and BGR pixels
 
 
 class Segmentation(NamedTuple):
@@ -38,13 +43,17 @@ class Segmentation(NamedTuple):
     Args:
         name: Of its files in ``out_dir``, unique in one call.
         labels: ``(H, W)`` in the picture's own size, indices of classes: uint8 for up to 255 of them, then uint16, uint32.
+            A pixel without a class is 255, or the largest value of the wider type; there is one only with
+            ``allow_nonfinite``.
         areas: The share of the picture that each class covers, in (0, 1], largest first.
         visualization: ``(H', W', 3)`` uint8 RGB, the picture painted by its classes above a legend; None unless asked for.
+        undefined: Number of pixels without a class.
     """
     name: str
     labels: np.ndarray
     areas: Dict[str, float]
     visualization: Optional[np.ndarray]
+    undefined: int = 0
 
 
 class OVSegInferencer:
@@ -88,8 +97,8 @@ class OVSegInferencer:
 
     def __call__(self, images: Any, classes: Optional[ClassList] = None, *,
                  background: Union[str, Sequence[str], None] = None, threshold: Optional[float] = None, batch_size: int = 1,
-                 out_dir: Union[str, Path, None] = None, return_vis: bool = False,
-                 show_progress: bool = True) -> Dict[str, list]:
+                 out_dir: Union[str, Path, None] = None, return_vis: bool = False, show_progress: bool = True,
+                 allow_nonfinite: bool = False) -> Dict[str, list]:
         """Segment pictures; ``stream`` does the same for more of them than memory holds.
 
         Args:
@@ -103,6 +112,8 @@ class OVSegInferencer:
             out_dir: Write ``vis/NAME.png``, ``pred/NAME.png`` and ``legend.json`` there. See ``new_name`` for NAME.
             return_vis: Return the painted pictures too.
             show_progress: Show a bar on a terminal, for more than three pictures.
+            allow_nonfinite: Go on where scores are not finite (NaN or Inf): their pixels then have no class, are not painted,
+                and belong to no area. See ``CLIPSegmentor.predict``.
 
         Returns:
             Lists with one item per picture: ``predictions``, ``areas``, ``names`` and ``visualization`` (empty without
@@ -110,21 +121,24 @@ class OVSegInferencer:
 
         Raises:
             FileNotFoundError: a picture that is not there.
+            FloatingPointError: scores of a picture are not finite: names the picture, and the module that they come from. Or
+                the embedding of a word is not.
             MemoryError: a GPU has too little memory.
             OSError: ``out_dir`` cannot be written into.
             TypeError: ``images`` or a part of it is nothing of that kind.
             ValueError: a picture that cannot be read or is too large, no or repeated words, a threshold without background.
         """
         found = list(self.stream(images, classes, background=background, threshold=threshold, batch_size=batch_size,
-                                 out_dir=out_dir, return_vis=return_vis, show_progress=show_progress))
+                                 out_dir=out_dir, return_vis=return_vis, show_progress=show_progress,
+                                 allow_nonfinite=allow_nonfinite))
         return dict(predictions=[item.labels for item in found],
                     visualization=[item.visualization for item in found if return_vis],
                     names=[item.name for item in found], areas=[item.areas for item in found])
 
     def stream(self, images: Any, classes: Optional[ClassList] = None, *,
                background: Union[str, Sequence[str], None] = None, threshold: Optional[float] = None, batch_size: int = 1,
-               out_dir: Union[str, Path, None] = None, return_vis: bool = False,
-               show_progress: bool = True) -> Iterator[Segmentation]:
+               out_dir: Union[str, Path, None] = None, return_vis: bool = False, show_progress: bool = True,
+               allow_nonfinite: bool = False) -> Iterator[Segmentation]:
         """One ``Segmentation`` after the other, no picture being read before it is its turn. Arguments as in ``__call__``.
 
         Wrong arguments are refused at once, not with the first picture.
@@ -138,7 +152,8 @@ class OVSegInferencer:
         with self._lock:
             self._use(vocabulary)
         pictures = self._read(_tracked(sources, show_progress))
-        return self._segment(pictures, vocabulary, palette, batch_size, folder, return_vis)
+        batches = iter(lambda: list(islice(pictures, batch_size)), [])
+        return self._segment(batches, vocabulary, palette, folder, return_vis, allow_nonfinite)
 
     def _use(self, vocabulary: Vocabulary) -> None:
         """Give the model these words, and encode those that it has not met, unless it has them already."""
@@ -148,38 +163,44 @@ class OVSegInferencer:
             self.model.set_classes(vocabulary.name_path)
         _ = self.model.query_embeddings  # encoded here and now, if need be
 
-    def _read(self, sources: Iterable[Source]) -> Iterator[Tuple[str, str, np.ndarray]]:
+    def _read(self, sources: Iterable[Source]) -> Iterator[Picture]:
         """Name, description and BGR pixels of each picture."""
         taken: set = set()
         for index, source in enumerate(sources):
             yield new_name(source, index, taken), describe(source), read_picture(source, self.max_pixels)
 
-    def _segment(self, pictures: Iterator[Tuple[str, str, np.ndarray]], vocabulary: Vocabulary, palette: List[List[int]],
-                 batch_size: int, folder: Optional[ResultFolder], return_vis: bool) -> Iterator[Segmentation]:
+    def _segment(self, batches: Iterator[List[Picture]], vocabulary: Vocabulary, palette: List[List[int]],
+                 folder: Optional[ResultFolder], return_vis: bool, allow_nonfinite: bool) -> Iterator[Segmentation]:
         try:
-            while batch := list(islice(pictures, batch_size)):
-                for (name, source, image), labels in zip(batch, self._predict(batch, vocabulary)):
+            for batch in batches:
+                for (name, source, image), sample in zip(batch, self._predict(batch, vocabulary, allow_nonfinite)):
+                    labels, undefined = sample.pred_sem_seg.data[0], sample.get('nonfinite_pixels', 0)
                     areas = _areas(labels, vocabulary.names)
                     label_map = labels.cpu().numpy().astype(np.min_scalar_type(len(vocabulary.names)))  # 255 stays free
                     painted = None
                     if return_vis or folder:
                         painted = _paint(image, label_map, palette, areas, vocabulary.names)
                         if folder:
-                            folder.add(name, source, label_map, areas, painted)
-                    yield Segmentation(name, label_map, areas, painted if return_vis else None)
+                            folder.add(name, source, label_map, areas, painted, undefined)
+                    yield Segmentation(name, label_map, areas, painted if return_vis else None, undefined)
         finally:
             if folder:
                 folder.write_legend()
 
     @torch.no_grad()
-    def _predict(self, batch: Sequence[Tuple[str, str, np.ndarray]], vocabulary: Vocabulary) -> List[torch.Tensor]:
-        """Labels ``(H, W)`` of each picture, int64, on the model's device."""
+    def _predict(self, batch: Sequence[Picture], vocabulary: Vocabulary, allow_nonfinite: bool) -> List[SegDataSample]:
+        """What ``CLIPSegmentor.predict`` returns for the pictures."""
         packed = [self.prepare(source, image) for _, source, image in batch]
         data = {key: [item[key] for item in packed] for key in packed[0]}
         with self._lock:  # another call, perhaps of another thread, may have given the model other words
             self._use(vocabulary)
             try:
-                return [sample.pred_sem_seg.data[0] for sample in self.model.test_step(data)]
+                samples = self.model.test_step(data)
+                for (_, source, _), inputs, sample in zip(batch, data['inputs'], samples):
+                    if 'nonfinite_pixels' in sample and not allow_nonfinite:
+                        preprocessed = self.model.data_preprocessor(dict(inputs=[inputs]))['inputs'][0]
+                        raise FloatingPointError(f'{source}: {explain_nonfinite(self.model, preprocessed)}')
+                return samples
             except torch.cuda.OutOfMemoryError as error:
                 sources = ', '.join(source for _, source, _ in batch)
                 raise MemoryError(f'{sources}: the GPU has too little memory. Lower batch_size or model.window_batch_size, set '
@@ -236,16 +257,20 @@ def _tracked(sources: Union[List[Source], Iterator[Source]], show_progress: bool
 
 def _areas(labels: torch.Tensor, names: Sequence[str]) -> Dict[str, float]:
     """The share of the picture of each class that occurs, largest first."""
-    counts = labels.flatten().bincount(minlength=len(names)).cpu().numpy()
+    counts = labels.flatten().bincount(minlength=len(names))[:len(names)].cpu().numpy()
     return {names[index]: float(counts[index] / labels.numel()) for index in (-counts).argsort(kind='stable') if counts[index]}
 
 
 def _paint(image: np.ndarray, labels: np.ndarray, palette: List[List[int]], areas: Mapping[str, float],
            names: List[str]) -> np.ndarray:
-    """The BGR picture with its labels and their legend, RGB."""
+    """The BGR picture with its labels and their legend, RGB. What has no class is not painted."""
+    shares = [(name, share, palette[names.index(name)]) for name, share in areas.items()]
+    undefined = np.count_nonzero(labels >= len(names))
+    if undefined:
+        shares.append(('undefined', undefined / labels.size, UNDEFINED))
     legend = []
-    for name, share in areas.items():
+    for name, share, colour in shares:
         shown = name if len(name) <= LONGEST_NAME else f'{name[:LONGEST_NAME - 1]}…'
         percent = f'{share:.0%}' if share >= 0.01 else '< 1%'
-        legend.append((f'{shown} {percent}', palette[names.index(name)]))
+        legend.append((f'{shown} {percent}', colour))
     return painted_with_legend(image[..., ::-1], labels, palette, legend)

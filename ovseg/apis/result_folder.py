@@ -41,12 +41,17 @@ class ResultFolder:
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.write_legend()
 
-    def add(self, name: str, source: str, labels: np.ndarray, areas: Mapping[str, float], painted: np.ndarray) -> None:
-        """Write the label map ``(H, W)`` of a picture, and the picture painted by it, ``(H', W', 3)`` RGB."""
+    def add(self, name: str, source: str, labels: np.ndarray, areas: Mapping[str, float], painted: np.ndarray,
+            undefined: int = 0) -> None:
+        """Write the label map ``(H, W)`` of a picture, and the picture painted by it, ``(H', W', 3)`` RGB.
+
+        ``undefined`` is the number of pixels without a class; ``legend.json`` has it where it is not 0.
+        """
         with self._named_in_errors():
             write_label_map(self.folder / 'pred' / f'{name}.png', labels)
             write_image(painted, self.folder / 'vis' / f'{name}.png')
-        self._legend['pictures'].append(dict(name=name, source=source, areas=dict(areas)))
+        self._legend['pictures'].append(dict(name=name, source=source, areas=dict(areas),
+                                             **(dict(undefined_pixels=undefined) if undefined else {})))
 
     def write_legend(self) -> None:
         """Write ``legend.json`` with the pictures added so far, whole or not at all."""

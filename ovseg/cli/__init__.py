@@ -31,7 +31,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         sys.stdout.reconfigure(errors='backslashreplace')
     try:
         return args.run(args)
-    except (MemoryError, OSError, ValueError) as error:
+    except (FloatingPointError, MemoryError, OSError, ValueError) as error:
         print(f'ovseg: error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -51,11 +51,15 @@ def run(args: argparse.Namespace) -> int:
     """Segment the pictures; only results go to the standard output."""
     console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
     out = Path(os.path.expanduser(args.out))
+    undefined: List[int] = []  # pixels of each picture that has some
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where mmengine's logger is to write
             found = _inferencer(args).stream(args.images, args.classes, background=args.background, threshold=args.threshold,
-                                             batch_size=args.batch_size, out_dir=out, show_progress=args.json)
+                                             batch_size=args.batch_size, out_dir=out, show_progress=args.json,
+                                             allow_nonfinite=True)
             for segmentation in found:
+                if segmentation.undefined:
+                    undefined.append(segmentation.undefined)
                 if not args.json:
                     console.print(_table(segmentation.name, segmentation.areas))
                     for path in _paths(out, segmentation.name).values():
@@ -63,6 +67,10 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f'ovseg: interrupted; what is finished is in {out}', file=sys.stderr)
         return INTERRUPTED
+    if undefined:
+        print(f'ovseg: warning: {sum(undefined)} pixels of {len(undefined)} images have no class, because their scores are not '
+              'finite (NaN or Inf). They are 255 in the label maps (65535 for more than 255 classes) and not painted',
+              file=sys.stderr)
     if args.json:
         console.print_json(data=_document(out), ensure_ascii=True)
     return 0

@@ -6,7 +6,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
-from ovseg.evaluation.label_maps import label_map_paths, original_ids, write_label_map
+from ovseg.evaluation.label_maps import file_values, label_map_paths, original_ids, write_label_map
 
 
 @HOOKS.register_module()
@@ -14,7 +14,8 @@ class LabelMapHook(Hook):
     """Writes every predicted label map as PNG, with the ids of the data set's own annotation files.
 
     mmseg's ``IoUMetric(output_dir=...)`` writes 8 bits, which ids over 255 do not fit in, and gives images of one name in two
-    folders one file. A run that is killed leaves whole files only.
+    folders one file. A run that is killed leaves whole files only. Pixels without a class, whose scores are not finite, are
+    written as ``ignore_id``.
 
     Args:
         out_dir: Folder for the label maps, named as ``label_map_paths`` says.
@@ -35,4 +36,4 @@ class LabelMapHook(Hook):
         """See ``Hook``."""
         for sample in outputs:
             labels = sample.pred_sem_seg.data.squeeze(0).cpu().numpy()
-            write_label_map(self.paths[sample.img_path], self.ids[labels])
+            write_label_map(self.paths[sample.img_path], file_values(labels, self.ids))

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ovseg.datasets.label_files import UNREADABLE
 from ovseg.files import write_image
+from ovseg.inference.nonfinite import ignore_label
 
 
 def original_ids(metainfo: Mapping[str, Any]) -> np.ndarray:
@@ -22,6 +23,25 @@ def original_ids(metainfo: Mapping[str, Any]) -> np.ndarray:
         ids = np.array([old_id[new] for new in ids])
     ids = ids + bool(metainfo['reduce_zero_label'])
     return ids.astype(np.min_scalar_type(ids.max()))
+
+
+def ignore_id(ids: np.ndarray) -> int:
+    """The value in a file for pixels without a class, beside ``ids (K,)``: 255 where they end below it, else 65535."""
+    return ignore_label(int(ids.max()) + 1)
+
+
+def file_values(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """What a file holds for ``labels (H, W)``, which are classes or ``ignore_label(K)``: their ``ids``, or ``ignore_id``.
+
+    uint8 or uint16, ``(H, W)``.
+    """
+    undefined = labels == ignore_label(len(ids))
+    if not undefined.any():
+        return ids[labels]
+    value = ignore_id(ids)
+    values = ids[np.where(undefined, 0, labels)].astype(np.min_scalar_type(value))
+    values[undefined] = value
+    return values
 
 
 def label_map_paths(dataset: BaseSegDataset, folder: Union[str, Path]) -> List[Path]:
@@ -71,7 +91,7 @@ def write_label_map(path: Path, labels: np.ndarray) -> None:
 
 
 def read_label_map(path: Path, ids: np.ndarray, shape: Tuple[int, int]) -> np.ndarray:
-    """The classes ``(H, W)``, int64 in [0, K), that a file names by their ``ids``.
+    """The classes ``(H, W)``, int64 in [0, K), that a file names by their ``ids``; ``ignore_label(K)`` for ``ignore_id``.
 
     Args:
         path: A grey or palette image of any depth.
@@ -79,7 +99,8 @@ def read_label_map(path: Path, ids: np.ndarray, shape: Tuple[int, int]) -> np.nd
         shape: Height and width it must have.
 
     Raises:
-        ValueError: the file cannot be read, is no label map, has another size or a value that is no class; names the file.
+        ValueError: the file cannot be read, is no label map, has another size, or a value that is neither a class nor
+            ``ignore_id``; names the file.
     """
     image = _read(path)
     values = np.array(image)
@@ -87,8 +108,9 @@ def read_label_map(path: Path, ids: np.ndarray, shape: Tuple[int, int]) -> np.nd
         raise ValueError(f'{path} is no label map: it has pixels of type {image.mode}, not one integer each')
     if values.shape != tuple(shape):
         raise ValueError(f'{path} has {values.shape[0]} x {values.shape[1]} pixels, but its image has {shape[0]} x {shape[1]}')
-    class_of = np.full(max(int(values.max()), int(ids.max())) + 1, -1)
+    class_of = np.full(max(int(values.max()), ignore_id(ids)) + 1, -1)
     class_of[ids] = np.arange(len(ids))
+    class_of[ignore_id(ids)] = ignore_label(len(ids))
     labels = class_of[values.astype(np.int64)]  # from bool, where there are two classes
     if labels.min() < 0:
         strange = np.unique(values[labels < 0]).tolist()

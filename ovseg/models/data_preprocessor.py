@@ -1,10 +1,12 @@
 """Images to the encoder's input."""
+import math
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import MODELS
 
 from ovseg.models.encoders.loading import LoadedCLIP
+from ovseg.utils import check_number
 
 
 @MODELS.register_module()
@@ -15,10 +17,17 @@ class OVSegDataPreProcessor(SegDataPreProcessor):
         mean: Per channel, None for no normalisation.
         std: Per channel.
         bgr_to_rgb: Reverse the channels.
+
+    Raises:
+        ValueError: a mean that is not finite, or a std that is not positive.
     """
 
     def __init__(self, mean: Optional[Sequence[float]] = None, std: Optional[Sequence[float]] = None,
                  bgr_to_rgb: bool = False) -> None:
+        for value in mean or ():
+            check_number('data_preprocessor.mean', value, -math.inf)
+        for value in std or ():
+            check_number('data_preprocessor.std', value, above=True)
         super().__init__(mean, std, bgr_to_rgb=bgr_to_rgb)
         self._non_blocking = True  # copies from pinned memory make the CPU wait for nothing
 

@@ -40,13 +40,15 @@ def explain(segmentor: CLIPSegmentor, image: np.ndarray, inputs: Tensor, points:
         Figures by name: ``attention``, ``similarity``, ``outliers``, ``clusters``, ``cls_similarity``, ``scores``, ``errors``.
 
     Raises:
+        FloatingPointError: scores are not finite; names the module that they come from.
         ValueError: an unknown name, or a point that does not fit.
     """
     shape, names = image.shape[:2], segmentor.class_names
     chosen = [names.index(check_choice('class', name, names)) for name in classes]
     points = points or [(shape[0] // 2, shape[1] // 2)]
-    figures = window_figures(WindowInspection(segmentor, inputs, points, shape), model_types)
+    inspection = WindowInspection(segmentor, inputs, points, shape)
     labels = predicted_labels(segmentor, inputs, shape)
+    figures = window_figures(inspection, model_types)
     chosen = chosen or _largest(labels)[:MOST_CLASSES]
     small = thin(image)
     scores = class_scores(segmentor, inputs, small.shape[:2], chosen)

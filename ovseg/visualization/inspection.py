@@ -15,6 +15,7 @@ from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression, 
 from ovseg.models.post_processors.outlier_detectors import DETECTORS
 from ovseg.models.post_processors.outlier_suppression import outlier_mask
 from ovseg.models.post_processors.post_processor import STAGES, cosine
+from ovseg.models.segmentors.diagnosis import explain_nonfinite
 from ovseg.precision import full_precision
 from ovseg.registry import ATTENTIONS
 
@@ -142,9 +143,15 @@ class WindowInspection:
 
 @torch.no_grad()
 def predicted_labels(segmentor: CLIPSegmentor, inputs: Tensor, ori_shape: Tuple[int, int]) -> np.ndarray:
-    """The label map ``(H, W)`` of a picture; arguments as in ``WindowInspection``."""
-    sample = SegDataSample(metainfo=dict(ori_shape=ori_shape))
-    segmentor.predict([_preprocessed(segmentor, inputs)], [sample])
+    """The label map ``(H, W)`` of a picture; arguments as in ``WindowInspection``.
+
+    Raises:
+        FloatingPointError: scores are not finite; names the module that they come from.
+    """
+    image, sample = _preprocessed(segmentor, inputs), SegDataSample(metainfo=dict(ori_shape=ori_shape))
+    segmentor.predict([image], [sample])
+    if 'nonfinite_pixels' in sample:
+        raise FloatingPointError(f'the picture: {explain_nonfinite(segmentor, image)}')
     return sample.pred_sem_seg.data[0].cpu().numpy()
 
 
@@ -155,7 +162,7 @@ def class_scores(segmentor: CLIPSegmentor, inputs: Tensor, size: Tuple[int, int]
     Cosine similarities, and what ``cls_token_lambda`` and ``refine`` make of them, before ``logit_scale`` and softmax.
     """
     image = _preprocessed(segmentor, inputs)
-    (layout,), (patches,) = segmentor._window_patches([image])
+    (layout, patches, _), = segmentor._window_patches([image])
     refine = segmentor._refine(image, size)
     scores = []
     with full_precision(patches):

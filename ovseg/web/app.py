@@ -140,7 +140,7 @@ def _guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
                 raise ValueError(f'the request has waited for more than {self.max_seconds} seconds: try again later')
             with _noted_warnings() as warnings, deadline(self.max_seconds):
                 result = answer(self, request, *args)
-        except (MemoryError, OSError, ValueError) as error:
+        except (FloatingPointError, MemoryError, OSError, ValueError) as error:
             raise gr.Error(public(str(error)), duration=None, print_exception=False) from error
         for warning in warnings:
             gr.Warning(public(warning))

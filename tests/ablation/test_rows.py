@@ -31,6 +31,23 @@ def test_areas_are_those_of_the_metric(ignore_index):
     assert (found[1] + found[2] - found[0]).tolist() == union.int().tolist()
 
 
+@pytest.mark.parametrize('ignored', [255, 65535])
+@pytest.mark.parametrize('classes', [5, 7])
+def test_predictions_without_a_class_miss_the_truth(ignored, classes):
+    predicted, truth = labels(0)
+    predicted[3:7, 2:9] = ignored
+    intersect, _, *others = IoUMetric.intersect_and_union(predicted, truth.long(), classes, 255)
+    found = class_areas(predicted, truth, classes, 255)
+    assert found.tolist() == [area.int().tolist() for area in (intersect, *others)]
+    counts = [[0] * classes for _ in range(3)]
+    for guess, label in zip(predicted.flatten().tolist(), truth.flatten().tolist()):
+        if label != 255:
+            for count, counted in zip(counts, (label if guess == label else None, guess, label)):
+                if counted is not None and counted < classes:
+                    count[counted] += 1
+    assert found.tolist() == counts and found[1].sum() < found[2].sum()
+
+
 @pytest.fixture
 def written(tmp_path):
     writer = RowWriter(tmp_path, 'f00d', STAMPS)

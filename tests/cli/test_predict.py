@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ovseg.apis import OVSegInferencer, ovseg_inferencer
 from ovseg.cli import main
 from ovseg.datasets import class_names
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
+from ovseg.models.encoders import TextEncoder
+from ovseg.models.post_processors import PostProcessorChain
 
 TEMPLATES = 'plain'  # one instead of eighty
 SIZES = {'first': (101, 131), 'second': (127, 83)}  # height, width
@@ -145,6 +148,33 @@ def test_words_that_the_terminal_cannot_show_are_escaped_and_whole_in_json(predi
     table, document = printed
     assert r'\u732b\U0001f408\xe9' in table
     assert json.loads(document)['classes'][0]['name'] == '猫🐈é'
+
+
+def test_pixels_without_a_class_are_counted_at_the_end(predict, pictures, tmp_path, monkeypatch, capsys):
+    chain = PostProcessorChain.__call__
+
+    def broken(self, features, stage):
+        features = chain(self, features, stage)
+        patches = features.patches.clone()
+        patches[0, 0] = torch.nan if patches.shape[1] > 50 else patches[0, 0]  # the first picture has 7 x 9 patches
+        return features.replace(patches=patches)
+
+    monkeypatch.setattr(PostProcessorChain, '__call__', broken)
+    assert predict(pictures, '--classes', 'zebra, snow', '--json') == 0
+    captured = capsys.readouterr()
+    counts = [int((label_map(tmp_path, path.stem) == 255).sum()) for path in pictures]
+    assert counts[0] > 0 and [entry.get('undefined_pixels', 0) for entry in json.loads(captured.out)['pictures']] == counts
+    assert captured.err.splitlines()[-1] == (
+        f'ovseg: warning: {sum(counts)} pixels of {sum(map(bool, counts))} images have no class, because their scores are not '
+        'finite (NaN or Inf). They are 255 in the label maps (65535 for more than 255 classes) and not painted')
+
+
+def test_a_word_without_an_embedding_is_named(predict, pictures, monkeypatch, capsys):
+    monkeypatch.setattr(TextEncoder, '_embed', lambda self, ids: torch.full((len(ids), 128), torch.nan))
+    assert predict(pictures, '--classes', 'glyptodon, okapi') == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "ovseg: error: the text tower gives no finite embedding of 2 of 2 class names: 'glyptodon', 'okapi'; are its weights "
+        'finite?')
 
 
 def test_a_missing_picture(predict, tmp_path, capsys):

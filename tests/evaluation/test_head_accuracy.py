@@ -38,3 +38,10 @@ def test_results_are_forgotten_between_evaluations():
     metric.evaluate(size=1)
     metric.process({}, [sample(1, n1=RIGHT).to_dict()])
     assert metric.evaluate(size=1) == dict(top1_n1=100.0)
+
+
+@pytest.mark.parametrize('value', [torch.nan, torch.inf])
+def test_scores_that_are_not_finite_are_errors(value):
+    metric = HeadAccuracy()
+    metric.process({}, [sample(0, all=[value] * 3, first=[value, 0.1, 0.2]).to_dict()])
+    assert metric.evaluate(size=1) == dict(top1_all=0.0, top1_first=0.0)

@@ -23,10 +23,13 @@ def test_every_prediction_is_written_with_the_ids_of_the_annotations(classes, re
         labels = torch.randint(classes, (1, *sample.ori_shape))
         labels[0, 0, 0] = classes - 1
         expected[sample.img_path] = labels[0].numpy() + reduce_zero_label
+        if index == 3:
+            labels[0, 1, 1] = 255 if classes < 256 else 65535
+            expected[sample.img_path][1, 1] = 255 if classes + reduce_zero_label < 256 else 65535
         sample = SegDataSample(metainfo=sample.metainfo, pred_sem_seg=PixelData(data=labels))
         hook.after_test_iter(runner, index, outputs=[sample])
     assert len(expected) == len(list((tmp_path / 'out').rglob('*.png'))) == 5
     for path, labels in expected.items():
         image = Image.open(path.replace('/images/', '/out/').replace('.jpg', '.png'))
         assert np.array_equal(np.array(image), labels)
-        assert (image.mode == 'L') == (classes + reduce_zero_label <= 256)
+        assert (image.mode == 'L') == (classes + reduce_zero_label <= 256 and labels.max() < 65535)

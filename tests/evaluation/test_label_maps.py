@@ -5,7 +5,9 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from ovseg.evaluation.label_maps import (
+    file_values,
     find_label_maps,
+    ignore_id,
     is_whole,
     label_map_paths,
     original_ids,
@@ -151,10 +153,37 @@ def test_a_label_map_of_another_size_is_refused(tmp_path):
 
 @pytest.mark.parametrize('ids', [range(1, 4), range(3)])
 def test_values_that_are_no_class_are_refused(ids, tmp_path):
-    write_label_map(tmp_path / 'a.png', np.array([[0, 1, 2, 3, 255]], np.uint8))
-    strange = '0, 255' if 0 not in ids else '3, 255'
+    write_label_map(tmp_path / 'a.png', np.array([[0, 1, 2, 3, 254]], np.uint8))
+    strange = '0, 254' if 0 not in ids else '3, 254'
     with pytest.raises(ValueError, match=rf'a\.png has .* no class: {strange}; classes are {min(ids)} to {max(ids)}'):
         read_label_map(tmp_path / 'a.png', np.array(ids), (1, 5))
+
+
+@pytest.mark.parametrize(('ids', 'ignored', 'dtype'), [
+    (range(3), 255, np.uint8), (range(1, 255), 255, np.uint8), (range(255), 255, np.uint8), (range(1, 256), 65535, np.uint16),
+    (range(256), 65535, np.uint16), ([7, 300, 254], 65535, np.uint16), ([255, 3], 65535, np.uint16)],
+    ids=lambda value: str(value)[:16])
+def test_pixels_without_a_class_keep_none(ids, ignored, dtype, tmp_path):
+    ids = np.array(ids).astype(np.min_scalar_type(max(ids)))
+    labels = np.resize(np.arange(len(ids)), 323).reshape(17, 19)
+    labels[3, 5:7] = 255 if len(ids) < 256 else 65535
+    values = file_values(labels, ids)
+    assert ignore_id(ids) == ignored and ignored not in ids and values.dtype == dtype
+    assert (values == ignored).sum() == 2 and (values[3, 5:7] == ignored).all()
+    write_label_map(tmp_path / 'a.png', values)
+    assert np.array_equal(read_label_map(tmp_path / 'a.png', ids, (17, 19)), labels)
+
+
+def test_label_maps_with_a_class_everywhere_are_as_wide_as_their_ids():
+    ids = np.arange(256).astype(np.uint8)
+    assert file_values(np.array([[255, 3]]), ids).dtype == np.uint8
+
+
+@pytest.mark.parametrize(('ids', 'values'), [([0, 1, 2], [[0, 65535]]), ([0, 300], [[0, 255]])])
+def test_the_other_ignore_value_is_refused(ids, values, tmp_path):
+    write_label_map(tmp_path / 'a.png', np.array(values, np.uint16))
+    with pytest.raises(ValueError, match=rf'a\.png has values that are no class: {values[0][1]};'):
+        read_label_map(tmp_path / 'a.png', np.array(ids), (1, 2))
 
 
 @pytest.mark.parametrize('content', [b'', b'no image', None])

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -57,3 +59,12 @@ def test_without_mean_and_deviation_values_stay_as_they_are():
     assert len(result) == len(inputs)
     for found, image in zip(result, inputs):
         torch.testing.assert_close(found, torch.stack([image[2], image[1], image[0]]).float())
+
+
+@pytest.mark.parametrize(('mean', 'std', 'message'), [
+    ([11., math.nan, 37.], STD, 'data_preprocessor.mean=nan'), ([-math.inf, 23., 37.], STD, 'data_preprocessor.mean=-inf'),
+    (MEAN, [2., 0., 5.], 'data_preprocessor.std=0.0 must be a positive number'),
+    (MEAN, [math.inf, 3., 5.], 'data_preprocessor.std=inf')])
+def test_numbers_that_give_nan_or_inf_are_refused(mean, std, message):
+    with pytest.raises(ValueError, match=message):
+        OVSegDataPreProcessor(mean=mean, std=std)

@@ -29,11 +29,31 @@ class ConfusionMatrix(BaseMetric):
     def process(self, data_batch, data_samples):
         for sample in data_samples:
             truth, found = (sample[key]['data'].flatten().numpy() for key in ('gt_sem_seg', 'pred_sem_seg'))
-            self.results.append(np.bincount(16 * truth + found, minlength=16 * 16).reshape(16, 16))
+            known = found < 16
+            self.results.append(np.bincount(16 * truth[known] + found[known], minlength=16 * 16).reshape(16, 16))
 
     def compute_metrics(self, results):
         np.save('confusion.npy', sum(results))
         return dict(images=len(results))
+"""
+BROKEN_CONFIG = """
+_base_ = ['config.py']
+custom_imports = dict(imports=['ovseg', 'confusion_matrix', 'break_corner'])
+model = dict(post_processors=['BreakCorner'])
+"""
+BREAK_CORNER = """
+import torch
+from ovseg.models.post_processors.post_processor import PostProcessor
+from ovseg.registry import POST_PROCESSORS
+
+@POST_PROCESSORS.register_module()
+class BreakCorner(PostProcessor):
+    stage = 'embeddings'
+
+    def __call__(self, features):
+        patches = features.patches.clone()
+        patches[:, 0] = torch.nan
+        return features.replace(patches=patches)
 """
 SRUN = """#!/bin/bash
 while [[ $1 == --* ]]; do echo "$1" >> srun_options; shift; done
@@ -105,6 +125,16 @@ def test_an_uneven_split_changes_nothing(folder, in_process, monkeypatch):
         together = label_maps(folder / f'maps_{processes}')
         assert together.keys() == maps.keys() == SIZES.keys()
         assert all(np.array_equal(together[name], maps[name]) for name in maps)
+
+
+def test_pixels_without_a_class_are_counted_over_all_processes(folder):
+    (folder / 'broken.py').write_text(BROKEN_CONFIG)
+    (folder / 'break_corner.py').write_text(BREAK_CORNER)
+    output, _ = run(folder, 'dist_test.sh', 'broken.py', '2', '--out', 'maps')
+    undefined = [int((labels == 255).sum()) for labels in label_maps(folder / 'maps').values()]
+    assert len(undefined) == 5 and min(undefined) > 0  # one of the five is seen by both processes
+    assert output.count('have no class') == 1
+    assert f'WARNING - {sum(undefined)} pixels of 5 images have no class' in output
 
 
 def test_slurm_starts_the_processes(folder, monkeypatch):

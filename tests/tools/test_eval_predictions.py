@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import ovseg
+from ovseg.models.post_processors import PostProcessor
+from ovseg.registry import POST_PROCESSORS
 
 ROOT = Path(ovseg.__file__).parents[1]
 SIZES = {'a': (61, 67), 'b': (71, 53), 'far/a': (43, 101)}
@@ -49,6 +52,30 @@ def test_the_table_is_that_of_the_run(command, tmp_path, in_process):
         Image.fromarray(labels - 1).save(path)
     again = in_process('eval_predictions.py', *command(maps, '--ids', 'train'))
     assert (table(again), means(again)) == (table(run), means(run))
+
+
+@POST_PROCESSORS.register_module(force=True)
+class BreakSomePatches(PostProcessor):
+    """NaN in three patches of the last window."""
+    stage = 'embeddings'
+
+    def __call__(self, features):
+        patches = features.patches.clone()
+        patches[-1, 1:4] = torch.nan
+        return features.replace(patches=patches)
+
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_pixels_without_a_class_score_the_same_from_files(command, tmp_path, in_process, resume):
+    maps, log = tmp_path / 'maps', tmp_path / 'work'
+    run = in_process('test.py', *command('--work-dir', log, '--out', maps, *['--resume'] * resume),
+                     'model.prompt_templates=plain', 'model.post_processors=[BreakSomePatches]')
+    values = {path: np.array(Image.open(path)) for path in maps.rglob('*.png')}
+    undefined = [int((labels == 255).sum()) for labels in values.values()]
+    assert len(values) == 3 and min(undefined) > 0
+    assert f'WARNING - {sum(undefined)} pixels of 3 images have no class, because' in run
+    again = in_process('eval_predictions.py', *command(maps))
+    assert len(table(run)) == 20 and (table(again), means(again)) == (table(run), means(run))
 
 
 def test_files_that_number_classes_otherwise_are_refused(command, tmp_path, in_process):

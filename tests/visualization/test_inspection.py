@@ -273,3 +273,11 @@ def test_scores_are_refined_as_labels_are(build, inputs):
     scores = class_scores(segmentor, inputs, SIZE, [0, 1, 2])
     assert not np.allclose(scores, class_scores(build(**FULL), inputs, SIZE, [0, 1, 2]), atol=1e-3)
     assert np.array_equal(scores.argmax(axis=0), predicted_labels(segmentor, inputs, SIZE))
+
+
+def test_labels_that_are_not_finite_are_refused_and_explained(build, inputs):
+    broken = build()
+    with torch.no_grad():
+        broken.image_encoder.visual.proj[3, 5] = torch.nan
+    with pytest.raises(FloatingPointError, match=r'^the picture: the weight visual\.proj of the image encoder is not finite$'):
+        predicted_labels(broken, inputs, ORI)

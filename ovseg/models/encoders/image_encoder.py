@@ -147,6 +147,9 @@ def _bind_attention(model_type: str, cfg: Dict[str, Any], with_bias: bool) -> An
     fixed = ('q', 'k', 'v', 'grid_size', 'bias')
     allowed = [name for name in inspect.signature(attention).parameters if name not in fixed]
     check_keys('attention_cfg', cfg, allowed, f'model_type={model_type!r}')
+    for name, value in cfg.items():
+        if isinstance(value, float):  # nothing else can be NaN or Inf
+            check_number(f'attention_cfg.{name}', value, -math.inf)
     attend = partial(attention, **cfg)
     probe = torch.zeros(1, 1, 2, 1)  # wrong numbers are refused now, not at the first image
     attend(probe, probe, probe, (1, 1), torch.zeros(1, 1, 2, 2) if with_bias else None)

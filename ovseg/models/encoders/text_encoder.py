@@ -47,6 +47,9 @@ class TextEncoder(FrozenModule):
 
         The weights' own precision is used, whatever autocast says, so that rows do not depend on who asked first. A name too
         long for CLIP's context is cut, with a warning that shows where.
+
+        Raises:
+            FloatingPointError: an embedding is not finite; names the class names.
         """
         names = list(dict.fromkeys(class_names))
         warn_of_cuts(names, templates, self.tokenizer)
@@ -95,7 +98,13 @@ class TextEncoder(FrozenModule):
             progress.advance(len(batch))
         place = order.argsort()[[index[prompt] for prompt in prompts]]
         means = torch.cat(embeddings)[place].unflatten(0, (len(names), len(templates))).mean(dim=1)
-        return dict(zip(names, F.normalize(means, dim=-1).cpu()))
+        rows = F.normalize(means, dim=-1).cpu()
+        broken = [name for name, length in zip(names, rows.norm(dim=-1).tolist()) if not length > 0]  # 0: it was divided by Inf
+        if broken:
+            raise FloatingPointError(f'the text tower gives no finite embedding of {len(broken)} of {len(names)} class names: '
+                                     f'{", ".join(map(repr, broken[:5]))}' + (', …' if len(broken) > 5 else '')
+                                     + '; are its weights finite?')
+        return dict(zip(names, rows))
 
     def _embed(self, ids: Tensor) -> Tensor:
         """``forward`` of the first L tokens alone, ``ids (n, L)``."""

@@ -7,8 +7,6 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from ovseg.inference.decode import label_map
-
 
 @MODELS.register_module()
 class CLIPSegTTAModel(BaseTTAModel):
@@ -23,12 +21,18 @@ class CLIPSegTTAModel(BaseTTAModel):
         self.module.with_seg_logits = True
 
     def merge_preds(self, data_samples_list: List[List[SegDataSample]]) -> List[SegDataSample]:
-        """One sample per image, with the mean probabilities as ``seg_logits`` and their ``pred_sem_seg``."""
+        """One sample per image, with the mean probabilities as ``seg_logits`` and their ``pred_sem_seg``.
+
+        A pixel whose probabilities are NaN in one version has none in the mean: see ``CLIPSegmentor.predict``.
+        """
         merged = []
         for versions in data_samples_list:
             probabilities = torch.stack([version.seg_logits.data for version in versions]).mean(dim=0)
-            labels = label_map(probabilities, self.module.prob_thd, self.module.bg_idx, self.module.area_thd)
+            partial = any('nonfinite_pixels' in version for version in versions)
+            labels = self.module.label_map(probabilities, partial)
             sample = versions[0]
             sample.set_data(dict(seg_logits=PixelData(data=probabilities), pred_sem_seg=PixelData(data=labels.unsqueeze(0))))
+            if partial:
+                self.module.note_nonfinite(sample)
             merged.append(sample)
         return merged

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ovseg.datasets.class_lists import class_names, vocabulary_name
 from ovseg.datasets.prompt_templates import prompt_templates as bundled_templates
 from ovseg.inference.decode import Refine, best_queries, class_probabilities, label_map, merge_windows
+from ovseg.inference.nonfinite import ImagePatches, ignore_label, partial_label_map
 from ovseg.inference.windows import PAD_MODES, WindowLayout, map_windows
 from ovseg.models.data_preprocessor import build_data_preprocessor
 from ovseg.models.dense_features import DenseFeatures
@@ -29,6 +30,7 @@ from ovseg.utils import build_checked, check_choice, check_dict, check_flag, che
 Images = Union[Tensor, Sequence[Tensor]]
 
 PRECISIONS = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
+LARGEST_LOGIT = 1e38  # differences of two logits stay in the range of float32
 
 
 @MODELS.register_module()
@@ -144,28 +146,47 @@ class CLIPSegmentor(BaseSegmentor):
     def predict(self, inputs: Images, data_samples: Optional[List[SegDataSample]] = None) -> List[SegDataSample]:
         """Label maps in the images' original size.
 
+        A patch that is not finite counts as a zero vector. The pixels whose score has a non-zero weight from such a patch have
+        no class: their label is ``ignore_label(K)`` (255; 65535 for more than 255 classes), their probabilities are NaN, and
+        the sample says in ``nonfinite_pixels`` how many they are. They count for no area of ``area_thd``. All other pixels have
+        the labels that they would have with any finite values in those patches. ``refine`` does not spread the pixels without
+        a class: it spreads scores in which such patches are zero, and takes NaN and Inf in the image for 0.
+
         Args:
             inputs: Normalised images, ``(B, 3, H, W)`` or a list of ``(3, H, W)`` of different sizes.
             data_samples: Their metadata; ``ori_shape`` and ``flip`` are honoured. Without it, labels have input size.
 
         Returns:
-            The samples with ``pred_sem_seg`` ``(1, H, W)`` and, with ``with_seg_logits``, ``seg_logits (K, H, W)``.
+            The samples with ``pred_sem_seg`` ``(1, H, W)`` and, with ``with_seg_logits``, ``seg_logits (K, H, W)``; and the
+            metadata ``nonfinite_pixels`` only where there are such pixels.
         """
         samples = [SegDataSample() for _ in inputs] if data_samples is None else data_samples
         if len(samples) != len(inputs):
             raise ValueError(f'{len(inputs)} images came with {len(samples)} data samples')
         sizes = [sample.get('ori_shape', image.shape[1:])[:2] for image, sample in zip(inputs, samples)]
-        for sample, image, layout, patches, size in zip(samples, inputs, *self._window_patches(inputs), sizes):
+        for sample, image, windows, size in zip(samples, inputs, self._window_patches(inputs), sizes):
             mirrored = _flipped_axes(sample)
             if self.with_seg_logits or self.area_thd is not None:
-                probabilities = self._class_probabilities(image, layout, patches, size).flip(mirrored)
-                labels = label_map(probabilities, self.prob_thd, self.bg_idx, self.area_thd)
+                probabilities = self._class_probabilities(image, windows, size).flip(mirrored)
+                labels = self.label_map(probabilities, windows.nonfinite is not None)
             else:
-                labels = self._labels(image, layout, patches, size).flip(mirrored)
+                labels = self._labels(image, windows, size).flip(mirrored)
             sample.set_data(dict(pred_sem_seg=PixelData(data=labels.unsqueeze(0))))
             if self.with_seg_logits:
                 sample.set_data(dict(seg_logits=PixelData(data=probabilities)))
+            if windows.nonfinite is not None:
+                self.note_nonfinite(sample)
         return samples
+
+    def label_map(self, probabilities: Tensor, partial: bool) -> Tensor:
+        """``label_map`` by the model's thresholds of ``probabilities (K, H, W)``; ``partial``, if some of them are NaN."""
+        return (partial_label_map if partial else label_map)(probabilities, self.prob_thd, self.bg_idx, self.area_thd)
+
+    def note_nonfinite(self, sample: SegDataSample) -> None:
+        """Set ``nonfinite_pixels`` of a sample to the number of its pixels without a class, unless it is 0."""
+        pixels = int((sample.pred_sem_seg.data == ignore_label(self.out_channels)).sum())
+        if pixels:
+            sample.set_metainfo(dict(nonfinite_pixels=pixels))
 
     def extract_feat(self, inputs: Tensor) -> DenseFeatures:
         """Embeddings of a batch of windows ``(B, 3, h, w)`` in CLIP's joint space."""
@@ -175,9 +196,9 @@ class CLIPSegmentor(BaseSegmentor):
         return self.post_processors(embeddings, 'embeddings')
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Optional[List[SegDataSample]] = None) -> Tensor:
-        """Class probabilities ``(B, K, H, W)`` of equally large images, in input size."""
-        return torch.stack([self._class_probabilities(image, layout, patches, tuple(image.shape[1:]))
-                            for image, layout, patches in zip(inputs, *self._window_patches(inputs))])
+        """Class probabilities ``(B, K, H, W)`` of equally large images, in input size; NaN as ``predict`` says."""
+        return torch.stack([self._class_probabilities(image, windows, tuple(image.shape[1:]))
+                            for image, windows in zip(inputs, self._window_patches(inputs))])
 
     _forward = encode_decode
 
@@ -194,14 +215,15 @@ class CLIPSegmentor(BaseSegmentor):
         super()._load_from_state_dict(*args, **kwargs)
         self._query_embeddings = None
 
-    def _window_patches(self, images: Images) -> Tuple[List[WindowLayout], List[Tensor]]:
+    def _window_patches(self, images: Images) -> List[ImagePatches]:
         """Per image where its windows lie, and what its patches are scored by, ``(windows, N, E)``."""
         layouts = [WindowLayout.plan(tuple(image.shape[1:]), self.slide_crop, self.slide_stride,
                                      self.image_encoder.patch_size, self.pad_mode) for image in images]
         windows = [layout.cut(image) for layout, image in zip(layouts, images)]
-        return layouts, map_windows(self._unit_patches, windows, self._windows_per_pass(windows))
+        return ImagePatches.checked(layouts, map_windows(self._unit_patches, windows, self.windows_per_pass(windows)))
 
-    def _windows_per_pass(self, windows: List[Tensor]) -> int:
+    def windows_per_pass(self, windows: List[Tensor]) -> int:
+        """How many of ``windows``, ``(n, 3, h, w)`` per image, go through the encoder at once."""
         if isinstance(self.window_batch_size, str):
             return self.image_encoder.windows_that_fit(max(windows, key=lambda batch: batch[0].numel()))
         return self.window_batch_size
@@ -209,33 +231,44 @@ class CLIPSegmentor(BaseSegmentor):
     def _unit_patches(self, windows: Tensor) -> Tensor:
         """What a product with a text embedding turns into the score of a patch, ``(B, N, E)`` float32."""
         features = self.extract_feat(windows)
-        patches = F.normalize(features.patches.float(), dim=-1)
+        patches = _unit(features.patches)
         if self.cls_token_lambda:
-            patches = patches + self.cls_token_lambda * F.normalize(features.cls_token.float(), dim=-1).unsqueeze(1)
-        return patches
+            patches = patches + self.cls_token_lambda * _unit(features.cls_token).unsqueeze(1)
+        if features.attn is None:
+            return patches
+        unranked = features.attn.diagonal(dim1=1, dim2=2).isnan().any(dim=1)  # a module that ranks patches by it loses NaN
+        return patches.masked_fill_(unranked.view(-1, 1, 1), torch.nan)
 
-    def _labels(self, image: Tensor, layout: WindowLayout, patches: Tensor, size: Tuple[int, int]) -> Tensor:
+    def _labels(self, image: Tensor, windows: ImagePatches, size: Tuple[int, int]) -> Tensor:
         """Label map ``(H, W)`` of ``size``, without the probabilities of all classes."""
-        with full_precision(patches):
-            query, probability = best_queries(patches, self.query_embeddings, layout, size, self.logit_scale,
+        with full_precision(windows.patches):
+            query, probability = best_queries(windows.patches, self.query_embeddings, windows.layout, size, self.logit_scale,
                                               self.prob_thd > 0, self.decode_memory_mb, self._refine(image, size))
         labels = self.query_to_class[query]
-        return labels if probability is None else labels.masked_fill_(~(probability >= self.prob_thd), self.bg_idx)
+        if probability is not None:
+            labels.masked_fill_(~(probability >= self.prob_thd), self.bg_idx)
+        if windows.nonfinite is not None:
+            labels.masked_fill_(windows.undefined_pixels(size), ignore_label(self.out_channels))
+        return labels
 
-    def _class_probabilities(self, image: Tensor, layout: WindowLayout, patches: Tensor, size: Tuple[int, int]) -> Tensor:
+    def _class_probabilities(self, image: Tensor, windows: ImagePatches, size: Tuple[int, int]) -> Tensor:
         """``(K, *size)``: merge the windows, refine, softmax."""
-        with full_precision(patches):
-            scores = merge_windows(patches @ self.query_embeddings.float().t(), layout, size)
+        with full_precision(windows.patches):
+            scores = merge_windows(windows.patches @ self.query_embeddings.float().t(), windows.layout, size)
             refine = self._refine(image, size)
             if refine is not None:
                 scores = refine(scores)
-            return class_probabilities(scores, self.query_to_class, self.out_channels, self.logit_scale)
+            probabilities = class_probabilities(scores, self.query_to_class, self.out_channels, self.logit_scale)
+        if windows.nonfinite is None:
+            return probabilities
+        return probabilities.masked_fill(windows.undefined_pixels(size), torch.nan)
 
     def _refine(self, image: Tensor, size: Tuple[int, int]) -> Optional[Refine]:
-        """What refines dense scores of ``image`` in ``size``."""
+        """What refines dense scores of ``image`` in ``size``; NaN and Inf in the image count as 0."""
         if self.refine is None:
             return None
-        return self.refine.of_image(F.interpolate(image.unsqueeze(0), size=size, mode='bilinear', align_corners=False)[0])
+        finite = image.nan_to_num(0, 0, 0).unsqueeze(0)
+        return self.refine.of_image(F.interpolate(finite, size=size, mode='bilinear', align_corners=False)[0])
 
     @staticmethod
     def _check(cls_token_lambda: float, logit_scale: float, prob_thd: float, area_thd: Optional[float], slide_crop: int,
@@ -243,6 +276,7 @@ class CLIPSegmentor(BaseSegmentor):
                decode_memory_mb: float) -> None:
         check_number('cls_token_lambda', cls_token_lambda, -math.inf)
         check_number('logit_scale', logit_scale, above=True)
+        check_number('logit_scale * (1 + |cls_token_lambda|)', logit_scale * (1 + abs(cls_token_lambda)), 0, LARGEST_LOGIT)
         check_number('prob_thd', prob_thd, 0, 1)
         if area_thd is not None:
             check_number('area_thd', area_thd, 0, 1)
@@ -255,6 +289,13 @@ class CLIPSegmentor(BaseSegmentor):
             check_integer('window_batch_size', window_batch_size, 1, meaning="or 'auto'")
         check_choice('precision', precision, list(PRECISIONS))
         check_number('decode_memory_mb', decode_memory_mb, above=True)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """``F.normalize(vectors.float(), dim=-1)``, but NaN where a length overflows float32: it would give a zero vector."""
+    vectors = vectors.float()
+    length = vectors.norm(dim=-1, keepdim=True)
+    return vectors / length.clamp_min(1e-12).masked_fill_(length.isinf(), torch.nan)
 
 
 def _flipped_axes(sample: SegDataSample) -> Tuple[int, ...]:

@@ -112,6 +112,23 @@ def test_rows_are_unit_vectors(encoder):
     torch.testing.assert_close(encoder.encode(NAMES, TEMPLATES).norm(dim=-1), torch.ones(7))
 
 
+def test_rows_that_are_not_finite_are_refused_and_named(encoder, tokenizer, lengths):
+    mud = tokenizer(['mud'])[0, 1]
+    with torch.no_grad():
+        encoder.clip.token_embedding.weight[mud, 3] = torch.nan
+    for _ in range(2):  # they are not kept either
+        with pytest.raises(FloatingPointError, match="no finite embedding of 2 of 3 class names: 'mud', 'red mud'; are its"):
+            encoder.encode(['cat', 'mud', 'red mud'], TEMPLATES)
+    assert encoder.encode(['cat'], TEMPLATES).isfinite().all()
+
+
+def test_rows_that_overflow_are_refused(encoder):
+    with torch.no_grad():
+        encoder.clip.text_projection.mul_(1e25)  # its square is over what float32 holds: unit embeddings would be zero
+    with pytest.raises(FloatingPointError, match=r'of 7 of 7 class names: .*, …; are its weights finite'):
+        encoder.encode(NAMES, TEMPLATES)
+
+
 def test_templates_are_averaged_after_normalisation(encoder):
     first, second = (encoder.encode(NAMES, [template]) for template in TEMPLATES[:2])
     expected = (first + second) / (first + second).norm(dim=-1, keepdim=True)

@@ -1,4 +1,6 @@
 """What only a CUDA device can show."""
+import warnings
+
 import pytest
 import torch
 
@@ -10,15 +12,19 @@ ALL_MODULES = dict(apply_similarity_enhancement=True, apply_self_attn_enhancemen
 
 @pytest.mark.parametrize('cfg', [dict(), ALL_MODULES, dict(prob_thd=0.4), dict(precision='fp16'),
                                  dict(refine=dict(type='PAMR', num_iter=2))], ids=str)
-def test_nothing_waits_for_the_device(build, cfg):
+def test_a_batch_waits_once_for_the_device(build, cfg):
     segmentor = build(with_seg_logits=False, **cfg).cuda()
     pictures = [torch.randint(256, size, dtype=torch.uint8).pin_memory() for size in ((3, 97, 131), (3, 71, 53))]
     segmentor.test_step(dict(inputs=pictures))  # text embeddings and the geometries' constants are made once
-    torch.cuda.set_sync_debug_mode('error')
+    torch.cuda.set_sync_debug_mode('warn')
     try:
-        segmentor.test_step(dict(inputs=pictures))
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter('always')
+            segmentor.test_step(dict(inputs=pictures))
     finally:
         torch.cuda.set_sync_debug_mode('default')
+    waits = [warning for warning in noted if 'synchronizing' in str(warning.message)]
+    assert len(waits) == 1  # to hear whether all patches are finite
 
 
 @pytest.mark.parametrize('cfg', [dict(), ALL_MODULES, dict(prob_thd=0.4, window_batch_size='auto')], ids=str)

@@ -24,7 +24,7 @@ def test_a_model_in_half_precision_decodes_in_single(build, with_seg_logits):
 
 
 @pytest.mark.parametrize('with_seg_logits', [False, True])
-def test_what_is_no_number_becomes_background(build, with_seg_logits):
+def test_what_is_no_number_is_neither_a_class_nor_background(build, with_seg_logits):
     live = build(prob_thd=0.01, bg_idx=2, with_seg_logits=with_seg_logits)
     found, = live.predict([torch.full((3, 71, 53), torch.nan)])
-    assert (found.pred_sem_seg.data == 2).all()
+    assert (found.pred_sem_seg.data == 255).all()
