@@ -1,5 +1,6 @@
 """Pictures and words in, label maps out."""
 import threading
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
@@ -171,7 +172,7 @@ class OVSegInferencer:
 
     def _segment(self, batches: Iterator[List[Picture]], vocabulary: Vocabulary, palette: List[List[int]],
                  folder: Optional[ResultFolder], return_vis: bool, allow_nonfinite: bool) -> Iterator[Segmentation]:
-        try:
+        with folder or nullcontext():
             for batch in batches:
                 for (name, source, image), sample in zip(batch, self._predict(batch, vocabulary, allow_nonfinite)):
                     labels, undefined = sample.pred_sem_seg.data[0], sample.get('nonfinite_pixels', 0)
@@ -183,9 +184,6 @@ class OVSegInferencer:
                         if folder:
                             folder.add(name, source, label_map, areas, painted, undefined)
                     yield Segmentation(name, label_map, areas, painted if return_vis else None, undefined)
-        finally:
-            if folder:
-                folder.write_legend()
 
     @torch.no_grad()
     def _predict(self, batch: Sequence[Picture], vocabulary: Vocabulary, allow_nonfinite: bool) -> List[SegDataSample]:

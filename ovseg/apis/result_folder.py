@@ -1,13 +1,14 @@
 """Results of the inferencer as files."""
 import json
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Type, Union
 
 import numpy as np
 
 from ovseg.apis.vocabulary import Vocabulary
+from ovseg.claims import claim
 from ovseg.evaluation.label_maps import write_label_map
 from ovseg.files import write_image, write_whole
 
@@ -15,7 +16,8 @@ from ovseg.files import write_image, write_whole
 class ResultFolder:
     """``vis/NAME.png``, ``pred/NAME.png`` and ``legend.json``, which tells what the label maps hold.
 
-    Files of the same names are replaced; others in the folder stay, and ``legend.json`` says nothing of them.
+    Files of the same names are replaced; others in the folder stay, and ``legend.json`` says nothing of them. As a context, it
+    ends with the writing of ``legend.json``; until then no other process can write into the folder (``claim``).
 
     Args:
         folder: Made if need be.
@@ -23,7 +25,7 @@ class ResultFolder:
         palette: One RGB colour per class.
 
     Raises:
-        OSError: nothing can be written there; the message names the folder.
+        OSError: nothing can be written there, or another process is writing there; the message names the folder.
         ValueError: more classes than a PNG of 16 bits can tell apart.
     """
 
@@ -37,9 +39,18 @@ class ResultFolder:
                      for index, (name, words, colour) in enumerate(classes)],
             pictures=[])
         with self._named_in_errors():
+            self._claim = ExitStack()
+            self._claim.enter_context(claim(self.folder))
             for name in ('vis', 'pred'):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.write_legend()
+
+    def __enter__(self) -> 'ResultFolder':
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], *_: Any) -> None:
+        with self._claim, suppress(*([OSError] if kind else [])):  # a second error would hide the first
+            self.write_legend()
 
     def add(self, name: str, source: str, labels: np.ndarray, areas: Mapping[str, float], painted: np.ndarray,
             undefined: int = 0) -> None:

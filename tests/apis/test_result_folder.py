@@ -9,6 +9,7 @@ from PIL import Image
 
 from ovseg.apis.result_folder import ResultFolder
 from ovseg.apis.vocabulary import Vocabulary
+from ovseg.claims import LOCK
 from ovseg.visualization.contact_sheet import overlay
 from ovseg.visualization.palette import distinct_colours
 
@@ -24,7 +25,7 @@ def legend(folder):
 
 
 def files(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file())
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file() and path.name != LOCK)
 
 
 def test_what_is_written_is_what_is_returned(inferencer, noise, tmp_path):
@@ -128,3 +129,37 @@ def test_more_classes_than_16_bits_hold_are_refused(tmp_path):
     names = list(map(str, range(2 ** 16)))
     with pytest.raises(ValueError, match='65536 classes do not fit into label maps of 16 bits'):
         ResultFolder(tmp_path, Vocabulary(names, [[name] for name in names], names), [[0, 0, 0]] * len(names))
+
+
+@pytest.fixture
+def results(tmp_path):
+    def build():
+        return ResultFolder(tmp_path, Vocabulary(['cat'], [['cat']], ['cat']), [[1, 2, 3]])
+    return build
+
+
+def test_a_second_run_is_refused_while_the_first_one_writes(results, tmp_path):
+    with results() as first:
+        first.add('a', 'a.jpg', np.zeros((3, 5), np.uint8), dict(cat=1.0), np.zeros((3, 5, 3), np.uint8))
+        with pytest.raises(OSError, match=rf"out_dir='{tmp_path}': .* is in use: another run is writing into it"):
+            results()
+    assert [picture['name'] for picture in legend(tmp_path)['pictures']] == ['a']
+    results()
+
+
+def test_a_stream_that_is_given_up_leaves_the_folder_free(inferencer, noise, tmp_path):
+    found = inferencer.stream([noise(61, 83), noise(37, 29)], WORDS, out_dir=tmp_path)
+    next(found)
+    with pytest.raises(OSError, match='is in use'):
+        inferencer.stream([noise(61, 83)], WORDS, out_dir=tmp_path)
+    found.close()
+    assert len(legend(tmp_path)['pictures']) == 1
+    inferencer(noise(61, 83), WORDS, out_dir=tmp_path)
+
+
+def test_an_error_at_the_end_does_not_hide_the_first(results, tmp_path):
+    with pytest.raises(ValueError, match='the first'), results() as folder:
+        folder.folder = tmp_path / 'removed'
+        raise ValueError('the first')
+    with pytest.raises(OSError, match="cannot write into out_dir='.*removed'"), results() as folder:
+        folder.folder = tmp_path / 'removed'
