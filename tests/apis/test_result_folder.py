@@ -161,5 +161,5 @@ def test_an_error_at_the_end_does_not_hide_the_first(results, tmp_path):
     with pytest.raises(ValueError, match='the first'), results() as folder:
         folder.folder = tmp_path / 'removed'
         raise ValueError('the first')
-    with pytest.raises(OSError, match="cannot write into out_dir='.*removed'"), results() as folder:
+    with pytest.raises(OSError, match=r"cannot write into out_dir='.*removed'"), results() as folder:
         folder.folder = tmp_path / 'removed'
