@@ -27,6 +27,7 @@ from ovseg.datasets.demo_scenes import caption, draw_close_up, draw_scene
 from ovseg.datasets.prompt_templates import prompt_templates
 from ovseg.files import write_whole
 from ovseg.models.encoders.tiny_clip import MODEL_NAME
+from ovseg.models.encoders.torch_files import read_torch_file
 
 SIZE = 224
 
@@ -139,7 +140,7 @@ def main() -> None:
 
     checkpoint, start = args.work_dir / 'last.pth', 0
     if checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=args.device, weights_only=True)
+        saved = read_torch_file(checkpoint)
         if saved['args'] != (given := {k: str(v) for k, v in vars(args).items()}):
             raise SystemExit(f'{checkpoint} was made with {saved["args"]}, not with {given}: choose another --work-dir')
         for part, key in ((model, 'model'), (optimizer, 'optimizer'), (schedule, 'schedule')):

@@ -1,4 +1,4 @@
-"""Checkpoints that load without executing a pickle."""
+"""Checkpoints that can be read without executing anything."""
 from typing import Any, Dict
 
 import numpy as np
@@ -11,8 +11,8 @@ from mmseg.registry import HOOKS
 class PlainCheckpointHook(Hook):
     """Leaves mmengine's history of logged scalars out of checkpoints, and turns NumPy's numbers into Python's.
 
-    The history's pickle needs ``getattr``, which ``torch.load`` refuses from torch 2.6 on, so that a checkpoint with it can be
-    neither resumed nor tested. The history is in the log files too.
+    The history's pickle calls ``getattr``, so that ``load_from_file`` refuses to read a checkpoint with it, as ``torch.load``
+    does from torch 2.6 on. The history is in the log files too.
     """
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: Dict[str, Any]) -> None:

@@ -1,7 +1,9 @@
 import inspect
+import runpy
 import threading
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from ovseg.apis.model_config import load_config
 from ovseg.models import CLIPSegmentor
 from ovseg.models.encoders import loading
 
+EVIL = runpy.run_path(str(Path(__file__).parents[1] / 'evil_checkpoints.py'), run_name='evil')['EVIL']
 WORDS = ['zebra', 'ladybug; beetle', 'snow']
 
 
@@ -196,6 +199,14 @@ def test_weights_of_ones_own(tmp_path, build, noise):
     inferencer = build(weights=tmp_path / 'mine.pt')
     expected, = segmentor_labels(inferencer, [noise()], name_path=WORDS, pretrained=str(tmp_path / 'mine.pt'))
     np.testing.assert_array_equal(inferencer(noise(), WORDS)['predictions'][0], expected)
+
+
+@pytest.mark.parametrize('name', ['zip', 'legacy'])
+def test_weights_run_no_code(tmp_path, build, name):
+    EVIL[name](tmp_path / 'evil.pt', tmp_path / 'executed', {'a': torch.zeros(3)})
+    with pytest.raises(ValueError, match=f'{tmp_path / "evil.pt"} '):
+        build(weights=tmp_path / 'evil.pt')
+    assert not (tmp_path / 'executed').exists()
 
 
 def test_settings_reach_the_model_and_nothing_is_halved_unasked(build):

@@ -1,5 +1,6 @@
 import io
 import json
+import runpy
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.models.encoders import TextEncoder
 from ovseg.models.post_processors import PostProcessorChain
 
+EVIL = runpy.run_path(str(Path(__file__).parents[1] / 'evil_checkpoints.py'), run_name='evil')['EVIL']
 TEMPLATES = 'plain'  # one instead of eighty
 SIZES = {'first': (101, 131), 'second': (127, 83)}  # height, width
 CORNERS = {'first': (100, 150), 'second': (400, 60)}  # left, top
@@ -135,6 +137,14 @@ def test_what_cannot_be_done_is_said_in_a_line_and_exits_with_1(options, message
     assert predict(pictures, *options) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(f'ovseg: error: {message}')
+
+
+@pytest.mark.parametrize('name', ['zip', 'tar'])
+def test_weights_run_no_code(name, predict, pictures, tmp_path, capsys):
+    EVIL[name](tmp_path / 'evil.pt', tmp_path / 'executed', {'a': torch.zeros(3)})
+    assert predict(pictures, '--weights', str(tmp_path / 'evil.pt')) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f'ovseg: error: {tmp_path / "evil.pt"} ')
+    assert not (tmp_path / 'executed').exists()
 
 
 def test_words_that_the_terminal_cannot_show_are_escaped_and_whole_in_json(predict, pictures, monkeypatch):

@@ -1,5 +1,6 @@
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS, MODELS
@@ -19,6 +21,7 @@ ROOT = Path(ovseg.__file__).parents[1]
 TOOL = ROOT / 'tools' / 'test.py'
 DEMO = ROOT / 'configs' / 'demo'
 DEMO_CONFIGS = sorted(DEMO.rglob('*.py'))
+EVIL = runpy.run_path(str(ROOT / 'tests' / 'evil_checkpoints.py'), run_name='evil')['EVIL']
 SIZES = {'a': (61, 67), 'b': (71, 53), 'c': (43, 101)}
 
 
@@ -145,6 +148,20 @@ def test_resuming_needs_a_folder(scenes, tmp_path, in_process, capfd):
     with pytest.raises(SystemExit):
         in_process('test.py', *arguments(scenes, tmp_path, '--resume'))
     assert '--resume needs --out' in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('given', ['argument', 'load_from'])
+@pytest.mark.parametrize('name', ['zip', 'legacy', 'tar', 'script'])
+@pytest.mark.filterwarnings('ignore:.torch.jit:FutureWarning')
+def test_a_checkpoint_runs_no_code(name, given, scenes, tmp_path, in_process, monkeypatch):
+    load, path = torch.load, tmp_path / 'evil.pt'
+    monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: load(*args, **{'weights_only': False, **kwargs}))
+    EVIL[name](path, tmp_path / 'executed', {'a': torch.zeros(3)})
+    config, *options = arguments(scenes, tmp_path / 'work')
+    command = [config, str(path), *options] if given == 'argument' else [config, *options, f'load_from={path}']
+    with pytest.raises(ValueError, match=f'^{path} is no checkpoint: it cannot be read .*$'):
+        in_process('test.py', *command)
+    assert not (tmp_path / 'executed').exists()
 
 
 def test_there_are_demo_configs():

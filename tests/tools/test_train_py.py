@@ -82,6 +82,15 @@ def test_training_goes_on_from_the_checkpoint(trained, tmp_path, run_tool):
     assert (tmp_path / 'epoch_2.pth').is_file()
 
 
+def test_a_config_in_a_checkpoint_is_not_executed(trained, tmp_path, run_tool):
+    """mmengine does so where a training is resumed."""
+    saved = torch.load(trained[0] / 'epoch_1.pth', map_location='cpu', weights_only=False)
+    saved['meta']['config'] = f"open({str(tmp_path / 'executed')!r}, 'w')"
+    torch.save(saved, tmp_path / 'evil.pth')
+    run_tool('train.py', '--work-dir', tmp_path, '--resume', '--cfg-options', *OPTIONS, f'load_from={tmp_path / "evil.pth"}')
+    assert not (tmp_path / 'executed').exists()
+
+
 def test_the_checkpoint_scores_as_it_did_in_training(trained, tmp_path, run_tool):
     output = run_tool('test.py', trained[0] / 'epoch_1.pth', '--work-dir', tmp_path, '--cfg-options', 'model.pretrained=None',
                       'test_dataloader.dataset.length=8')

@@ -1,4 +1,4 @@
-"""CLIP models from open_clip: by name and tag, or from a local checkpoint, never by executing a pickle."""
+"""CLIP models from open_clip: by name and tag, or from a local checkpoint, of which nothing is executed."""
 import difflib
 import uuid
 from pathlib import Path
@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from ovseg.digests import file_digest
 from ovseg.models.encoders import tiny_clip
-from ovseg.models.encoders.checkpoints import FOLDER_FILES, read_state_dict, recorded_activation, recorded_settings
+from ovseg.models.encoders.checkpoints import (
+    FOLDER_FILES,
+    one_line,
+    read_state_dict,
+    recorded_activation,
+    recorded_settings,
+    shown,
+)
 
 EMBEDDED = 'embedded'
 RANDOM = f'random weights of process {uuid.uuid4().hex}'
@@ -42,7 +49,7 @@ def load_clip(clip_model: str, pretrained: Optional[str]) -> LoadedCLIP:
         FileNotFoundError: the weights are not on disk and cannot be downloaded.
     """
     config = _model_config(clip_model)
-    if not isinstance(pretrained, (str, type(None))):
+    if pretrained == '' or not isinstance(pretrained, (str, type(None))):
         raise ValueError(f'pretrained={pretrained!r} must be a tag, a path, or None')
     if pretrained is None:
         print_log(f'pretrained=None: {clip_model} runs with random weights, so its labels mean nothing', 'current', 30)
@@ -56,7 +63,7 @@ def load_clip(clip_model: str, pretrained: Optional[str]) -> LoadedCLIP:
         path = _local_file(clip_model, pretrained)
         trained_with = recorded_activation(path)
         if trained_with is not None:
-            _check_activation(clip_model, str(path), quick_gelu, trained_with)
+            _check_activation(clip_model, shown(path), quick_gelu, trained_with)
     model = _build(clip_model, config)
     _load(model, clip_model, path)
     return _clip(clip_model, model, tag or recorded_settings(path).get('preprocess_cfg', {}))
@@ -100,8 +107,9 @@ def _check_activation(clip_model: str, weights: str, model_quick: bool, weights_
     base = clip_model.replace('-quickgelu', '')
     right = f'{base}-quickgelu' if weights_quick else base
     names = {True: 'QuickGELU', False: 'GELU'}
+    advice = f': set clip_model={right!r}' if open_clip.get_model_config(right) else f', and there is no {right!r}'
     raise ValueError(f'{weights} was trained with {names[weights_quick]}, but clip_model={clip_model!r} computes '
-                     f'{names[model_quick]}: set clip_model={right!r}')
+                     f'{names[model_quick]}{advice}')
 
 
 def _download(clip_model: str, pretrained: str, tag: Dict[str, Any]) -> Path:
@@ -124,7 +132,10 @@ def _local_file(clip_model: str, pretrained: str) -> Path:
     """The weights file that ``pretrained`` names: itself, inside its folder, or the embedded one."""
     if pretrained == EMBEDDED and clip_model == tiny_clip.MODEL_NAME:
         return tiny_clip.WEIGHTS_FILE
-    path = Path(pretrained).expanduser()
+    try:
+        path = Path(pretrained).expanduser()
+    except RuntimeError as error:  # ~name, where there is no user of that name
+        raise ValueError(f'pretrained={pretrained!r} cannot be found: {error}') from error
     if path.is_file():
         return path
     if path.is_dir():
@@ -136,7 +147,7 @@ def _local_file(clip_model: str, pretrained: str) -> Path:
     if clip_model == tiny_clip.MODEL_NAME:
         tags = [EMBEDDED]
     raise ValueError(f'pretrained={pretrained!r} is neither a tag of {clip_model} ({", ".join(tags) or "it has none"}) nor '
-                     f'a file or folder (looked at {path.absolute()})')
+                     f'a file or folder (looked at {shown(path.absolute())})')
 
 
 def _build(clip_model: str, config: Dict[str, Any]) -> Union[open_clip.CLIP, open_clip.CustomTextCLIP]:
@@ -156,6 +167,9 @@ def _load(model: Union[open_clip.CLIP, open_clip.CustomTextCLIP], clip_model: st
             state = convert_to_custom_text_state_dict(state)
         if 'logit_scale' in state and state['logit_scale'].numel() == 1:  # a scalar in some releases, a vector in others
             state['logit_scale'] = state['logit_scale'].reshape(model.logit_scale.shape)
+        for key, value in model.state_dict().items():
+            if key in state and value.is_floating_point() and not state[key].is_floating_point():
+                raise ValueError(f'{key!r} is of the type {state[key].dtype}, but the model has floating-point numbers there')
         model.load_state_dict(state)
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f'{path} does not hold the weights of {clip_model}: {error}') from error
+        raise ValueError(f'{shown(path)} does not hold the weights of {clip_model}: {one_line(error)}') from error
