@@ -58,12 +58,10 @@ def load_clip(clip_model: str, pretrained: Optional[str]) -> LoadedCLIP:
     quick_gelu = config.get('quick_gelu', False)
     if tag:
         _check_activation(clip_model, f'pretrained={pretrained!r}', quick_gelu, tag.get('quick_gelu', False))
-        path = _download(clip_model, pretrained, tag)
-    else:
-        path = _local_file(clip_model, pretrained)
-        trained_with = recorded_activation(path)
-        if trained_with is not None:
-            _check_activation(clip_model, shown(path), quick_gelu, trained_with)
+    path = _weights_file(clip_model, pretrained)
+    trained_with = None if tag else recorded_activation(path)
+    if trained_with is not None:
+        _check_activation(clip_model, shown(path), quick_gelu, trained_with)
     model = _build(clip_model, config)
     _load(model, clip_model, path)
     return _clip(clip_model, model, tag or recorded_settings(path).get('preprocess_cfg', {}))
@@ -76,10 +74,12 @@ def weights_digest(clip_model: str, pretrained: Optional[str]) -> str:
         ValueError: as ``load_clip``.
         FileNotFoundError: as ``load_clip``.
     """
-    if pretrained is None:
-        return RANDOM
+    return RANDOM if pretrained is None else file_digest(_weights_file(clip_model, pretrained))
+
+
+def _weights_file(clip_model: str, pretrained: str) -> Path:
     tag = open_clip.get_pretrained_cfg(clip_model, pretrained)
-    return file_digest(_download(clip_model, pretrained, tag) if tag else _local_file(clip_model, pretrained))
+    return _download(clip_model, pretrained, tag) if tag else _local_file(clip_model, pretrained)
 
 
 def _clip(clip_model: str, model: nn.Module, preprocess: Dict[str, Any]) -> LoadedCLIP:
