@@ -84,7 +84,7 @@ def sdist(source, tmp_path_factory):
 def installed(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp('site-packages')
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
+        archive.extractall(folder)  # noqa: S202  we have just written it
     return folder
 
 
@@ -132,7 +132,7 @@ def test_the_console_script_is_the_command(wheel):
 def test_the_source_distribution_builds_the_same_wheel(wheel, sdist, tmp_path):
     with tarfile.open(sdist) as archive:
         assert not [name for name in archive.getnames() if name.split('/')[1:2] == ['tests'] or name.endswith('.pyc')]
-        archive.extractall(tmp_path)
+        archive.extractall(tmp_path)  # noqa: S202  we have just written it
     unpacked, = tmp_path.iterdir()
     assert wheel_contents(build('wheel', unpacked, tmp_path / 'dist')) == wheel_contents(wheel)
 

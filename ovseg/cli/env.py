@@ -57,10 +57,12 @@ def _revision(folder: Path) -> str:
     """The commit of a checkout, ``-dirty`` where files were changed since."""
     if not (folder / '.git').exists():
         return 'not a git checkout'
-    if shutil.which('git') is None:
+    git = shutil.which('git')
+    if git is None:
         return 'revision unknown (no git)'
-    git = subprocess.run(['git', '-C', str(folder), 'describe', '--always', '--dirty'], capture_output=True, text=True)
-    return f'revision {git.stdout.strip() or "unknown: " + git.stderr.strip()}'
+    described = subprocess.run([git, '-C', str(folder), 'describe', '--always', '--dirty'],  # noqa: S603  nothing of a user's
+                               capture_output=True, text=True)
+    return f'revision {described.stdout.strip() or "unknown: " + described.stderr.strip()}'
 
 
 def _gpus() -> str:

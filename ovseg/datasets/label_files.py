@@ -65,7 +65,7 @@ def read_label_files(pairs: Sequence[Mapping[str, Any]], load: BaseTransform, se
         seconds: None reads all.
         nproc: Files read at a time; threads, since decoders run outside Python's lock. None: ``ThreadPoolExecutor`` chooses.
     """
-    order = random.Random(0).sample(list(pairs), len(pairs))
+    order = random.Random(0).sample(list(pairs), len(pairs))  # noqa: S311  an order is no secret
     end = float('inf') if seconds is None else time.monotonic() + seconds
 
     def read(pair: Mapping[str, Any]) -> Optional[LabelFile]:

@@ -47,9 +47,11 @@ class ImagePatches(NamedTuple):
     def undefined_pixels(self, out_size: Tuple[int, int]) -> Tensor:
         """The pixels whose score has a non-zero weight from a patch that is not finite, ``(H, W)`` bool.
 
-        Only for images with such patches.
+        Raises:
+            ValueError: the image has no such patches.
         """
-        assert self.nonfinite is not None
+        if self.nonfinite is None:
+            raise ValueError('all patches of the image are finite')
         with full_precision(self.patches):
             return merge_windows(self.nonfinite.float().unsqueeze(-1), self.layout, out_size)[0] > 0
 

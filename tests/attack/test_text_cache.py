@@ -26,7 +26,7 @@ def test_damaged_cache_files_are_computed_again(attack, tmp_path):
         rows = {f'{index} 木': torch.randn(rng.choice([1, 7, 13]), generator=generator) for index in range(1)}
         rows.update({f'name {index}': torch.randn(len(rows['0 木']), generator=generator) for index in range(rng.randrange(7))})
         path.unlink(missing_ok=True)
-        store_rows(path, rows)
+        store_rows(path, rows, 100)
         path.write_bytes(damaged(path.read_bytes(), rng))
         with attack.one_case(seed):
             found = load_rows(path)

@@ -32,7 +32,7 @@ def check(page, body, queued=True):
 
 
 def test_only_known_parts_are_kept(page, body, upload):
-    more = dict(trigger_id=8, batched=True, event_id='x', oauth_token='y', event_data=dict(path='/etc/passwd'))
+    more = dict(trigger_id=8, batched=True, event_id='x', oauth_token='y', event_data=dict(path='/etc/passwd'))  # noqa: S106
     file = dict(path=upload['path'], meta=dict(_type='gradio.FileData'))
     assert check(page, {**body, **more}) == dict(body, data=[file, *body['data'][1:]])
 

@@ -161,7 +161,7 @@ def text(clip_model: str, device: str) -> Iterator[Group]:
 def start_up(rounds: int) -> Group:
     """Seconds to a tiny model, over importing what it stands on."""
     def run(code: str) -> None:
-        subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
+        subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)  # noqa: S603  code of this file
 
     alone = '''
 import importlib.util, sys
@@ -226,7 +226,7 @@ def ranks_throughput(clip_model: str, ranks: int, images: int = 8) -> float:
         code = ('import sys; sys.path.insert(0, sys.argv[1]); import torch; torch.set_num_threads(1)\n'
                 'from benchmarks.workloads import rank_work; rank_work(sys.argv[2], int(sys.argv[3]), sys.argv[4])')
         arguments = [str(__file__).rsplit('/benchmarks/', 1)[0], clip_model, str(images), folder]
-        processes = [subprocess.Popen([sys.executable, '-c', code, *arguments]) for _ in range(ranks)]
+        processes = [subprocess.Popen([sys.executable, '-c', code, *arguments]) for _ in range(ranks)]  # noqa: S603  as above
         if any(process.wait() for process in processes):
             raise RuntimeError('a rank failed; its error stands above')
         spans = [tuple(map(float, path.read_text().split())) for path in Path(folder).iterdir()]

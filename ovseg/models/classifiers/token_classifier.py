@@ -56,7 +56,8 @@ class TokenClassifier(BaseModel):
         logits = {name: head(tokens) for name, head in self.heads.items()}
         if mode == 'tensor':
             return logits
-        assert data_samples is not None
+        if data_samples is None:
+            raise ValueError(f'mode={mode!r} needs data_samples')
         if mode == 'loss':
             labels = torch.tensor([sample.gt_label for sample in data_samples], device=tokens.device)
             return {f'loss_{name}': F.cross_entropy(value, labels.repeat_interleave(len(value) // len(labels)))

@@ -70,13 +70,13 @@ def load_rows(path: Path) -> Dict[str, Tensor]:
     return dict(zip(json.loads(_bytes(tensors['names'])), tensors['rows']))
 
 
-def store_rows(path: Path, rows: Mapping[str, Tensor]) -> None:
-    """Add rows ``(E,)`` to a cache file. Where that is impossible, say so once and go on.
+def store_rows(path: Path, rows: Mapping[str, Tensor], most: int) -> None:
+    """Add rows ``(E,)`` to a cache file, which then holds the ``most`` newest. Where that is impossible, say so once and go on.
 
     Readers and other writers see the old file or the new one, never a part. Of two writers at the same instant the later
     one wins; what the earlier one added is encoded again when it is needed.
     """
-    everything = {**load_rows(path), **rows}
+    everything = dict(list({**load_rows(path), **rows}.items())[-most:])
     names, matrix = _tensor(json.dumps(list(everything)).encode()), torch.stack(list(everything.values()))
     tensors = dict(names=names, rows=matrix, digests=_tensor(_digests(path, names, matrix)))
     try:

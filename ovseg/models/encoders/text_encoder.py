@@ -14,6 +14,7 @@ from ovseg.models.encoders.text_tower import AnyCLIP, cut_to, needed_tokens
 from ovseg.precision import full_precision
 
 NAMES_PER_BLOCK = 256  # bounds the memory that prompts take, and the work that an interrupted run loses
+MOST_NAMES = 20_000  # kept in memory and in a file of the cache, beside those of the call: some 40 MB
 
 
 class TextEncoder(FrozenModule):
@@ -68,13 +69,18 @@ class TextEncoder(FrozenModule):
         file = folder and folder / 'text' / f'{content_key(self.clip, self.tokenizer, templates)}.safetensors'
         if file:
             rows.update(load_rows(file))
+        if len(rows) > MOST_NAMES:
+            wanted = set(names)
+            unneeded = [name for name in rows if name not in wanted]
+            for name in unneeded[:len(rows) - MOST_NAMES]:  # the oldest
+                del rows[name]
         missing = [name for name in names if name not in rows]
         with LateProgress('Encoding prompts', len(missing) * len(templates)) as progress:
             for start in range(0, len(missing), NAMES_PER_BLOCK):
                 block = self._rows(missing[start:start + NAMES_PER_BLOCK], templates, progress)
                 rows.update(block)
                 if file:
-                    store_rows(file, block)
+                    store_rows(file, block, MOST_NAMES)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Load weights, and forget what others gave."""

@@ -190,7 +190,7 @@ def test_threads_that_store_at_once_leave_whole_rows(folder):
 
     def write(writer):
         for i in range(11):
-            store_rows(path, {f'{writer} {i}': rows[f'{writer} {i}']})
+            store_rows(path, {f'{writer} {i}': rows[f'{writer} {i}']}, 100)
             found = load_rows(path)
             assert all(torch.equal(row, rows[name]) for name, row in found.items())
 
@@ -204,9 +204,30 @@ def test_threads_that_store_at_once_leave_whole_rows(folder):
 def test_writers_one_after_the_other_lose_nothing(folder):
     path = folder / 'key.safetensors'
     for i in range(5):
-        store_rows(path, {str(i): torch.full((3,), float(i)), 'last': torch.full((3,), -float(i))})
+        store_rows(path, {str(i): torch.full((3,), float(i)), 'last': torch.full((3,), -float(i))}, 100)
     assert {name: row.tolist() for name, row in load_rows(path).items()} == {
         **{str(i): [float(i)] * 3 for i in range(5)}, 'last': [-4.0] * 3}
+
+
+def test_the_newest_names_stay_in_memory_and_on_disk(encoder, encoded, folder, monkeypatch):
+    monkeypatch.setattr(text_encoder, 'MOST_NAMES', 5)
+    words = [f'word {number}' for number in range(11)]
+    first = encoder.encode(words[:3], TEMPLATES)
+    for word in words:
+        encoder.encode([word], TEMPLATES)
+    encoded()
+    for path in files(folder):
+        assert list(load_rows(path)) == words[-5:]
+    assert len(next(iter(encoder._known.values()))) <= 6
+    encoder.encode(words[-5:], TEMPLATES)
+    assert encoded() == 0
+    assert torch.equal(encoder.encode(words[:3], TEMPLATES), first) and encoded() == 9
+
+
+def test_more_names_than_are_kept_are_all_encoded(encoder, folder, monkeypatch):
+    monkeypatch.setattr(text_encoder, 'MOST_NAMES', 3)
+    assert encoder.encode(NAMES, TEMPLATES).shape[0] == len(NAMES)
+    assert encoder.encode(NAMES, TEMPLATES).shape[0] == len(NAMES)
 
 
 def foreign_file(path):
@@ -242,7 +263,7 @@ def test_damaged_file_is_named_and_replaced(clip, tokenizer, encoded, folder, wa
 
 def test_every_byte_may_be_damaged(folder, warnings_logged):
     path = folder / 'key.safetensors'
-    store_rows(path, {'cat': torch.arange(3.0), 'mud': torch.ones(3)})
+    store_rows(path, {'cat': torch.arange(3.0), 'mud': torch.ones(3)}, 100)
     content = path.read_bytes()
     for i in range(len(content)):
         path.write_bytes(content[:i] + bytes([content[i] ^ 2]) + content[i + 1:])
@@ -251,7 +272,7 @@ def test_every_byte_may_be_damaged(folder, warnings_logged):
 
 
 def test_a_file_of_another_content_under_this_name_is_refused(folder, warnings_logged):
-    store_rows(folder / 'other.safetensors', {'cat': torch.ones(3)})
+    store_rows(folder / 'other.safetensors', {'cat': torch.ones(3)}, 100)
     os.rename(folder / 'other.safetensors', folder / 'key.safetensors')
     with warnings_logged() as warnings:
         assert load_rows(folder / 'key.safetensors') == {}
@@ -262,7 +283,7 @@ def test_a_file_of_another_content_under_this_name_is_refused(folder, warnings_l
                                           (b'"dtype":"F32","shape":[2,3]', b'"dtype":"F32","shape":[3,2]')])
 def test_type_and_shape_are_part_of_the_checksum(old, new, folder, warnings_logged):
     path = folder / 'key.safetensors'
-    store_rows(path, {'cat': torch.arange(3.0), 'mud': torch.ones(3)})
+    store_rows(path, {'cat': torch.arange(3.0), 'mud': torch.ones(3)}, 100)
     content = path.read_bytes()
     assert content.count(old) == 1
     path.write_bytes(content.replace(old, new))
@@ -274,7 +295,7 @@ def test_type_and_shape_are_part_of_the_checksum(old, new, folder, warnings_logg
 @pytest.mark.parametrize('value', [torch.nan, torch.inf])
 def test_rows_that_are_not_finite_are_refused(value, folder, warnings_logged):
     path = folder / 'key.safetensors'
-    store_rows(path, {'cat': torch.ones(3), 'mud': torch.tensor([1.0, value, 2.0])})
+    store_rows(path, {'cat': torch.ones(3), 'mud': torch.tensor([1.0, value, 2.0])}, 100)
     with warnings_logged() as warnings:
         assert load_rows(path) == {}
     assert 'not all of its rows are finite' in warnings[0]
@@ -286,7 +307,7 @@ def test_temporary_files_of_a_killed_process_go_after_an_hour(folder):
     for part, age in ((old, 3700), (new, 60)):
         part.write_bytes(b'half')
         os.utime(part, (time.time() - age,) * 2)
-    store_rows(folder / 'key.safetensors', {'cat': torch.ones(3)})
+    store_rows(folder / 'key.safetensors', {'cat': torch.ones(3)}, 100)
     assert files(folder) == [folder / 'key.safetensors', new]
 
 
@@ -304,7 +325,7 @@ def test_folder_that_cannot_be_written_warns_once(clip, tokenizer, encoded, fold
 
 def test_disk_that_is_full_leaves_the_old_file(folder, warnings_logged, monkeypatch):
     path = folder / 'key.safetensors'
-    store_rows(path, {'cat': torch.ones(3)})
+    store_rows(path, {'cat': torch.ones(3)}, 100)
 
     def write_half(self, data):
         with self.open('wb') as file:
@@ -313,7 +334,7 @@ def test_disk_that_is_full_leaves_the_old_file(folder, warnings_logged, monkeypa
 
     with monkeypatch.context() as patch, warnings_logged() as warnings:
         patch.setattr(Path, 'write_bytes', write_half)
-        store_rows(path, {'mud': torch.ones(3)})
+        store_rows(path, {'mud': torch.ones(3)}, 100)
     assert len(warnings) == 1 and 'No space left on device' in warnings[0]
     assert files(folder) == [path] and list(load_rows(path)) == ['cat']
 

@@ -178,9 +178,9 @@ def test_it_is_built_by_mmseg():
 
 
 @pytest.mark.parametrize(('cfg', 'message'), [
-    (dict(n=0), 'n=0 must be at least 1'), (dict(n=-2), 'n=-2 must be at least 1'),
-    (dict(top_k=0), 'top_k=0 must be at least 1'), (dict(top_k=-1), 'top_k=-1 must be at least 1'),
-    (dict(n=2.5), 'n=2.5 must be at least 1'), (dict(top_k=1.5), 'top_k=1.5 must be at least 1')], ids=str)
+    (dict(n=0), 'n=0 must be .*at least 1'), (dict(n=-2), 'n=-2 must be .*at least 1'),
+    (dict(top_k=0), 'top_k=0 must be .*at least 1'), (dict(top_k=-1), 'top_k=-1 must be .*at least 1'),
+    (dict(n=2.5), 'n=2.5 must be .*at least 1'), (dict(top_k=1.5), 'top_k=1.5 must be .*at least 1')], ids=str)
 def test_numbers_under_one_are_refused(cfg, message):
     with pytest.raises(AssertionError, match=message):
         head(**cfg)
