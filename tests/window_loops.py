@@ -1,5 +1,4 @@
 """The straightforward loop that the decoder is compared with."""
-import torch
 from torch.nn import functional as F
 
 

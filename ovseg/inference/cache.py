@@ -22,7 +22,7 @@ def keep_recent(function: Callable[..., Result]) -> Callable[..., Result]:
     Args:
         function: Maps hashable positional arguments to a tensor or a tuple, which may be nested, with tensors in it.
     """
-    kept: 'OrderedDict[Tuple[Any, ...], Tuple[Result, int]]' = OrderedDict()  # with their sizes in bytes
+    kept: OrderedDict[Tuple[Any, ...], Tuple[Result, int]] = OrderedDict()  # with their sizes in bytes
     lock = threading.Lock()
 
     @wraps(function)

@@ -42,8 +42,10 @@ class AxisWindows:
         to the patch embedding to drop the remainder.
 
         Raises:
-            ValueError: an unknown ``pad_mode``, or ``'none'`` for an image smaller than one patch.
+            ValueError: an image without pixels, an unknown ``pad_mode``, or ``'none'`` for an image smaller than one patch.
         """
+        if size < 1:
+            raise ValueError(f'an image side of {size} pixels: the image is empty')
         check_choice('pad_mode', pad_mode, PAD_MODES)
         length = min(crop, size) if crop else size
         starts = window_starts(size, length, stride) if crop else (0,)

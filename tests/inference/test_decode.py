@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch.nn import functional as F
 
-from ovseg.inference.decode import _first_max, axis_strips, best_queries, bilinear_taps, class_probabilities, label_map, merge_windows
+from ovseg.inference.decode import (
+    _first_max,
+    axis_strips,
+    best_queries,
+    bilinear_taps,
+    class_probabilities,
+    label_map,
+    merge_windows,
+)
 from ovseg.inference.windows import WindowLayout
 from ovseg.models.encoders import CLIPImageEncoder
-
 
 LOOPS = runpy.run_path(str(Path(__file__).parents[1] / 'window_loops.py'))
 loop_merge = LOOPS['loop_merge']
