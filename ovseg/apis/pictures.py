@@ -1,24 +1,22 @@
 """Pictures from wherever they come."""
-import io
 import os
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Iterable, Iterator, List, Sequence, Set, Tuple, Union
-from urllib.parse import quote, unquote, urlparse
-from urllib.request import Request, urlopen
+from urllib.parse import unquote, urlparse
+from urllib.request import url2pathname
 
+import cv2
 import mmcv
 import numpy as np
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 
-from ovseg.version import __version__
+from ovseg.apis.downloads import download
+from ovseg.image_files import BROKEN, FORMATS, check_content, image_size, read_file
 
 Source = Union[str, Path, np.ndarray, Image.Image]
 
 SUFFIXES = ('.avif', '.bmp', '.jp2', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')  # in a folder
 URL_SCHEMES = ('http', 'https', 'file')
-TIMEOUT = 30  # seconds that a server may stay silent
 NOT_8_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N', 'F')  # modes that PIL would clip at 255
 
 
@@ -79,8 +77,11 @@ def read_picture(source: Source, max_pixels: int) -> np.ndarray:
     the orientation that a camera has noted is applied. Arrays are BGR, as OpenCV's, or grey, or BGRA; PIL images are taken
     as their pixels lie. Alpha is dropped.
 
+    A URL is read by ``download``; ``file://`` names a file of this machine, as a path does. A file must be a regular one of
+    at most ``MAX_FILE_BYTES``.
+
     Raises:
-        FileNotFoundError: there is nothing at a URL.
+        FileNotFoundError: there is nothing at a URL, or too much.
         TypeError: an array that is not uint8.
         ValueError: no picture, a broken one, one of more than ``max_pixels``, or an array of another shape. The message
             names the picture.
@@ -92,12 +93,19 @@ def read_picture(source: Source, max_pixels: int) -> np.ndarray:
     if isinstance(source, Image.Image):
         _check_size(source, source.size, max_pixels)
         return _from_pil(source)
-    content = _content(source)
-    _check_size(source, _size_of_file(source, content), max_pixels)
-    image = mmcv.imfrombytes(content)
-    if image is None or _is_cut_off(content):
-        raise ValueError(f'cannot read {source}: the picture is cut off, damaged or of a kind that OpenCV cannot read')
-    return image
+    name, content = describe(source), _content(source)
+    size = image_size(content, name)
+    if size is None:
+        raise ValueError(f'{name} is no picture, or a broken one, or of another kind than {", ".join(FORMATS)}')
+    _check_size(source, size, max_pixels)
+    check_content(content, name)
+    try:
+        image = mmcv.imfrombytes(content)
+        if image is not None and image.ndim == 3:  # not the floats of a PFM
+            return image
+    except cv2.error:  # for some formats, where others give None
+        pass
+    raise ValueError(f'cannot read image {name}: the picture is cut off, damaged or of a kind that OpenCV cannot read')
 
 
 def _sources_of(item: Any) -> List[Source]:
@@ -128,42 +136,24 @@ def _wrong_type(item: Any) -> TypeError:
 
 
 def _is_url(text: str) -> bool:
-    return urlparse(text).scheme.lower() in URL_SCHEMES
+    try:
+        return urlparse(text).scheme.lower() in URL_SCHEMES
+    except ValueError as error:
+        raise ValueError(f'{text} is no URL: {error}') from error
 
 
 def _content(source: Union[str, Path]) -> bytes:
     if isinstance(source, Path):
-        return source.read_bytes()
-    url = quote(source, safe="%/:=&?~#+!$,;'@()*[]")  # letters that URLs cannot hold
+        return read_file(source)
+    url = urlparse(source)
+    if url.scheme.lower() != 'file':
+        return download(source)
+    if url.netloc not in ('', 'localhost'):
+        raise FileNotFoundError(f'cannot get {source}: a file:// URL names a file of this machine')
     try:
-        request = Request(url, headers={'User-Agent': f'ovseg/{__version__}'})  # some servers refuse Python's own
-        with urlopen(request, timeout=TIMEOUT) as response:
-            return response.read()
-    except (OSError, HTTPException) as error:
-        raise FileNotFoundError(f'cannot get {source}: {error}') from error
-
-
-def _size_of_file(source: Union[str, Path], content: bytes) -> Tuple[int, int]:
-    """Width and height, from the head of a file."""
-    try:
-        return Image.open(io.BytesIO(content)).size
-    except Image.DecompressionBombError as error:
-        raise ValueError(f'{source} is too large: {error} PIL.Image.MAX_IMAGE_PIXELS and max_pixels set the limit') from error
+        return read_file(url2pathname(url.path))
     except OSError as error:
-        raise ValueError(f'{source} is no picture, or a broken one') from error
-
-
-def _is_cut_off(content: bytes) -> bool:
-    """Whether the end of a JPEG is missing, which OpenCV 4 paints grey without a word."""
-    with Image.open(io.BytesIO(content)) as picture:
-        if not isinstance(picture, JpegImageFile):
-            return False
-        picture.draft('L', (1, 1))  # all of the file is decoded, but to few pixels
-        try:
-            picture.load()
-        except OSError:
-            return True
-    return False
+        raise FileNotFoundError(f'cannot get {source}: {error}') from error
 
 
 def _check_size(source: Source, size: Tuple[int, int], max_pixels: int) -> None:
@@ -190,5 +180,5 @@ def _from_pil(picture: Image.Image) -> np.ndarray:
         raise ValueError(f'{describe(picture)} is empty')
     try:
         return np.ascontiguousarray(np.asarray(picture.convert('RGB'))[..., ::-1])
-    except OSError as error:  # PIL reads files late
+    except BROKEN as error:  # PIL reads files late
         raise ValueError(f'cannot read {describe(picture)}: {error}') from error

@@ -1,9 +1,12 @@
 """Reading images."""
+import os
 from typing import Any, Dict, Optional
 
 import cv2
 from mmcv.transforms import LoadImageFromFile
 from mmseg.registry import TRANSFORMS
+
+from ovseg.image_files import FORMATS, check_content, image_size, read_file
 
 
 @TRANSFORMS.register_module()
@@ -15,9 +18,19 @@ class LoadImage(LoadImageFromFile):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is empty, cut off or no image; its path is in the message.
+            ValueError: the file is empty, cut off, too large or no image; its path is in the message.
         """
+        path = results['img_path']
+        broken = f'cannot read image {path}: the file is empty, corrupt or no image of a known kind ({", ".join(FORMATS)})'
+        if os.path.exists(path):  # otherwise it is in one of mmengine's storage backends, or missing
+            content = read_file(path)
+            if image_size(content, path) is None and not self.ignore_empty:
+                raise ValueError(broken)
+            check_content(content, path)
         try:
-            return super().transform(results)
+            loaded = super().transform(results)
         except (AssertionError, cv2.error) as error:
-            raise ValueError(f'cannot read image {results["img_path"]}: the file is empty, corrupt or no image') from error
+            raise ValueError(broken) from error
+        if loaded is not None and loaded['img'].ndim != 3 and self.color_type == 'color':  # a PFM of one channel
+            raise ValueError(broken)
+        return loaded

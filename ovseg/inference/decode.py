@@ -1,63 +1,87 @@
 """From patch scores to a label map.
 
-Upsampling every window, summing, dividing by the number of windows over a pixel and resizing to the wanted size are all
+Upsampling every window, summing, dividing by the number of windows over a pixel and resizing to the output size are all
 linear and separable. Per query they are one product ``A @ scores @ B.T`` with matrices that depend on the geometry only.
-Cells lie in the order of the image (``AxisWindows.order``), so that a few output rows need a few neighbouring rows of cells.
+Cells lie in the order of the image (``AxisWindows.order``), so that these matrices are banded: an output row needs a few
+neighbouring rows of cells. They are stored as ``Strip``s, which hold the bands alone, and memory and time grow linearly with
+the sides of an image.
 """
-from functools import lru_cache
 from typing import Callable, Iterator, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from ovseg.inference.cache import keep_recent
 from ovseg.inference.windows import AxisWindows, WindowLayout
 
 CPU_STRIP_BYTES = 4 * 2 ** 20  # dense scores that stay in a core's cache between the product and the maximum
+COLUMNS_PER_STRIP = 640  # products with less are slower, and with more take in many cells that their outputs do not need
 
 Refine = Callable[[Tensor], Tensor]
 
 
-def bilinear_matrix(size: int, out_size: int) -> Tensor:
-    """``(out_size, size)``: bilinear interpolation (align_corners=False) along one axis as a matrix."""
-    return F.interpolate(torch.eye(size).unsqueeze(0), size=out_size, mode='linear', align_corners=False)[0].t()
+def bilinear_taps(size: int, index: Tensor, out_size: int) -> Tuple[Tensor, Tensor]:
+    """Bilinear interpolation along one axis of ``size`` resized to ``out_size``, as ``F.interpolate(align_corners=False)``.
+
+    Args:
+        size: Number of inputs.
+        index: The outputs that are wanted, ``(n,)`` int64.
+        out_size: Number of outputs.
+
+    Returns:
+        The two inputs of each output, ``(n, 2)`` int64, and their weights, ``(n, 2)`` float64, which sum to 1.
+    """
+    position = ((index.float() + 0.5) * (size / out_size) - 0.5).clamp_(0, size - 1).double()  # rounded as F.interpolate's
+    low = position.long()
+    fraction = position - low
+    return torch.stack([low, (low + 1).clamp_(max=size - 1)], dim=1), torch.stack([1 - fraction, fraction], dim=1)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is made for one call may be differentiated through in the next
-def axis_operator(axis: AxisWindows, out_size: int, device: torch.device) -> Tensor:
-    """``(out_size, windows * cells)``: merges the windows' cells along one axis and resizes to ``out_size``."""
-    padded = axis.pad[0] + axis.length + axis.pad[1]
-    upsample = bilinear_matrix(axis.cells, padded)[axis.pad[0]:axis.pad[0] + axis.length]
-    index = torch.arange(len(axis.starts)).unsqueeze(1)
-    pixels = torch.tensor(axis.starts).unsqueeze(1) + torch.arange(axis.length)
-    merge = torch.zeros(axis.size, len(axis.starts), axis.cells)
-    merge[pixels, index] = upsample
-    cover = torch.zeros(axis.size, len(axis.starts))
-    cover[pixels, index] = 1
-    merge = merge.flatten(1)[:, axis.order] / cover.sum(dim=1, keepdim=True)
-    return (bilinear_matrix(axis.size, out_size) @ merge).to(device)
+def axis_entries(axis: AxisWindows, out_size: int) -> Tuple[Tensor, Tensor, Tensor]:
+    """The matrix that merges the windows' cells along one axis and resizes to ``out_size``, entry by entry.
+
+    Returns:
+        Of each entry its output, ascending, its cell as a place in ``axis.order``, both ``(n,)`` int64, and its value
+        ``(n,)`` float64. Entries of the same output and cell add up.
+    """
+    starts, order = torch.tensor(axis.starts), axis.order
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    pixel, share = (taps.flatten() for taps in bilinear_taps(axis.size, torch.arange(out_size), out_size))
+    first = torch.searchsorted(starts, pixel - axis.length, right=True)  # of the windows over a pixel
+    count = torch.searchsorted(starts, pixel, right=True) - first
+    tap = torch.arange(len(pixel)).repeat_interleave(count)  # one for each window over the pixel of a tap
+    window = first[tap] + torch.arange(len(tap)) - (count.cumsum(0) - count)[tap]
+    in_window = pixel[tap] - starts[window] + axis.pad[0]
+    cell, weight = bilinear_taps(axis.cells, in_window, axis.pad[0] + axis.length + axis.pad[1])
+    weight *= (share / count)[tap].unsqueeze(1)
+    output = (tap // 2).unsqueeze(1).expand_as(cell)
+    used = weight != 0
+    return output[used], place[window.unsqueeze(1) * axis.cells + cell][used], weight[used]
 
 
 class Strip(NamedTuple):
-    """Some output rows and what makes them: ``operator @ cells[band]``."""
-    rows: slice
+    """A range of outputs and the cells that they are computed from: ``operator @ cells[band]``."""
+    outputs: slice
     band: slice
     operator: Tensor
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def row_strips(axis: AxisWindows, out_size: int, rows: int, device: torch.device) -> Tuple[Strip, ...]:
-    """The ``axis_operator`` cut into strips of ``rows`` output rows, each without the cells that it does not need."""
-    operator = axis_operator(axis, out_size, torch.device('cpu'))
-    strips = []
-    for start in range(0, out_size, rows):
-        part = operator[start:start + rows]
-        needed = part.any(dim=0).nonzero().flatten().tolist()
-        band = slice(needed[0], needed[-1] + 1)
-        strips.append(Strip(slice(start, start + len(part)), band, part[:, band].contiguous().to(device)))
-    return tuple(strips)
+@keep_recent
+def axis_strips(axis: AxisWindows, out_size: int, length: int, device: torch.device) -> Tuple[Strip, ...]:
+    """The matrix of ``axis_entries`` in strips of ``length`` outputs, each without the cells that it does not need."""
+    output, place, value = axis_entries(axis, out_size)
+    starts = torch.arange(0, out_size, length)
+    lengths = (out_size - starts).clamp_(max=length)
+    strip = output // length
+    first = torch.full_like(starts, len(axis.starts) * axis.cells).scatter_reduce_(0, strip, place, 'amin')
+    widths = torch.zeros_like(starts).scatter_reduce_(0, strip, place, 'amax') + 1 - first
+    sizes = lengths * widths
+    index = (sizes.cumsum(0) - sizes)[strip] + output % length * widths[strip] + place - first[strip]
+    operators = value.new_zeros(int(sizes.sum())).index_add_(0, index, value).float().to(device).split(sizes.tolist())
+    return tuple(Strip(slice(start, start + rows), slice(low, low + cells), operator.view(rows, cells))
+                 for start, rows, low, cells, operator in zip(starts.tolist(), lengths.tolist(), first.tolist(),
+                                                              widths.tolist(), operators))
 
 
 def merge_windows(scores: Tensor, layout: WindowLayout, out_size: Tuple[int, int]) -> Tensor:
@@ -71,8 +95,7 @@ def merge_windows(scores: Tensor, layout: WindowLayout, out_size: Tuple[int, int
     Returns:
         ``(Q, height, width)`` float32.
     """
-    columns = _merge_columns(layout.mosaic(scores).float(), layout, out_size[1])
-    return _merge_rows(axis_operator(layout.rows, out_size[0], scores.device), columns).transpose(0, 1)
+    return _dense(_merge_columns(layout.mosaic(scores).float(), layout, out_size[1]), layout, out_size[0]).transpose(0, 1)
 
 
 def best_queries(patches: Tensor, queries: Tensor, layout: WindowLayout, out_size: Tuple[int, int], logit_scale: float = 1.0,
@@ -160,25 +183,40 @@ def label_map(probabilities: Tensor, prob_thd: float = 0.0, bg_idx: int = 0, are
 
 def _merge_columns(scores: Tensor, layout: WindowLayout, width: int) -> Tensor:
     """Mosaic ``(rows * h, cols * w, Q)`` to ``(rows * h, Q, width)``: merged and resized along the width."""
-    return scores.transpose(1, 2) @ axis_operator(layout.cols, width, scores.device).t()
+    strips = axis_strips(layout.cols, width, COLUMNS_PER_STRIP, scores.device)
+    products = (scores[:, strip.band].transpose(1, 2) @ strip.operator.t() for strip in strips)
+    if len(strips) == 1:
+        return next(products)
+    columns = scores.new_empty(scores.shape[0], scores.shape[2], width)
+    for strip, product in zip(strips, products):
+        columns[..., strip.outputs] = product
+    return columns
 
 
-def _merge_rows(operator: Tensor, columns: Tensor) -> Tensor:
-    """``(cells, Q, width)`` to ``(height, Q, width)``."""
-    return (operator @ columns.flatten(1)).unflatten(1, columns.shape[1:])
+def _merge_rows(columns: Tensor, layout: WindowLayout, height: int,
+                memory_mb: float = 256) -> Iterator[Tuple[slice, Tensor]]:
+    """``(rows * h, Q, width)`` to rows of the output and their dense scores ``(rows, Q, width)``, strip by strip."""
+    strip_bytes = CPU_STRIP_BYTES if columns.device.type == 'cpu' else memory_mb * 2 ** 20 / 4
+    rows = max(1, int(strip_bytes / (4 * columns[0].numel())))
+    for strip in axis_strips(layout.rows, height, min(rows, height), columns.device):
+        yield strip.outputs, (strip.operator @ columns[strip.band].flatten(1)).unflatten(1, columns.shape[1:])
+
+
+def _dense(columns: Tensor, layout: WindowLayout, height: int) -> Tensor:
+    """``(rows * h, Q, width)`` to ``(height, Q, width)``."""
+    dense = columns.new_empty(height, *columns.shape[1:])
+    for rows, scores in _merge_rows(columns, layout, height):
+        dense[rows] = scores
+    return dense
 
 
 def _dense_rows(columns: Tensor, layout: WindowLayout, height: int, memory_mb: float,
                 refine: Optional[Refine]) -> Iterator[Tuple[slice, Tensor]]:
     """Dense scores ``(rows, Q, width)`` strip by strip; all at once where they are refined, which looks at neighbours."""
     if refine is not None:
-        dense = _merge_rows(axis_operator(layout.rows, height, columns.device), columns)
-        yield slice(0, height), refine(dense.transpose(0, 1)).transpose(0, 1)
+        yield slice(0, height), refine(_dense(columns, layout, height).transpose(0, 1)).transpose(0, 1)
         return
-    strip_bytes = CPU_STRIP_BYTES if columns.device.type == 'cpu' else memory_mb * 2 ** 20 / 4
-    rows = max(1, int(strip_bytes / (4 * columns[0].numel())))
-    for strip in row_strips(layout.rows, height, min(rows, height), columns.device):
-        yield strip.rows, _merge_rows(strip.operator, columns[strip.band])
+    yield from _merge_rows(columns, layout, height, memory_mb)
 
 
 def _first_max(dense: Tensor) -> Tuple[Tensor, Tensor]:

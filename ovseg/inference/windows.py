@@ -1,12 +1,12 @@
 """Sliding windows: where they lie, and how an image is cut into one batch of them."""
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Callable, Dict, List, Sequence, Tuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovseg.inference.cache import keep_recent
 from ovseg.utils import check_choice
 
 PAD_MODES = ('center', 'none')
@@ -42,8 +42,10 @@ class AxisWindows:
         to the patch embedding to drop the remainder.
 
         Raises:
-            ValueError: an unknown ``pad_mode``, or ``'none'`` for an image smaller than one patch.
+            ValueError: an image without pixels, an unknown ``pad_mode``, or ``'none'`` for an image smaller than one patch.
         """
+        if size < 1:
+            raise ValueError(f'an image side of {size} pixels: the image is empty')
         check_choice('pad_mode', pad_mode, PAD_MODES)
         length = min(crop, size) if crop else size
         starts = window_starts(size, length, stride) if crop else (0,)
@@ -96,15 +98,13 @@ class WindowLayout:
 
 
 # Indices are made once per geometry and device: copying them there each time would wait for it.
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is made for one call may be differentiated through in the next
+@keep_recent
 def _pixels(axis: AxisWindows, device: torch.device) -> Tensor:
     """``(windows, length)``: the pixels of every window."""
     return (torch.tensor(axis.starts).unsqueeze(1) + torch.arange(axis.length)).to(device)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@keep_recent
 def _mosaic_index(layout: WindowLayout, device: torch.device) -> Tensor:
     """``(rows * h, cols * w)``: where in ``(rows * cols * h * w)`` each cell of the mosaic is."""
     (row, y), (col, x) = ((axis.order // axis.cells, axis.order % axis.cells) for axis in (layout.rows, layout.cols))

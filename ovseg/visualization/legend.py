@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ovseg.visualization.contact_sheet import overlay
 
 PIXELS_AT_ONCE = 2 ** 20  # overlay() takes about a hundred bytes for each
+LONGEST_ASPECT = 3  # of the images whose longer side sets the size of letters; that of a line of pixels would fill the memory
 FONTS = ('DejaVu Sans', 'Noto Sans CJK SC', 'Noto Sans CJK JP', 'Microsoft YaHei', 'PingFang SC', 'Hiragino Sans GB', 'SimHei',
          'WenQuanYi Zen Hei', 'WenQuanYi Micro Hei', 'Noto Emoji', 'Symbola')  # the first comes with matplotlib
 
@@ -30,11 +31,12 @@ def painted_with_legend(image: np.ndarray, labels: np.ndarray, palette: Sequence
     """
     rows = max(1, PIXELS_AT_ONCE // image.shape[1])
     strips = [overlay(image[start:start + rows], labels[start:start + rows], palette) for start in range(0, len(image), rows)]
-    return np.concatenate(_same_width([*strips, _legend(legend, max(image.shape[:2]), image.shape[1])]))
+    side = min(max(image.shape[:2]), LONGEST_ASPECT * min(image.shape[:2]))
+    return np.concatenate(_same_width([*strips, _legend(legend, side, image.shape[1])]))
 
 
 def _legend(entries: Sequence[Entry], side: int, width: int) -> np.ndarray:
-    """Swatches and texts in as many lines as they need, as large as suits a picture of that longer side."""
+    """Swatches and texts in as many lines as they need, as large as suits an image of that longer side."""
     size = max(12, round(side / 45))  # of the font, in pixels
     fonts = [_font(text, size) for text, _ in entries]
     widths = [round(2 * size + font.getlength(text)) for font, (text, _) in zip(fonts, entries)]  # with the swatch

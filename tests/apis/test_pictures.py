@@ -1,5 +1,6 @@
 import functools
 import http.server
+import os
 import socket
 import threading
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.apis import pictures
+from ovseg.apis import downloads, pictures
 from ovseg.apis.pictures import describe, find_sources, new_name, read_picture
 from ovseg.datasets import LoadImage
 
@@ -204,7 +205,7 @@ def test_a_jpeg_without_its_end_is_refused_although_opencv_may_fill_it_up(tmp_pa
 
 def test_a_picture_of_400_megapixels_is_refused_before_it_is_decoded(tmp_path):
     Image.new('1', (20_000, 20_000)).save(tmp_path / 'huge.png')
-    with pytest.raises(ValueError, match=r'huge\.png is too large: .*400000000 pixels.*MAX_IMAGE_PIXELS and max_pixels'):
+    with pytest.raises(ValueError, match=r'huge\.png is too large: .*400000000 pixels.*MAX_IMAGE_PIXELS sets the limit'):
         read_picture(tmp_path / 'huge.png', 80_000_000)
 
 
@@ -233,6 +234,34 @@ def test_a_file_url(folder):
     np.testing.assert_array_equal(read_picture((folder / 'a.jpg').as_uri(), LIMIT), read_picture(folder / 'a.jpg', LIMIT))
 
 
+def test_a_file_url_of_another_machine_is_refused(folder):
+    with pytest.raises(FileNotFoundError, match=r'cannot get file://elsewhere/.*a\.jpg: a file:// URL names a file of this'):
+        read_picture((folder / 'a.jpg').as_uri().replace('file://', 'file://elsewhere'), LIMIT)
+    assert read_picture((folder / 'a.jpg').as_uri().replace('file://', 'file://localhost'), LIMIT).shape == (31, 43, 3)
+
+
+def test_what_is_no_url_is_named():
+    with pytest.raises(ValueError, match=r'http://\[::1/a\.jpg is no URL: Invalid IPv6 URL'):
+        find_sources('http://[::1/a.jpg')
+
+
+@pytest.mark.parametrize('as_url', [False, True])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, as_url):
+    os.mkfifo(tmp_path / 'a.png')
+    source = (tmp_path / 'a.png').as_uri() if as_url else find_sources(tmp_path)[0]
+    with pytest.raises(ValueError, match=r'cannot read image .*a\.png: it is no regular file'):
+        read_picture(source, LIMIT)
+
+
+@pytest.mark.parametrize('content', [b'P6 8 8 ' + b'9' * 400, b'P6 ' + b'9' * 400 + b' 8 255 ', b'DDS |\0\0\0' + bytes(200),
+                                     b'GIF89a'], ids=['maximum', 'width', 'DDS', 'GIF'])
+def test_a_broken_header_of_any_kind_is_named(tmp_path, content):
+    (tmp_path / 'a.png').write_bytes(content)
+    with pytest.raises(ValueError, match=r'a\.png is no picture, or a broken one, or of another kind than AVIF, ') as caught:
+        read_picture(tmp_path / 'a.png', LIMIT)
+    assert '\n' not in str(caught.value)
+
+
 def test_what_is_not_at_a_url_is_named(server, folder):
     with pytest.raises(FileNotFoundError, match=rf'cannot get {server.url}/missing\.jpg: HTTP Error 404'):
         read_picture(f'{server.url}/missing.jpg', LIMIT)
@@ -243,7 +272,7 @@ def test_what_is_not_at_a_url_is_named(server, folder):
 
 
 def test_a_silent_server_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(pictures, 'TIMEOUT', 0.1)
+    monkeypatch.setattr(downloads, 'SILENCE', 0.1)
     with socket.create_server(('127.0.0.1', 0)) as silent, pytest.raises(FileNotFoundError, match='timed out'):
         read_picture(f'http://127.0.0.1:{silent.getsockname()[1]}/a.jpg', LIMIT)
 

@@ -1,5 +1,7 @@
 import math
 import re
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,37 +11,20 @@ from hypothesis import strategies as st
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch.nn import functional as F
 
-from ovseg.inference.decode import _first_max, best_queries, bilinear_matrix, class_probabilities, label_map, merge_windows
+from ovseg.inference.decode import (
+    _first_max,
+    axis_strips,
+    best_queries,
+    bilinear_taps,
+    class_probabilities,
+    label_map,
+    merge_windows,
+)
 from ovseg.inference.windows import WindowLayout
 from ovseg.models.encoders import CLIPImageEncoder
 
-
-def resized(maps, size):
-    return F.interpolate(maps[None], size=size, mode='bilinear', align_corners=False)[0]
-
-
-def loop_merge(scores, image_size, crop, stride, patch, pad_mode, out_size):
-    """Upsample every window, cut its padding off, add it to a canvas, divide by the counts, resize."""
-    height, width = image_size
-    crop_h, crop_w = min(crop or height, height), min(crop or width, width)
-    rows = (max(height - crop_h + stride - 1, 0) // stride if crop else 0) + 1
-    cols = (max(width - crop_w + stride - 1, 0) // stride if crop else 0) + 1
-    canvas, counts = torch.zeros(scores.shape[2], height, width), torch.zeros(height, width)
-    windows = iter(scores)
-    for row in range(rows):
-        for col in range(cols):
-            top = min(row * stride + crop_h, height) - crop_h
-            left = min(col * stride + crop_w, width) - crop_w
-            padded_h, padded_w, y, x = crop_h, crop_w, 0, 0
-            if pad_mode == 'center':
-                padded_h, padded_w = -(-crop_h // patch[0]) * patch[0], -(-crop_w // patch[1]) * patch[1]
-                y, x = (padded_h - crop_h) // 2, (padded_w - crop_w) // 2
-            grid = next(windows).t().reshape(-1, padded_h // patch[0], padded_w // patch[1])
-            dense = resized(grid, (padded_h, padded_w))[:, y:y + crop_h, x:x + crop_w]
-            canvas[:, top:top + crop_h, left:left + crop_w] += dense
-            counts[top:top + crop_h, left:left + crop_w] += 1
-    assert next(windows, None) is None
-    return resized(canvas / counts, out_size)
+LOOPS = runpy.run_path(str(Path(__file__).parents[1] / 'window_loops.py'))
+loop_merge = LOOPS['loop_merge']
 
 
 @st.composite
@@ -90,7 +75,7 @@ def test_half_precision_scores_are_merged_in_float32():
 
 
 @pytest.mark.parametrize(('size', 'out_size'), [(1, 5), (7, 3), (3, 7), (11, 11)])
-def test_bilinear_matrix_interpolates_along_one_axis(size, out_size):
+def test_bilinear_taps_interpolate_along_one_axis(size, out_size):
     values = torch.randn(size)
     expected = torch.empty(out_size)
     for index in range(out_size):
@@ -98,7 +83,36 @@ def test_bilinear_matrix_interpolates_along_one_axis(size, out_size):
         low = int(position)
         high = min(low + 1, size - 1)
         expected[index] = values[low] + (position - low) * (values[high] - values[low])
-    torch.testing.assert_close(bilinear_matrix(size, out_size) @ values, expected, atol=1e-6, rtol=1e-5)
+    taps, weights = bilinear_taps(size, torch.arange(out_size), out_size)
+    torch.testing.assert_close((values[taps] * weights).sum(1).float(), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_bilinear_taps_round_positions_as_torch_does():
+    values, wanted = torch.randn(60013), torch.arange(0, 59999, 101).flip(0)
+    expected = F.interpolate(values[None, None], size=59999, mode='linear', align_corners=False)[0, 0, wanted]
+    taps, weights = bilinear_taps(60013, wanted, 59999)
+    assert torch.equal(weights.sum(1), torch.ones(len(wanted), dtype=torch.float64))
+    torch.testing.assert_close((values[taps] * weights).sum(1).float(), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize('length', [1, 7, 640, 10 ** 6])
+def test_strips_are_the_whole_matrix_whatever_their_length(length):
+    layout = WindowLayout.plan((5, 97), 31, 17, (5, 5))
+    cells = torch.eye(len(layout.cols.order)).unflatten(0, (len(layout), -1))
+    expected = loop_merge(cells, (5, 97), 31, 17, (5, 5), 'center', (5, 101))[:, 0].t()[:, layout.cols.order]
+    found = torch.zeros_like(expected)
+    for outputs, band, operator in axis_strips(layout.cols, 101, length, torch.device('cpu')):
+        assert operator[:, [0, -1]].any(dim=0).all()
+        found[outputs, band] = operator
+    torch.testing.assert_close(found, expected)
+
+
+def test_strips_grow_with_the_side_not_with_its_square():
+    def numbers(side):
+        axis = WindowLayout.plan((1, side), 224, 112, (16, 16)).cols
+        return sum(strip.operator.numel() for strip in axis_strips(axis, side, 640, torch.device('cpu')))
+
+    assert numbers(16_000) < 2.1 * numbers(8_000) < 2.1 * 100 * 8_000
 
 
 def loop_class_probabilities(scores, query_to_class, num_classes, logit_scale):

@@ -99,6 +99,12 @@ def test_without_padding_an_image_under_one_patch_is_refused():
         WindowLayout.plan((101, 13), 0, 0, (16, 16), 'none')
 
 
+@pytest.mark.parametrize('size', [(0, 13), (13, 0)])
+def test_an_image_without_pixels_is_refused(size):
+    with pytest.raises(ValueError, match='an image side of 0 pixels: the image is empty'):
+        WindowLayout.plan(size, 5, 3, (5, 5))
+
+
 def test_rows_and_columns_have_their_own_size_and_patch():
     layout = WindowLayout.plan((53, 101), 23, 11, (5, 7))
     assert list(layout.rows.starts) == loop_starts(53, 23, 11)

@@ -55,6 +55,12 @@ def test_letters_grow_with_the_picture():
     assert large > 2 * small
 
 
+@pytest.mark.parametrize('height, width', [(7, 20_011), (20_011, 7)])
+def test_the_legend_of_a_thin_image_is_small(height, width):
+    painted = draw(height, width, ['red panda', 'grass'])[1]
+    assert painted.shape[0] - height < 60 and painted.shape[1] - width < 200
+
+
 def test_a_font_is_taken_that_has_the_letters(monkeypatch):
     monkeypatch.setattr(legend, 'FONTS', ('DejaVu Sans Display', 'cmex10', 'DejaVu Sans', 'STIXGeneral'))
     legend._font_files.cache_clear()

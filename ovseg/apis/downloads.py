@@ -1,0 +1,77 @@
+"""Files from web servers, within bounds of size and time."""
+import threading
+import time
+from http.client import HTTPException
+from typing import List, Union
+from urllib.parse import quote
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    UnknownHandler,
+)
+
+from ovseg.version import __version__
+
+MAX_BYTES = 2 ** 28
+SILENCE = 30  # seconds without a byte
+TOTAL = 300  # seconds
+CHUNK = 2 ** 16
+
+
+def download(url: str) -> bytes:
+    """The content of an http or https URL; redirects to such URLs are followed, and to nothing else.
+
+    Raises:
+        FileNotFoundError: it cannot be had within ``TOTAL`` seconds, or has more than ``MAX_BYTES``; the message names it.
+    """
+    results: List[Union[bytes, Exception]] = []
+    # A server may send a header byte by byte, for ever: a thread can be left to itself.
+    thread = threading.Thread(target=_collect, args=(url, results), daemon=True)
+    thread.start()
+    thread.join(TOTAL)
+    result = results[0] if results else TimeoutError(f'it takes more than {TOTAL} seconds')
+    if isinstance(result, Exception):
+        raise FileNotFoundError(f'cannot get {url}: {result}') from result
+    return result
+
+
+def _collect(url: str, results: List[Union[bytes, Exception]]) -> None:
+    """Append the content of ``url`` to ``results``, or the error."""
+    try:
+        results.append(_get(url, time.monotonic() + TOTAL))
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: a port that is no number, for instance
+        results.append(error)
+
+
+def _get(url: str, deadline: float) -> bytes:
+    quoted = quote(url, safe="%/:=&?~#+!$,;'@()*[]")  # letters that URLs cannot hold
+    request = Request(quoted, headers={'User-Agent': f'ovseg/{__version__}'})  # some servers refuse Python's own
+    content = bytearray()
+    with _opener().open(request, timeout=SILENCE) as response:
+        expected = response.length  # None where the server does not tell
+        if (expected or 0) > MAX_BYTES:
+            raise OSError(f'it has {expected} bytes, and {MAX_BYTES} are allowed')
+        while part := response.read1(CHUNK):  # what has come; read() would wait for the whole chunk
+            content += part
+            if len(content) > MAX_BYTES:
+                raise OSError(f'it has more than {MAX_BYTES} bytes')
+            if time.monotonic() > deadline:
+                raise TimeoutError(f'it takes more than {TOTAL} seconds')
+    if expected is not None and len(content) < expected:
+        raise OSError(f'{expected - len(content)} of {expected} bytes are missing')
+    return bytes(content)
+
+
+def _opener() -> OpenerDirector:
+    """Urllib's opener without those for ``file:``, ``ftp:`` and ``data:``."""
+    opener = OpenerDirector()
+    for handler in (ProxyHandler, HTTPHandler, HTTPSHandler, HTTPDefaultErrorHandler, HTTPRedirectHandler, HTTPErrorProcessor,
+                    UnknownHandler):
+        opener.add_handler(handler())
+    return opener

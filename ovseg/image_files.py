@@ -1,0 +1,109 @@
+"""Image files: read within bounds, and checked before a decoder takes what they claim for granted."""
+import io
+import os
+import stat
+import struct
+import warnings
+from pathlib import Path
+from typing import List, Optional, Tuple, Union
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+MAX_FILE_BYTES = 2 ** 29
+PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+FORMATS = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'SUN', 'TIFF', 'WEBP')  # which OpenCV can decode
+
+# What Pillow raises for broken files, by format: SyntaxError for PNG, OverflowError and ValueError for PPM, ...
+BROKEN = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, EOFError, NotImplementedError,
+          struct.error)
+
+
+def read_file(path: Union[str, Path]) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is a device, a pipe or a folder, which might never end, or has more than ``MAX_FILE_BYTES``.
+    """
+    with open(path, 'rb', opener=_open_at_once) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f'cannot read image {path}: it is no regular file')
+        if status.st_size > MAX_FILE_BYTES:
+            raise ValueError(f'cannot read image {path}: it is too large, {status.st_size} bytes of at most {MAX_FILE_BYTES}')
+        return file.read(MAX_FILE_BYTES)
+
+
+def image_size(content: bytes, name: str) -> Optional[Tuple[int, int]]:
+    """Width and height from the header of an image file; None where Pillow does not recognise it or its header is broken.
+
+    Args:
+        content: The file.
+        name: What errors call it.
+
+    Raises:
+        ValueError: more than twice ``PIL.Image.MAX_IMAGE_PIXELS``.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of broken metadata, and of sizes from half that limit on
+            return Image.open(io.BytesIO(content), formats=_known_formats()).size
+    except Image.DecompressionBombError as error:
+        raise ValueError(f'{name} is too large: {error} PIL.Image.MAX_IMAGE_PIXELS sets the limit') from error
+    except BROKEN:
+        return None
+
+
+def check_content(content: bytes, name: str) -> None:
+    """Refuse files whose decoding would take much memory for nothing, or give an image that is partly grey.
+
+    A PNG of 69 bytes may claim a chunk of 4 GB, for which OpenCV allocates memory before it reads it; OpenCV 4 fills up what
+    is missing of a JPEG with grey.
+
+    Raises:
+        ValueError: it is cut off; the message names it.
+    """
+    claim = _png_claim(content)
+    if claim is not None:
+        raise ValueError(f'cannot read image {name}: the picture is cut off or damaged: {claim}')
+    if _is_cut_off_jpeg(content):
+        raise ValueError(f'cannot read image {name}: the picture is cut off')
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe without a writer would be waited for."""
+    return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
+
+
+def _known_formats() -> List[str]:
+    """``FORMATS`` without those that this Pillow does not have."""
+    Image.init()
+    return [format_ for format_ in FORMATS if format_ in Image.OPEN]
+
+
+def _png_claim(content: bytes) -> Optional[str]:
+    """The first chunk of a PNG that claims to be longer than the file."""
+    if not content.startswith(PNG_SIGNATURE):
+        return None
+    start, kind = len(PNG_SIGNATURE), b''
+    while kind != b'IEND' and start + 8 <= len(content):
+        length, kind = struct.unpack_from('>I4s', content, start)
+        start += 12 + length  # with its checksum
+        if start > len(content):
+            return f'chunk {kind.decode("latin-1")!a} claims {length} bytes, {start - len(content)} more than there are'
+    return None
+
+
+def _is_cut_off_jpeg(content: bytes) -> bool:
+    if not content.startswith(b'\xff\xd8'):
+        return False
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=['JPEG']) as image:
+            warnings.simplefilter('ignore')
+            assert isinstance(image, JpegImageFile)
+            image.draft('L', (1, 1))  # all of the file is decoded, but to few pixels
+            image.load()
+    except BROKEN:
+        return True
+    return False
