@@ -1,4 +1,5 @@
 """Files written in one step: whoever finds one finds all of it, also after a kill."""
+import errno
 import os
 import uuid
 from pathlib import Path
@@ -19,6 +20,8 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     try:
         write(part)
         os.replace(part, path)
+    except OSError as error:  # that of a full disk does not say which file
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -18,8 +18,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from ovseg.config import read_config, setting
+from ovseg.config import named_errors, read_config, setting
 from ovseg.datasets.check import Report, check_dataset
+from ovseg.files import write_text
+from ovseg.program import errors_as_lines
 
 SHOWN = 3  # files of a finding; --json has all
 
@@ -60,12 +62,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     warnings.simplefilter('ignore')  # Pillow's, about files that the report names anyway
-    report = check_dataset(read_config(args.config, args.cfg_options), None if args.all else args.seconds, args.nproc)
+    cfg = read_config(args.config, args.cfg_options, ['test_dataloader.dataset.type', 'test_evaluator'])
+    with named_errors(args.config):
+        report = check_dataset(cfg, None if args.all else args.seconds, args.nproc)
     show(report)
     if args.json:
-        args.json.write_text(json.dumps(dict(dataclasses.asdict(report), complete=report.complete), indent=1))
+        write_text(args.json, json.dumps(dict(dataclasses.asdict(report), complete=report.complete), indent=1))
     sys.exit(not report.complete)
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/check_dataset.py'):
+        main()

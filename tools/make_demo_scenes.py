@@ -10,6 +10,7 @@ from PIL import Image
 from rich.progress import track
 
 from ovseg.datasets.demo_scenes import draw_scene
+from ovseg.program import errors_as_lines
 
 # Training draws from seeds (seed, index); this one has three numbers, so that its streams are others.
 HELD_OUT = 2 ** 31
@@ -32,4 +33,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/make_demo_scenes.py'):
+        main()

@@ -16,7 +16,7 @@ from ovseg.ablation.axes import Axes, Step, as_written, axes_of, chains
 from ovseg.config import read_config
 from ovseg.models.post_processors import modules_from_switches
 from ovseg.models.segmentors import CLIPSegmentor
-from ovseg.utils import type_name
+from ovseg.utils import shown, type_name
 from ovseg.version import __version__
 
 # Keys of the model that say what is done with the encoder's tokens, which settings that differ in nothing else share.
@@ -159,10 +159,7 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
     Raises:
         ValueError: it cannot.
     """
-    cfg = read_config(config, options)
-    for key in ('model', 'test_dataloader', 'test_evaluator'):
-        if key not in cfg:
-            raise ValueError(f'{config} has no {key!r}')
+    cfg = read_config(config, options, ['model.type', 'test_dataloader.dataset', 'test_evaluator'])
     if MODELS.get(type_name(cfg.model.type)) is not CLIPSegmentor:
         raise ValueError(f'{config} has model.type={cfg.model.type!r}; only settings of CLIPSegmentor are compared here')
     evaluator = cfg.test_evaluator
@@ -174,6 +171,8 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
 
 
 def _is_miou(metric: Mapping[str, Any]) -> bool:
+    if not isinstance(metric, Mapping) or not metric.get('type'):
+        raise ValueError(f'test_evaluator has {shown(metric)}, which must be a dict with a type')
     return METRICS.get(type_name(metric['type'])) is METRICS.get('IoUMetric') and 'mIoU' in metric.get('iou_metrics', ['mIoU'])
 
 

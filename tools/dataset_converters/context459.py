@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from ovseg.datasets.conversion import claim_folder, convert_all, convert_context459
+from ovseg.program import errors_as_lines
 
 
 def main() -> None:
@@ -39,4 +40,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/dataset_converters/context459.py'):
+        main()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ovseg.models.encoders import tiny_clip
 from ovseg.models.encoders.checkpoints import FOLDER_FILES, read_state_dict, recorded_activation, recorded_settings
+from ovseg.utils import expanded
 
 EMBEDDED = 'embedded'
 
@@ -108,7 +109,7 @@ def _local_file(clip_model: str, pretrained: str) -> Path:
     """The weights file that ``pretrained`` names: itself, inside its folder, or the embedded one."""
     if pretrained == EMBEDDED and clip_model == tiny_clip.MODEL_NAME:
         return tiny_clip.WEIGHTS_FILE
-    path = Path(pretrained).expanduser()
+    path = expanded('pretrained', pretrained)
     if path.is_file():
         return path
     if path.is_dir():

@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ovseg.files import write_whole
+from ovseg.utils import expanded
 
 FORMAT = 2  # part of every key: raise it when rows are computed or written in another way
 PROBE = 'A Zebra-crossing, 3 x_y &amp; Größe 木 🐈!'  # letter case, digits, markup, accents, other scripts
@@ -30,8 +31,8 @@ def cache_folder() -> Optional[Path]:
     """
     chosen = os.environ.get('OVSEG_CACHE')
     if chosen is None:
-        return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'ovseg'
-    return None if chosen in ('', 'off') else Path(chosen).expanduser()
+        return expanded('OVSEG_CACHE (not set)', os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'ovseg'
+    return None if chosen in ('', 'off') else expanded('OVSEG_CACHE', chosen)
 
 
 def content_key(clip: nn.Module, tokenizer: Callable[..., Tensor], templates: Sequence[str]) -> str:
