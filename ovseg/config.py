@@ -98,27 +98,26 @@ def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:
     try:
         cfg.merge_from_dict(dict(options))
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # mmengine's, of a key behind something that has none
-        reason = error.args[0] if isinstance(error, KeyError) else one_line(error)
-        raise ValueError(f'{", ".join(map(quoted, options))} cannot be set in {quoted(name)}: {reason}') from error
+        raise ValueError(f'{", ".join(map(quoted, options))} cannot be set in {quoted(name)}: {one_line(error)}') from error
 
 
 @contextmanager
 def named_errors(name: str) -> Iterator[None]:
     """Turn what mmengine, mmcv, mmseg and torch raise when they build something from a config into a line that names it.
 
-    What ovseg's own code raises passes: a ``ValueError`` says what is wrong, and any other type is a defect.
+    What ovseg's own code raises passes: a ``ValueError`` says what is wrong, and another type is a defect.
 
     Raises:
         ValueError: in place of their errors.
     """
     try:
         yield
-    except (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError) as error:
+    except (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError,
+            ValueError) as error:
         innermost = traceback.extract_tb(error.__traceback__)[-1].filename
         if Path(innermost).is_relative_to(PACKAGE):
             raise
-        reason = error.args[0] if type(error) is KeyError and error.args else one_line(error)
-        raise ValueError(f'{quoted(name)}: {reason} ({type(error).__name__})') from error
+        raise ValueError(f'{quoted(name)}: {one_line(error)} ({type(error).__name__})') from error
 
 
 def setting(text: str) -> str:
@@ -129,11 +128,11 @@ def setting(text: str) -> str:
     """
     _, equals, value = text.partition('=')
     if not equals:
-        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE (what has no name stands in front of --cfg-options)')
+        raise argparse.ArgumentTypeError(f'{shown(text)} is not KEY=VALUE (what has no name stands in front of --cfg-options)')
     if not _brackets_match(value):
-        raise argparse.ArgumentTypeError(f'{text!r}: the brackets do not match')
+        raise argparse.ArgumentTypeError(f'{shown(text)}: the brackets do not match')
     if re.search(r'[^\s,(\[] +[^\s,)\]]', value):
-        raise argparse.ArgumentTypeError(f'{text!r}: the spaces would be lost; such values have to stand in a config')
+        raise argparse.ArgumentTypeError(f'{shown(text)}: the spaces would be lost; such values have to stand in a config')
     return text
 
 
@@ -166,5 +165,7 @@ def _reason(error: BaseException, path: Union[str, Path]) -> str:
     files = [str(frame.f_locals.get('filename')) for frame in readers] or [str(path)]
     lines = [line for frame, line in frames if frame.f_code.co_filename == files[-1]]
     line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    if isinstance(error, ImportError) and error.__cause__:
+        error = error.__cause__  # without mmengine's list of folders
     reason = error.msg if isinstance(error, SyntaxError) else one_line(error)
     return f'{type(error).__name__}: {reason} ({quoted(files[-1])}{f", line {line}" if line else ""})'

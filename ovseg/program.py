@@ -1,8 +1,9 @@
 """How programs end that cannot do what was asked for: with a line, and exit code 1."""
-import re
 import sys
 from contextlib import contextmanager
 from typing import Iterator
+
+from ovseg.utils import printable
 
 ERRORS = (MemoryError, OSError, ValueError)  # what our functions raise of files, settings and machines; others are defects
 
@@ -16,8 +17,7 @@ def error_line(program: str, error: BaseException) -> str:
     text = str(error) or type(error).__name__
     if text.startswith('Caught ') and 'Traceback (most recent call last)' in text:
         text = text.splitlines()[-1]
-    printable = re.sub(r'[^\n]', lambda match: match[0] if match[0].isprintable() else ascii(match[0])[1:-1], text)
-    return f'{program}: error: {printable}'
+    return f'{program}: error: {printable(text)}'
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 import difflib
 import inspect
 import os
+import re
 import reprlib
 import stat
 from numbers import Integral, Real
@@ -15,6 +16,7 @@ T = TypeVar('T')
 LARGEST_INTEGER = 2 ** 63 - 1  # of torch's int64
 LARGEST_NUMBER = 3.4e38  # of float32
 DIGITS = 40  # of an integer that a message prints
+LONGEST = 1000  # characters of a name or of another package's message
 
 
 class _Repr(reprlib.Repr):
@@ -40,12 +42,21 @@ def quoted(name: Union[str, Path]) -> str:
     Line breaks, escape codes of a terminal, and characters without a width or that change the direction of writing are escaped.
     """
     text = str(name)
+    if len(text) > LONGEST:
+        text = f'{text[:LONGEST // 2]}...{text[-LONGEST // 2:]}'
     return text if text and text.isprintable() else repr(text)
 
 
+def printable(text: str) -> str:
+    """``text`` with escapes in place of characters that control a terminal or cannot be seen, but for line breaks."""
+    return re.sub(r'[^\n]', lambda match: match[0] if match[0].isprintable() else ascii(match[0])[1:-1], text)
+
+
 def one_line(error: BaseException) -> str:
-    """The message of another package's error in one line."""
-    return ' '.join(str(error).split()) or type(error).__name__
+    """The message of another package's error in one line, cut where it is longer than anybody reads."""
+    message = str(error.args[0]) if type(error) is KeyError and error.args else str(error)
+    text = printable(' '.join(message.split())) or type(error).__name__
+    return text if len(text) <= LONGEST else f'{text[:LONGEST]}...'
 
 
 def expanded(key: str, path: Union[str, Path]) -> Path:

@@ -27,10 +27,10 @@ def test_without_options_it_is_the_file(path):
 
 @pytest.mark.parametrize('key', ['load_from', 'randomness.seed', 'visualizer.name', 'env_cfg.cudnn_benchmark', 'compile'])
 def test_what_a_runner_reads_may_be_new(path, key):
-    cfg = read_config(path, {key: 1})
+    cfg = read_config(path, {key: '1'})
     for part in key.split('.'):
         cfg = cfg[part]
-    assert cfg == 1
+    assert cfg == '1'
 
 
 @pytest.mark.parametrize('key, near', [('modle.scale', 'model'), ('sied', 'side'), ('test_evluator.x', 'test_evaluator')])

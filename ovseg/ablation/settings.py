@@ -161,12 +161,12 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
     """
     cfg = read_config(config, options, ['model.type', 'test_dataloader.dataset', 'test_evaluator'])
     if MODELS.get(type_name(cfg.model.type)) is not CLIPSegmentor:
-        raise ValueError(f'{config} has model.type={cfg.model.type!r}; only settings of CLIPSegmentor are compared here')
+        raise ValueError(f'{config} has model.type={shown(cfg.model.type)}; only settings of CLIPSegmentor are compared here')
     evaluator = cfg.test_evaluator
     if not any(_is_miou(metric) for metric in (evaluator if isinstance(evaluator, (list, tuple)) else [evaluator])):
         raise ValueError(f'{config} has no IoUMetric with mIoU in its test_evaluator, which tables and intervals are made of')
     if cfg.get('load_from'):
-        raise ValueError(f'{config} has load_from={cfg.load_from!r}; put the weights into model.pretrained')
+        raise ValueError(f'{config} has load_from={shown(cfg.load_from)}; put the weights into model.pretrained')
     return cfg
 
 

@@ -23,7 +23,7 @@ from ovseg.apis.result_folder import ResultFolder
 from ovseg.apis.vocabulary import ClassList, Vocabulary, make_vocabulary
 from ovseg.config import named_errors
 from ovseg.models import CLIPSegmentor
-from ovseg.utils import check_integer, quoted, type_name
+from ovseg.utils import check_integer, quoted, shown, type_name
 from ovseg.visualization.legend import painted_with_legend
 from ovseg.visualization.palette import distinct_colours
 
@@ -211,7 +211,7 @@ def _usable(device: Union[str, torch.device]) -> torch.device:
         return number.device
     except (RuntimeError, TypeError, AssertionError, ImportError) as error:  # the last two: torch was built without it
         reason = str(error).splitlines()[0].split('. ')[0]
-        raise ValueError(f'device={str(device)!r} cannot be used: {reason}') from error
+        raise ValueError(f'device={shown(str(device))} cannot be used: {reason}') from error
 
 
 def _build(cfg: Config) -> Tuple[CLIPSegmentor, Compose]:

@@ -9,7 +9,7 @@ import numpy as np
 from ovseg.apis.vocabulary import Vocabulary
 from ovseg.evaluation.label_maps import write_label_map
 from ovseg.files import write_image, write_whole
-from ovseg.utils import expanded, quoted
+from ovseg.utils import expanded
 
 
 class ResultFolder:
@@ -60,4 +60,4 @@ class ResultFolder:
         try:
             yield
         except OSError as error:
-            raise OSError(f'cannot write into out_dir={quoted(self.folder)}: {error}') from error
+            raise OSError(f'cannot write into out_dir={str(self.folder)!r}: {error}') from error
