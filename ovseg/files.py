@@ -2,8 +2,9 @@
 import errno
 import os
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import numpy as np
 from PIL import Image
@@ -18,12 +19,24 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """
     part = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.part')
     try:
-        write(part)
-        os.replace(part, path)
-    except OSError as error:  # that of a full disk does not say which file
-        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
+        with write_errors_named(path):
+            write(part)
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_errors_named(path: Path) -> Iterator[None]:
+    """Name the file in errors of writing it: that of a full disk does not.
+
+    Raises:
+        OSError: in place of the other.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -41,3 +54,8 @@ def write_image(pixels: np.ndarray, path: Path, **options: Any) -> None:
     """
     format_ = Image.registered_extensions()[path.suffix]
     write_whole(path, lambda part: Image.fromarray(pixels).save(part, format_, **options))
+
+
+def write_figure(figure: Any, path: Path) -> None:
+    """Write a figure of matplotlib in one step; the ending of ``path`` names the format."""
+    write_whole(path, lambda part: figure.savefig(part, format=path.suffix[1:]))

@@ -20,7 +20,7 @@ LONGEST = 1000  # characters of a name or of another package's message
 
 
 class _Repr(reprlib.Repr):
-    """``repr`` of a value in a message: a line that does not fill the terminal."""
+    """``repr`` with long values cut."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,10 @@ class _Repr(reprlib.Repr):
         return f'an integer of about {digits} digits' if digits > DIGITS else repr(x)
 
 
-shown = _Repr().repr
+def shown(value: Any) -> str:
+    """``repr`` of a value for a message: a line that does not fill the terminal."""
+    text = _Repr().repr(value)
+    return text if len(text) <= LONGEST else f'{text[:LONGEST]}...'
 
 
 def quoted(name: Union[str, Path]) -> str:

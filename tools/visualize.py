@@ -12,7 +12,6 @@ scores.png           scores of classes
 errors.png           which pixels are wrong (with --truth)
 """
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import Tuple
 
@@ -21,8 +20,8 @@ from rich.console import Console
 
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.pictures import read_picture
-from ovseg.config import setting
-from ovseg.files import write_whole
+from ovseg.config import named_errors, setting
+from ovseg.files import write_figure
 from ovseg.program import errors_as_lines
 from ovseg.utils import expanded, quoted
 from ovseg.visualization.explanation import MODEL_TYPES, explain, read_truth
@@ -64,12 +63,14 @@ def write_figures(inferencer: OVSegInferencer, args: argparse.Namespace) -> None
     inputs = inferencer.prepare(str(args.image), image)['inputs']
     truth = None
     if args.truth:
-        truth = read_truth(inferencer.cfg.test_dataloader.dataset, args.truth, image.shape[:2], inferencer.model.out_channels)
+        with named_errors(args.config):
+            truth = read_truth(inferencer.cfg.test_dataloader.dataset, args.truth, image.shape[:2],
+                               inferencer.model.out_channels)
     figures = explain(inferencer.model, image[..., ::-1], inputs, args.points, args.model_types, args.classes, truth)
     for name, figure in figures.items():
         for suffix in ('png', 'svg') if args.svg else ('png',):
             path = out / f'{name}.{suffix}'
-            write_whole(path, partial(figure.savefig, format=suffix))
+            write_figure(figure, path)
             Console(markup=False, emoji=False).print(quoted(path), soft_wrap=True, highlight=False)
 
 

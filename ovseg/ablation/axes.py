@@ -9,7 +9,7 @@ import yaml  # type: ignore[import-untyped]
 from mmengine.config import DictAction
 
 from ovseg.config import setting
-from ovseg.utils import check_choice, check_keys, quoted, shown
+from ovseg.utils import check_choice, check_keys, one_line, quoted, read_small_text, shown
 
 SWITCHES = ('apply_similarity_enhancement', 'apply_self_attn_enhancement', 'apply_outlier_suppression', 'global_debias_factor',
             'apply_ctd', 'ignore_residual')
@@ -73,13 +73,13 @@ def read_axes(path: Path) -> Axes:
         ValueError: it is no YAML file of such keys, or ``Axes`` refuses it; names the file.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        content = yaml.safe_load(read_small_text('axes file', path, 2 ** 24))
         if not isinstance(content, Mapping):
             raise ValueError('it must be a mapping')
         check_keys('it', {str(key): value for key, value in content.items()}, [item.name for item in fields(Axes)])
         return Axes(**content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError) as error:
-        raise ValueError(f'axes file {path}: {" ".join(str(error).split())}') from error  # of YAML in several lines
+    except (OSError, RecursionError, yaml.YAMLError, ValueError) as error:
+        raise ValueError(f'axes file {quoted(path)}: {one_line(error)}') from error  # of YAML in several lines
 
 
 def parse_grid(items: Sequence[str]) -> Dict[str, List[Any]]:

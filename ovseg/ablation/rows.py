@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovseg.files import write_text
+from ovseg.files import write_errors_named, write_text
 
 
 class Areas(NamedTuple):
@@ -76,7 +76,7 @@ class RowWriter:
         present = np.flatnonzero(areas.any(axis=0))
         counts = dict(zip(('intersect', 'predicted', 'truth'), areas[:, present].tolist()))
         self.lines[image] = json.dumps(dict(image=image, classes=present.tolist(), **counts))
-        with self.part.open('a', encoding='utf-8') as file:
+        with write_errors_named(self.part), self.part.open('a', encoding='utf-8') as file:
             file.write(self.lines[image] + '\n')
 
     def finish(self, images: Sequence[str], about: Dict[str, Any]) -> None:

@@ -76,9 +76,9 @@ def test_options_that_are_no_dict_are_refused(options):
 
 
 @pytest.mark.parametrize('key, value, message', [
-    ('model', None, "has no 'model'"), ('model', {}, "has no 'model.type'"), ('model', 5, ': model=5 must be a dict'),
-    ('test_dataloader', None, "has no 'test_dataloader'"), ('test_dataloader', {}, "has no 'test_dataloader.dataset'"),
-    ('test_dataloader', dict(dataset={}), "has no 'test_dataloader.dataset.pipeline'"),
+    ('model', None, " has no 'model'"), ('model', {}, " has no 'model.type'"), ('model', 5, ': model=5 must be a dict'),
+    ('test_dataloader', None, " has no 'test_dataloader'"), ('test_dataloader', {}, " has no 'test_dataloader.dataset'"),
+    ('test_dataloader', dict(dataset={}), " has no 'test_dataloader.dataset.pipeline'"),
     ('test_dataloader', dict(dataset=dict(pipeline='x')), ": test_dataloader.dataset.pipeline='x' must be a list")])
 def test_a_config_without_model_or_pipeline_is_refused(key, value, message):
     cfg = {**dict(model=dict(type='X'), test_dataloader=dict(dataset=dict(pipeline=[]))), key: value}

@@ -176,7 +176,7 @@ def test_an_error_on_the_way_is_a_line_and_what_is_done_stays(workers, ablate, e
 
 def test_tables_that_cannot_be_written_are_said(ablate, tmp_path, monkeypatch):
     (tmp_path / 'table.csv').mkdir(parents=True)
-    with pytest.raises(SystemExit, match=rf'^tools/ablate\.py: cannot write into {tmp_path}: '):
+    with pytest.raises(SystemExit, match=rf'^tools/ablate\.py: error: cannot write into {tmp_path}: '):
         ablate(tmp_path, '--toggle', 'apply_ctd', '--limit', '1')
 
 

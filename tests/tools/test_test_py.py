@@ -106,7 +106,7 @@ def test_an_unknown_setting_fails_and_is_named(scenes, tmp_path):
 
 
 def test_a_mistyped_setting_of_the_config_fails_and_is_named(scenes, tmp_path, in_process):
-    with pytest.raises(ValueError, match="no key 'modle'; did you mean 'model'"):
+    with pytest.raises(SystemExit, match="no key 'modle'; did you mean 'model'"):
         in_process('test.py', *arguments(scenes, tmp_path), 'modle.slide_crop=100')
 
 
@@ -137,7 +137,7 @@ def test_label_maps_of_another_model_are_not_finished(scenes, tmp_path, in_proce
     command = arguments(scenes, tmp_path, '--out', str(tmp_path / 'labels'), '--resume')
     (tmp_path / 'labels').mkdir()
     shutil.copy(scenes / 'annotations' / 'a.png', tmp_path / 'labels')
-    with pytest.raises(ValueError, match='label maps of other settings'):
+    with pytest.raises(SystemExit, match='label maps of other settings'):
         in_process('test.py', *command)
 
 

@@ -85,8 +85,8 @@ def modules_from_switches(apply_self_attn_enhancement: bool = False, self_attn_e
         raise ValueError(f'post_processors replaces the whole chain and cannot be given together with {switches}: put '
                          'the module into post_processors, or switch it off')
     if not isinstance(post_processors, (list, tuple)):
-        raise ValueError(f"post_processors={shown(post_processors)} must be a list, e.g. [dict(type='GlobalDebias', factor=0.2)], "
-                         'or [GlobalDebias,CTD] on the command line')
+        raise ValueError(f"post_processors={shown(post_processors)} must be a list, e.g. [dict(type='GlobalDebias', "
+                         'factor=0.2)], or [GlobalDebias,CTD] on the command line')
     return list(post_processors)
 
 
