@@ -22,9 +22,9 @@ DEEPEST = 50  # config files on top of each other, brackets in each other
 SEQUENCE = (list, tuple)
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 KINDS: Dict[Any, Tuple[str, Sequence[str]]] = {  # what mmengine needs keys to be; it stops at others wherever they are used
-    Mapping: ('a dict', ['model', *LOADERS, *(f'{loader}.dataset' for loader in LOADERS), 'train_cfg', 'val_cfg', 'test_cfg',
-                         'optim_wrapper', 'default_hooks', 'env_cfg', 'env_cfg.mp_cfg', 'env_cfg.dist_cfg', 'visualizer',
-                         'log_processor', 'randomness', 'tta_model', 'custom_imports']),
+    Mapping: ('a dict', ['model', *LOADERS, *(f'{loader}.{part}' for loader in LOADERS for part in ('dataset', 'sampler')),
+                         'train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'default_hooks', 'env_cfg', 'env_cfg.mp_cfg',
+                         'env_cfg.dist_cfg', 'visualizer', 'log_processor', 'randomness', 'tta_model', 'custom_imports']),
     (Mapping, *SEQUENCE): ('a dict or a list', ['train_evaluator', 'val_evaluator', 'test_evaluator', 'param_scheduler']),
     SEQUENCE: ('a list', ['custom_hooks', 'tta_pipeline', *(f'{loader}.dataset.pipeline' for loader in LOADERS)]),
     str: ('a string', ['work_dir', 'load_from', 'launcher', 'default_scope', 'experiment_name']),

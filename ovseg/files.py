@@ -1,5 +1,6 @@
 """Files written in one step: whoever finds one finds all of it, also after a kill."""
 import errno
+import io
 import os
 import uuid
 from contextlib import contextmanager
@@ -52,8 +53,9 @@ def write_image(pixels: np.ndarray, path: Path, **options: Any) -> None:
         path: The file; its ending names the format.
         **options: For Pillow's writer of that format.
     """
-    format_ = Image.registered_extensions()[path.suffix]
-    write_whole(path, lambda part: Image.fromarray(pixels).save(part, format_, **options))
+    encoded = io.BytesIO()  # Pillow's encoders take a write that a full disk cuts short for a whole one
+    Image.fromarray(pixels).save(encoded, Image.registered_extensions()[path.suffix], **options)
+    write_whole(path, lambda part: part.write_bytes(encoded.getbuffer()))
 
 
 def write_figure(figure: Any, path: Path) -> None:

@@ -147,7 +147,8 @@ def test_a_name_with_a_line_break_is_quoted(tmp_path):
 @pytest.mark.parametrize('key, value, message', [
     ('test_dataloader', 5, '=5 must be a dict'), ('test_evaluator', 3, '=3 must be a dict or a list'),
     ('model', 'x', "='x' must be a dict"), ('model', 10 ** 5000, '=an integer of about 5001 .*'),
-    ('default_hooks', 1, '=1 must be a dict'), ('work_dir', 5, '=5 must be a string'), ('custom_hooks', {}, '={} must be a list'),
+    ('default_hooks', 1, '=1 must be a dict'), ('work_dir', 5, '=5 must be a string'),
+    ('custom_hooks', {}, '={} must be a list'),
     ('test_dataloader.dataset', 5, '=5 must be a dict'), ('test_dataloader.dataset.pipeline', {}, '={} must be a list'),
     ('env_cfg.mp_cfg', 'x', "='x' must be a dict"), ('resume', 'yes', "='yes' must be True or False"),
     ('visualizer', [], r'=\[\] must be a dict'), ('load_from', 5, '=5 must be a string'),

@@ -67,10 +67,10 @@ def test_numbers(value):
     assert check_number('x', value) is value
 
 
-@pytest.mark.parametrize('value', [10 ** 400, -10 ** 5000, 1e39, float('inf'), float('nan'), True, np.bool_(True), '3', None, [3],
-                                   3j, np.zeros(2), np.float64('inf')], ids=shown)
+@pytest.mark.parametrize('value', [10 ** 400, -10 ** 5000, 1e39, float('inf'), float('nan'), True, np.bool_(True), '3', None,
+                                   [3], 3j, np.zeros(2), np.float64('inf')], ids=shown)
 def test_what_float32_cannot_hold_is_refused_in_a_short_line(value):
-    with pytest.raises(ValueError, match='^logit_scale=') as caught:
+    with pytest.raises(ValueError, match=r'^logit_scale=') as caught:
         check_number('logit_scale', value, above=True)
     assert len(str(caught.value)) < 150 and '\n' not in str(caught.value)
 
@@ -83,7 +83,7 @@ def test_integers(value):
 @pytest.mark.parametrize('value', [10 ** 30, 2 ** 63, 10 ** 400, -10 ** 5000, -1, True, np.bool_(True), 3.0, '3', None, [3]],
                          ids=shown)
 def test_what_int64_cannot_hold_is_refused_in_a_short_line(value):
-    with pytest.raises(ValueError, match='^top_k=.* must be an integer >= 0$') as caught:
+    with pytest.raises(ValueError, match=r'^top_k=.* must be an integer >= 0$') as caught:
         check_integer('top_k', value, 0)
     assert len(str(caught.value)) < 120
 
@@ -125,7 +125,7 @@ def test_a_home_folder_that_is_unknown_is_refused_with_the_key(tmp_path, monkeyp
     monkeypatch.setenv('HOME', str(tmp_path))
     assert expanded('--out', '~/x') == tmp_path / 'x'
     assert expanded('--out', 'x/~y') == Path('x/~y')
-    with pytest.raises(ValueError, match='^--out=~no_such_user/x: there is no home folder ~no_such_user '):
+    with pytest.raises(ValueError, match=r'^--out=~no_such_user/x: there is no home folder ~no_such_user '):
         expanded('--out', '~no_such_user/x')
     monkeypatch.chdir(tmp_path)
     Path('~backup.txt').touch()

@@ -82,7 +82,8 @@ def _check_characters(where: str, line: str) -> None:
         category = unicodedata.category(character)
         code = f'U+{ord(character):04X} {unicodedata.name(character, "")}'.strip()
         if (category in ('Cc', 'Cf', 'Cs', 'Zl', 'Zp') and character != '\t') or character in INVISIBLE:
-            raise ValueError(f'{where} has the character {code}, which cannot be seen in a name: {shown(line)}')
+            seen = shown(line).replace(character, ascii(character)[1:-1])
+            raise ValueError(f'{where} has the character {code}, which cannot be seen in a name: {seen}')
         if character in OTHER_SEPARATORS:
             raise ValueError(f'{where} has {character!r} ({code}); synonyms are separated by , or ; and classes by line: '
                              f'{shown(line)}')

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ovseg import files
 from ovseg.resources import configs_dir
 
 ROOT = configs_dir().parent
@@ -41,7 +42,7 @@ def test_figures_are_written(scene, tmp_path, in_process):
 def test_the_commands_of_the_page_run(tmp_path, in_process, monkeypatch):
     assert len(COMMANDS) == 2 and all(command[:2] == ['python', 'tools/visualize.py'] for command in COMMANDS)
     written = []
-    monkeypatch.setattr(Figure, 'savefig', lambda figure, path, format: written.append(path))  # drawn in the test above
+    monkeypatch.setattr(files, 'write_figure', lambda figure, path: written.append(path))  # drawn in the test above
     monkeypatch.chdir(ROOT)
     for _, _, *arguments in COMMANDS:
         options = QUICK[1:] if '--cfg-options' in arguments else QUICK
