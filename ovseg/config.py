@@ -2,53 +2,122 @@
 import argparse
 import inspect
 import re
+import traceback
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Mapping, Union
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
 
 from mmengine.config import Config
-from mmengine.config.utils import ConfigParsingError
 from mmengine.runner import Runner
 
-from ovseg.utils import check_keys
+from ovseg.resources import PACKAGE
+from ovseg.utils import check_keys, one_line, quoted, read_small_text, shown
 
 LOOKED_UP_BY_RUNNER = {'activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'find_unused_parameters',
                        'model_wrapper_cfg', 'sync_bn'}  # in the config, without being an argument of its
 READ = {*inspect.signature(Runner).parameters, *LOOKED_UP_BY_RUNNER, 'custom_imports', 'tta_model', 'tta_pipeline'}
 
+LARGEST_FILE = 2 ** 24  # bytes
+DEEPEST = 50  # config files on top of each other, brackets in each other
+SEQUENCE = (list, tuple)
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+KINDS: Dict[Any, Tuple[str, Sequence[str]]] = {  # what mmengine needs keys to be; it stops at others wherever they are used
+    Mapping: ('a dict', ['model', *LOADERS, *(f'{loader}.{part}' for loader in LOADERS for part in ('dataset', 'sampler')),
+                         'train_cfg', 'val_cfg', 'test_cfg', 'optim_wrapper', 'default_hooks', 'env_cfg', 'env_cfg.mp_cfg',
+                         'env_cfg.dist_cfg', 'visualizer', 'log_processor', 'randomness', 'tta_model', 'custom_imports']),
+    (Mapping, *SEQUENCE): ('a dict or a list', ['train_evaluator', 'val_evaluator', 'test_evaluator', 'param_scheduler']),
+    SEQUENCE: ('a list', ['custom_hooks', 'tta_pipeline', *(f'{loader}.dataset.pipeline' for loader in LOADERS)]),
+    str: ('a string', ['work_dir', 'load_from', 'launcher', 'default_scope', 'experiment_name']),
+    (str, int): ('the name of a level, e.g. INFO', ['log_level']),
+    bool: ('True or False', ['resume'])}
 
-def read_config(path: Union[str, Path], options: Mapping[str, Any]) -> Config:
+
+def read_config(path: Union[str, Path], options: Mapping[str, Any], needed: Sequence[str] = ()) -> Config:
     """The config file ``path`` with ``options`` merged in.
 
     Args:
         path: A config file of mmengine.
         options: Settings by dotted key, as ``--cfg-options`` gives them: ``{'model.logit_scale': 50}``.
+        needed: See ``check_config``.
 
     Raises:
-        ValueError: the file is no config, or an option is refused by ``merge_options``.
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be read.
+        ValueError: the file is no config, an option is refused by ``merge_options``, or the result by ``check_config``.
     """
+    read_small_text('config', path, LARGEST_FILE)  # mmengine would read a device for ever
     try:
         cfg = Config.fromfile(path)
-    except (SyntaxError, ConfigParsingError) as error:
-        raise ValueError(f'{path} is no config: {error}') from error
+    except (Exception, SystemExit) as error:  # a config is a program, which may raise anything
+        raise ValueError(f'{quoted(path)} is no config: {_reason(error, path)}') from error
     merge_options(cfg, options, str(path))
+    check_config(cfg, str(path), needed)
     return cfg
+
+
+def check_config(cfg: Config, name: str, needed: Sequence[str] = ()) -> None:
+    """Refuse a config whose keys are not of the kind that mmengine and ovseg take them for.
+
+    Args:
+        cfg: The config.
+        name: For errors.
+        needed: Dotted keys that must be there.
+
+    Raises:
+        ValueError: one is missing, or something else than ``KINDS`` has; names the config and the key.
+    """
+    with named_errors(name):  # a lazy config imports what it names when it is looked at
+        for kind, (words, keys) in KINDS.items():
+            for key in keys:
+                value = _value(cfg, key)
+                if value is not None and not isinstance(value, kind):
+                    raise ValueError(f'{quoted(name)}: {key}={shown(value)} must be {words}')
+        for key in needed:
+            parts = key.split('.')
+            for depth in range(len(parts)):
+                part = '.'.join(parts[:depth + 1])
+                if _value(cfg, part) is None:
+                    raise ValueError(f'{quoted(name)} has no {part!r}')
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:
     """Merge settings by dotted key into a config that errors call ``name``.
 
     Raises:
-        ValueError: the first part of a key stands neither in the config nor among what is read of one, or it is a variable
-            from which the config has made something else already. ``merge_from_dict`` would take both without a word.
+        ValueError: the first part of a key stands neither in the config nor among what is read of one, it is a variable from
+            which the config has made something else already, which ``merge_from_dict`` would take without a word, or there is
+            no place for the key in the config.
     """
     for key in options:
-        first = key.split('.')[0]
-        check_keys(name, {first: None}, {*cfg, *READ})
+        first = str(key).split('.')[0]
+        check_keys(quoted(name), {first: None}, {*cfg, *READ})
         if first not in READ:
-            raise ValueError(f'{key}={options[key]!r} would change nothing: {first} is a variable of {name}, and what is made '
-                             'of it stands elsewhere by now; set that, e.g. test_dataloader.dataset.data_root, '
+            raise ValueError(f'{key}={shown(options[key])} would change nothing: {first} is a variable of {quoted(name)}, and '
+                             'what is made of it stands elsewhere by now; set that, e.g. test_dataloader.dataset.data_root, '
                              'test_dataloader.dataset.pipeline.1.scale or visualizer.vis_backends.0.type')
-    cfg.merge_from_dict(dict(options))
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # mmengine's, of a key behind something that has none
+        raise ValueError(f'{", ".join(map(quoted, options))} cannot be set in {quoted(name)}: {one_line(error)}') from error
+
+
+@contextmanager
+def named_errors(name: str) -> Iterator[None]:
+    """Turn what mmengine, mmcv, mmseg and torch raise when they build something from a config into a line that names it.
+
+    What ovseg's own code raises passes: a ``ValueError`` says what is wrong, and another type is a defect.
+
+    Raises:
+        ValueError: in place of their errors.
+    """
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError,
+            ValueError) as error:
+        innermost = traceback.extract_tb(error.__traceback__)[-1].filename
+        if Path(innermost).is_relative_to(PACKAGE):
+            raise
+        raise ValueError(f'{quoted(name)}: {one_line(error)} ({type(error).__name__})') from error
 
 
 def setting(text: str) -> str:
@@ -59,9 +128,44 @@ def setting(text: str) -> str:
     """
     _, equals, value = text.partition('=')
     if not equals:
-        raise argparse.ArgumentTypeError(f'{text!r} is not KEY=VALUE (what has no name stands in front of --cfg-options)')
-    if any(value.count(left) != value.count(right) for left, right in ('()', '[]')):
-        raise argparse.ArgumentTypeError(f'{text!r}: the brackets do not match')
+        raise argparse.ArgumentTypeError(f'{shown(text)} is not KEY=VALUE (what has no name stands in front of --cfg-options)')
+    if not _brackets_match(value):
+        raise argparse.ArgumentTypeError(f'{shown(text)}: the brackets do not match')
     if re.search(r'[^\s,(\[] +[^\s,)\]]', value):
-        raise argparse.ArgumentTypeError(f'{text!r}: the spaces would be lost; such values have to stand in a config')
+        raise argparse.ArgumentTypeError(f'{shown(text)}: the spaces would be lost; such values have to stand in a config')
     return text
+
+
+def _brackets_match(value: str) -> bool:
+    """Whether each bracket is closed by its own kind, and not too many stand in each other."""
+    open_: List[str] = []
+    for character in value:
+        if character in '([':
+            open_.append(')' if character == '(' else ']')
+        elif character in ')]' and (not open_ or open_.pop() != character):
+            return False
+        if len(open_) > DEEPEST:
+            return False
+    return not open_
+
+
+def _value(cfg: Any, key: str) -> Any:
+    """What stands under a dotted key; None where nothing does."""
+    for part in key.split('.'):
+        cfg = cfg.get(part) if isinstance(cfg, (Config, Mapping)) else None
+    return cfg
+
+
+def _reason(error: BaseException, path: Union[str, Path]) -> str:
+    """What is wrong with a config, with the file, of it and those that it builds on, and the line where it was found."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    readers = [frame for frame, _ in frames if frame.f_code.co_name in ('_file2dict', '_parse_lazy_import', '_is_lazy_import')]
+    if len(readers) > DEEPEST:
+        return 'it builds on itself, by _base_ or read_base'
+    files = [str(frame.f_locals.get('filename')) for frame in readers] or [str(path)]
+    lines = [line for frame, line in frames if frame.f_code.co_filename == files[-1]]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    if isinstance(error, ImportError) and error.__cause__:
+        error = error.__cause__  # without mmengine's list of folders
+    reason = error.msg if isinstance(error, SyntaxError) else one_line(error)
+    return f'{type(error).__name__}: {reason} ({quoted(files[-1])}{f", line {line}" if line else ""})'

@@ -1,9 +1,11 @@
 """Files written in one step, so that a reader finds all of a file or none of it, also after a kill or a power failure."""
+import errno
+import io
 import os
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, List
+from typing import Any, Callable, Iterator, List
 
 import numpy as np
 from PIL import Image
@@ -22,13 +24,27 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """
     part = path.with_name(f'{path.name}.{uuid.uuid4().hex[:8]}.part')
     try:
-        write(part)
-        with part.open('rb+') as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with write_errors_named(path):
+            write(part)
+            with part.open('rb+') as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
     finally:
         with suppress(OSError):  # an error of the clean-up would hide the one that matters
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_errors_named(path: Path) -> Iterator[None]:
+    """Name the file in errors of writing it: that of a full disk does not.
+
+    Raises:
+        OSError: in place of the other.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -44,8 +60,14 @@ def write_image(pixels: np.ndarray, path: Path, **options: Any) -> None:
         path: The file; its ending names the format.
         **options: For Pillow's writer of that format.
     """
-    format_ = Image.registered_extensions()[path.suffix]
-    write_whole(path, lambda part: Image.fromarray(pixels).save(part, format_, **options))
+    encoded = io.BytesIO()  # Pillow's encoders take a write that a full disk cuts short for a whole one
+    Image.fromarray(pixels).save(encoded, Image.registered_extensions()[path.suffix], **options)
+    write_whole(path, lambda part: part.write_bytes(encoded.getbuffer()))
+
+
+def write_figure(figure: Any, path: Path) -> None:
+    """Write a figure of matplotlib in one step; the ending of ``path`` names the format."""
+    write_whole(path, lambda part: figure.savefig(part, format=path.suffix[1:]))
 
 
 def file_stamp(path: Path) -> List[int]:

@@ -1,13 +1,109 @@
 """Checks at the door: what was given, what is allowed."""
 import difflib
 import inspect
-import math
+import os
+import re
+import reprlib
+import stat
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, TypeVar, Union
 
 from mmengine.registry import Registry
 
 T = TypeVar('T')
+
+LARGEST_INTEGER = 2 ** 63 - 1  # of torch's int64
+LARGEST_NUMBER = 3.4e38  # of float32
+DIGITS = 40  # of an integer that a message prints
+LONGEST = 1000  # characters of a name or of another package's message
+
+
+class _Repr(reprlib.Repr):
+    """``repr`` with long values cut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 200
+        self.maxdict = self.maxlist = self.maxtuple = 20
+
+    def repr_int(self, x: int, level: int) -> str:
+        """As it is, or only the number of its digits: Python refuses to print more than 4300 of them."""
+        digits = int(x.bit_length() * 0.30103) + 1
+        return f'an integer of about {digits} digits' if digits > DIGITS else repr(x)
+
+
+def shown(value: Any) -> str:
+    """``repr`` of a value for a message: a line that does not fill the terminal."""
+    text = _Repr().repr(value)
+    return text if len(text) <= LONGEST else f'{text[:LONGEST]}...'
+
+
+def quoted(name: Union[str, Path]) -> str:
+    """A name that comes from outside, for a message or a table: as it is, or in quotes with escapes where that is unclear.
+
+    Line breaks, escape codes of a terminal, and characters without a width or that change the direction of writing are escaped.
+    """
+    text = str(name)
+    if len(text) > LONGEST:
+        text = f'{text[:LONGEST // 2]}...{text[-LONGEST // 2:]}'
+    return text if text and text.isprintable() else repr(text)
+
+
+def printable(text: str) -> str:
+    """``text`` with escapes in place of characters that control a terminal or cannot be seen, but for line breaks."""
+    return re.sub(r'[^\n]', lambda match: match[0] if match[0].isprintable() else ascii(match[0])[1:-1], text)
+
+
+def one_line(error: BaseException) -> str:
+    """The message of another package's error in one line, cut where it is longer than anybody reads."""
+    message = str(error.args[0]) if type(error) is KeyError and error.args else str(error)
+    text = printable(' '.join(message.split())) or type(error).__name__
+    return text if len(text) <= LONGEST else f'{text[:LONGEST]}...'
+
+
+def expanded(key: str, path: Union[str, Path]) -> Path:
+    """``path`` with ``~`` and ``~user`` replaced by the home folder; a file whose name begins with ``~`` is taken as it is.
+
+    Raises:
+        ValueError: the home folder is unknown, as that of a user who does not exist is; names ``key``.
+    """
+    found = Path(os.path.expanduser(path))
+    if str(found).startswith('~') and not os.path.lexists(found):
+        raise ValueError(f'{key}={quoted(path)}: there is no home folder {quoted(found.parts[0])} (is HOME set, does the user '
+                         'exist?); write the path out, or begin it with ./')
+    return found
+
+
+def read_small_text(what: str, path: Union[str, Path], limit: int) -> str:
+    """The content of a text file of at most ``limit`` bytes, in UTF-8.
+
+    Args:
+        what: The file, for errors: ``'class list'``.
+        path: The file.
+        limit: Largest size.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it cannot be read; the message of the operating system names it.
+        ValueError: it is no regular file (a device never ends), too large, or not UTF-8; names it.
+    """
+    try:
+        is_file = stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'there is no {what} {quoted(Path(path).absolute())}') from error
+    except ValueError:  # a name with NUL
+        is_file = False
+    if not is_file:
+        raise ValueError(f'{what} {quoted(path)} is no file')
+    with open(path, 'rb') as file:
+        content = file.read(limit + 1)  # not all of it: what the size says is not true of every file
+    if len(content) > limit:
+        raise ValueError(f'{what} {quoted(path)} is larger than {limit} bytes')
+    try:
+        return content.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{what} {quoted(path)} is not UTF-8: {error}') from error
 
 
 def check_choice(key: str, value: T, choices: Sequence[T]) -> T:
@@ -16,8 +112,8 @@ def check_choice(key: str, value: T, choices: Sequence[T]) -> T:
     Raises:
         ValueError: names the key, the value and the choices.
     """
-    if value not in choices:
-        raise ValueError(f'{key}={value!r} is unknown; known: {", ".join(map(str, choices))}')
+    if not any(isinstance(value, type(choice)) and value == choice for choice in choices):
+        raise ValueError(f'{key}={shown(value)} is unknown; known: {", ".join(quoted(str(choice)) for choice in choices)}')
     return value
 
 
@@ -28,7 +124,7 @@ def check_flag(key: str, value: bool) -> bool:
         ValueError: names the key and the value.
     """
     if not isinstance(value, bool):
-        raise ValueError(f'{key}={value!r} must be True or False')
+        raise ValueError(f'{key}={shown(value)} must be True or False')
     return value
 
 
@@ -41,24 +137,24 @@ def check_keys(where: str, given: Mapping[str, Any], allowed: Iterable[str], con
     allowed = sorted(allowed)
     for key in given:
         if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, 1)
-            raise ValueError(f'{where} has no key {key!r}' + (f' with {context}' if context else '')
+            near = difflib.get_close_matches(str(key), allowed, 1)
+            raise ValueError(f'{where} has no key {shown(key)}' + (f' with {context}' if context else '')
                              + (f'; did you mean {near[0]!r}?' if near else '')
                              + f'; allowed: {", ".join(allowed) or "none"}')
 
 
 def check_number(key: str, value: float, at_least: float = 0, at_most: Optional[float] = None,
                  above: bool = False) -> float:
-    """``value``, if it is a finite number from ``at_least`` (or ``above`` 0) to ``at_most``.
+    """``value``, if it is a number from ``at_least`` (or ``above`` 0) to ``at_most`` that float32 can hold.
 
     Raises:
         ValueError: names the key, the value and the range.
     """
-    right_type = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    right_type = isinstance(value, Real) and not isinstance(value, bool) and -LARGEST_NUMBER <= value <= LARGEST_NUMBER
     if not (right_type and (value > 0 if above else value >= at_least) and (at_most is None or value <= at_most)):
-        open_ended = 'a positive number' if above else f'a number >= {at_least}'
-        range_ = open_ended if at_most is None else f'in [{at_least}, {at_most}]'
-        raise ValueError(f'{key}={value!r} must be {range_}')
+        open_ended = 'a positive number' if above else f'a number >= {max(at_least, -LARGEST_NUMBER)}'
+        range_ = f'{open_ended}, at most {LARGEST_NUMBER}' if at_most is None else f'in [{at_least}, {at_most}]'
+        raise ValueError(f'{key}={shown(value)} must be {range_}')
     return value
 
 
@@ -69,9 +165,9 @@ def check_integer(key: str, value: int, at_least: int, at_most: Optional[int] = 
         ValueError: names the key, the value and the range.
     """
     right_type = isinstance(value, Integral) and not isinstance(value, bool)
-    if not (right_type and value >= at_least and (at_most is None or value <= at_most)):
+    if not (right_type and at_least <= value <= (LARGEST_INTEGER if at_most is None else at_most)):
         range_ = f'>= {at_least}' if at_most is None else f'from {at_least} to {at_most}'
-        raise ValueError(f'{key}={value!r} must be an integer {range_}' + (f' ({meaning})' if meaning else ''))
+        raise ValueError(f'{key}={shown(value)} must be an integer {range_}' + (f' ({meaning})' if meaning else ''))
     return value
 
 
@@ -82,12 +178,18 @@ def check_dict(key: str, value: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
         ValueError: it is no dict; names the key and the value.
     """
     if value is not None and not isinstance(value, Mapping):
-        raise ValueError(f'{key}={value!r} must be a dict')
+        raise ValueError(f'{key}={shown(value)} must be a dict')
     return dict(value or {})
 
 
 def type_name(type_: Union[str, type]) -> str:
-    """What a config's ``type`` says: a name, or the class itself, as in mmengine's configs that import what they use."""
+    """What a config's ``type`` says: a name, or the class itself, as in mmengine's configs that import what they use.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not isinstance(type_, (str, type)):
+        raise ValueError(f'type={shown(type_)} must be a name')
     return type_.__name__ if isinstance(type_, type) else type_
 
 
@@ -102,7 +204,7 @@ def build_checked(registry: Registry, cfg: Union[Mapping[str, Any], str, type]) 
     type_ = cfg.get('type')
     class_ = type_ if isinstance(type_, type) else registry.get(type_) if isinstance(type_, str) and type_ else None
     if class_ is None:
-        raise ValueError(f'{registry.name} type={type_!r} is unknown; known: {", ".join(sorted(registry.module_dict))}')
+        raise ValueError(f'{registry.name} type={shown(type_)} is unknown; known: {", ".join(sorted(registry.module_dict))}')
     parameters = inspect.signature(class_).parameters.values()
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         check_keys(class_.__name__, {key: value for key, value in cfg.items() if key != 'type'},

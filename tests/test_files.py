@@ -1,10 +1,16 @@
 import os
+import subprocess
+import sys
+from itertools import zip_longest
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from ovseg.files import write_image, write_text, write_whole
+import ovseg
+from ovseg.files import write_figure, write_image, write_text, write_whole
 
 PIXELS = np.arange(37 * 53, dtype=np.uint16).reshape(37, 53)
 
@@ -66,7 +72,44 @@ def test_an_error_leaves_the_old_file_and_no_part(tmp_path):
         part.write_text('half')
         raise OSError(28, 'No space left on device')
 
-    with pytest.raises(OSError, match='No space left'):
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path}/a\.txt'$"):
         write_whole(tmp_path / 'a.txt', fail)
     assert [path.name for path in tmp_path.iterdir()] == ['a.txt']
     assert (tmp_path / 'a.txt').read_text(encoding='utf-8') == 'Größe 木'
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from matplotlib.figure import Figure
+from ovseg.ablation.rows import RowWriter
+from ovseg.files import write_figure, write_image, write_text
+
+folder, pixels = Path(sys.argv[1]), np.arange(37 * 53, dtype=np.uint8).reshape(37, 53)
+row = RowWriter(folder / 'row', 'digest')
+row.keep([])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5, 5))  # fails where a full disk does
+for write in (lambda: write_text(folder / 'a.txt', 'more than five'), lambda: write_image(pixels, folder / 'a.png'),
+              lambda: write_image(pixels, folder / 'a.jpg'), lambda: write_image(pixels, folder / 'a.tif'),
+              lambda: write_figure(Figure(), folder / 'a.svg'), lambda: row.add('a.jpg', np.ones((3, 2), np.int64))):
+    try:
+        write()
+    except OSError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
+    ended = subprocess.run([sys.executable, '-c', FULL_DISK, str(tmp_path)], capture_output=True, text=True, timeout=300,
+                           cwd=Path(ovseg.__file__).parents[1], check=True)
+    names = ['a.txt', 'a.png', 'a.jpg', 'a.tif', 'a.svg', 'row/rows/digest.part.jsonl']
+    for name, line in zip_longest(names, ended.stdout.splitlines()):
+        assert line.endswith(f": '{tmp_path / name}'")
+    assert [path.name for path in tmp_path.iterdir()] == ['row']
+
+
+def test_a_figure_is_written_in_the_format_of_its_name(tmp_path):
+    write_figure(Figure(), tmp_path / 'a.svg')
+    assert '<svg' in (tmp_path / 'a.svg').read_text()

@@ -9,7 +9,6 @@ Settings that differ behind the image encoder only share what it computes. A run
 """
 import argparse
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
@@ -21,8 +20,9 @@ from ovseg.ablation.report import terminal_table, write_report
 from ovseg.ablation.results import read_results
 from ovseg.ablation.runner import Pass, claimed_folder, plan, run
 from ovseg.ablation.settings import Setting, all_settings
-from ovseg.config import setting
-from ovseg.utils import check_integer
+from ovseg.config import named_errors, setting
+from ovseg.program import ERRORS, errors_as_lines
+from ovseg.utils import check_integer, quoted
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,14 +63,11 @@ def read_arguments(args: argparse.Namespace) -> Tuple[Axes, dict]:
 def main() -> None:
     args = parse_args()
     folder = args.work_dir or Path('work_dirs') / f'ablate_{Path(args.configs[0]).stem}'
-    with ExitStack() as stack:
-        try:
-            axes, options = read_arguments(args)
-            settings = all_settings(args.configs, axes, options)
-            passes = plan(settings, folder)
-            stack.enter_context(claimed_folder(folder, settings))
-        except (KeyError, OSError, TypeError, ValueError) as error:  # KeyError, TypeError: of mmengine, when it builds
-            sys.exit(f'tools/ablate.py: {error.args[0] if isinstance(error, KeyError) else error}')
+    axes, options = read_arguments(args)
+    settings = all_settings(args.configs, axes, options)
+    with named_errors(', '.join([*args.configs, *axes.methods])):
+        passes = plan(settings, folder)
+    with claimed_folder(folder, settings):
         evaluate(passes, settings, axes, folder)
 
 
@@ -79,17 +76,16 @@ def evaluate(passes: Sequence[Pass], settings: Sequence[Setting], axes: Axes, fo
     problem: Optional[BaseException] = None
     try:
         run(passes, folder)
-    except (KeyboardInterrupt, OSError, ValueError) as error:
+    except (KeyboardInterrupt, *ERRORS) as error:
         problem = error
     try:
         finished = report(settings, axes, folder)
     except OSError as error:
-        sys.exit(f'tools/ablate.py: cannot write into {folder}: {error}')
+        raise OSError(f'cannot write into {quoted(folder)}: {error}') from error
     if problem is not None:
         print(f'stopped with {finished} of {len(settings)} rows; these, and the images that are done of the others, are kept: '
               'the same command goes on there', flush=True)
-        lines = str(problem).splitlines()  # the last one, where an error comes with the traceback of a worker
-        sys.exit(130 if isinstance(problem, KeyboardInterrupt) else f'tools/ablate.py: {lines[-1]}')
+        raise problem
 
 
 def report(settings: Sequence[Setting], axes: Axes, folder: Path) -> int:
@@ -105,4 +101,5 @@ def report(settings: Sequence[Setting], axes: Axes, folder: Path) -> int:
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/ablate.py'):
+        main()

@@ -21,6 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 import ovseg
+from ovseg.files import write_figure, write_text
+from ovseg.program import errors_as_lines
+from ovseg.utils import check_integer
 
 GROUPS = ('job', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'memory', 'labels')
 COLUMNS = ('what', 'candidate', 'sizes', 'precision', 'rounds', 'median s', 'images/s', 'ratio', 'peak MB')
@@ -107,14 +110,15 @@ def sweep(clip_model: str, device: str, folder: Path, about: Dict[str, Any]) -> 
         plot.set_xticks(list(points), [f'{point:,}' for point in points])
         plot.minorticks_off()
         plot.grid(alpha=0.3)
-        figure.savefig(folder / f'{name}.png')
-    (folder / 'sweeps.json').write_text(json.dumps(dict(machine=about, sweeps=figures), indent=1))
+        write_figure(figure, folder / f'{name}.png')
+    write_text(folder / 'sweeps.json', json.dumps(dict(machine=about, sweeps=figures), indent=1))
     print(f'plots and sweeps.json are in {folder}')
 
 
 @torch.no_grad()
 def main() -> None:
     args = parse_args()
+    check_integer('--rounds', args.rounds, 1)
     clip_model = workloads.MODELS['small' if args.scenario == 'cpu-small' else 'full']
     device = 'cuda' if args.scenario == 'cuda' else 'cpu'
     if device == 'cuda' and not torch.cuda.is_available():
@@ -140,10 +144,11 @@ def main() -> None:
     if probes:
         print(json.dumps(probes))
     if args.json:
-        args.json.write_text(json.dumps(dict(machine=about, rows=[row.as_dict() for row in rows], probes=probes), indent=1))
+        write_text(args.json, json.dumps(dict(machine=about, rows=[row.as_dict() for row in rows], probes=probes), indent=1))
     if args.markdown:
-        args.markdown.write_text(markdown(rows, about))
+        write_text(args.markdown, markdown(rows, about))
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/benchmark.py'):
+        main()

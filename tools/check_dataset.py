@@ -18,8 +18,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from ovseg.config import read_config, setting
+from ovseg.config import named_errors, read_config, setting
 from ovseg.datasets.check import Report, check_dataset
+from ovseg.files import write_text
+from ovseg.program import errors_as_lines
+from ovseg.utils import check_integer, check_number, quoted
 
 SHOWN = 3  # files of a finding; --json has all
 
@@ -36,7 +39,7 @@ def show(report: Report) -> None:
         for finding in report.findings:
             more = [f'and {len(finding.files) - SHOWN} more'] if len(finding.files) > SHOWN else []
             table.add_row('error' if finding.error else 'note', escape(finding.what),
-                          escape('\n'.join([*finding.files[:SHOWN], *more])))
+                          escape('\n'.join([*map(quoted, finding.files[:SHOWN]), *more])))
         console.print(table)
         for steps in dict.fromkeys(tuple(finding.mend) for finding in report.findings):
             console.print('To mend it:')
@@ -60,12 +63,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     warnings.simplefilter('ignore')  # Pillow's, about files that the report names anyway
-    report = check_dataset(read_config(args.config, args.cfg_options), None if args.all else args.seconds, args.nproc)
+    check_number('--seconds', args.seconds)
+    check_integer('--nproc', args.nproc, 1)
+    cfg = read_config(args.config, args.cfg_options, ['test_dataloader.dataset.type', 'test_evaluator'])
+    with named_errors(args.config):
+        report = check_dataset(cfg, None if args.all else args.seconds, args.nproc)
     show(report)
     if args.json:
-        args.json.write_text(json.dumps(dict(dataclasses.asdict(report), complete=report.complete), indent=1))
+        write_text(args.json, json.dumps(dict(dataclasses.asdict(report), complete=report.complete), indent=1))
     sys.exit(not report.complete)
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/check_dataset.py'):
+        main()

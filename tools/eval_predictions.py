@@ -12,9 +12,10 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.utils.dl_utils import set_multi_processing
 
-from ovseg.config import read_config, setting
+from ovseg.config import named_errors, read_config, setting
 from ovseg.datasets.data_files import check_data_files
 from ovseg.evaluation import LabelMapEvaluator
+from ovseg.program import errors_as_lines
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,15 +32,17 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = read_config(args.config, args.cfg_options)
-    init_default_scope(cfg.get('default_scope', 'mmseg'))
-    set_multi_processing(**cfg.get('env_cfg', {}).get('mp_cfg', {}))
-    check_data_files(cfg.test_dataloader.dataset)
-    evaluator = LabelMapEvaluator(cfg.test_evaluator, cfg.test_dataloader.dataset, args.folder, args.ids,
-                                  cfg.test_dataloader.num_workers)
+    cfg = read_config(args.config, args.cfg_options, ['test_dataloader.dataset.type', 'test_evaluator'])
+    with named_errors(args.config):
+        init_default_scope(cfg.get('default_scope') or 'mmseg')
+        set_multi_processing(**(cfg.get('env_cfg') or {}).get('mp_cfg', {}))
+        check_data_files(cfg.test_dataloader.dataset)
+        evaluator = LabelMapEvaluator(cfg.test_evaluator, cfg.test_dataloader.dataset, args.folder, args.ids,
+                                      cfg.test_dataloader.get('num_workers', 0))
     metrics = evaluator.evaluate(len(evaluator.dataset))
     print_log('  '.join(f'{name}: {value:.4f}' for name, value in metrics.items()), 'current')
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/eval_predictions.py'):
+        main()

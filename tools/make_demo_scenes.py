@@ -6,10 +6,12 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from rich.progress import track
 
 from ovseg.datasets.demo_scenes import draw_scene
+from ovseg.files import write_image
+from ovseg.program import errors_as_lines
+from ovseg.utils import check_integer
 
 # Training draws from seeds (seed, index); this one has three numbers, so that its streams are others.
 HELD_OUT = 2 ** 31
@@ -21,15 +23,18 @@ def main() -> None:
     parser.add_argument('--count', type=int, default=60)
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
+    check_integer('--count', args.count, 1)
+    check_integer('--seed', args.seed, 0)
     for folder in ('images', 'annotations'):
         (args.out / folder).mkdir(parents=True, exist_ok=True)
     for index in track(range(args.count), 'scenes'):
         rng = np.random.default_rng((HELD_OUT, args.seed, index))
         height, width = 32 * rng.integers(7, 15), 32 * rng.integers(7, 21)
         scene = draw_scene(rng, height, width)
-        Image.fromarray(scene.image).save(args.out / 'images' / f'{index:03d}.jpg', quality=90)
-        Image.fromarray(scene.labels).save(args.out / 'annotations' / f'{index:03d}.png', optimize=True)
+        write_image(scene.image, args.out / 'images' / f'{index:03d}.jpg', quality=90)
+        write_image(scene.labels, args.out / 'annotations' / f'{index:03d}.png', optimize=True)
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/make_demo_scenes.py'):
+        main()

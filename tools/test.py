@@ -13,12 +13,14 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from ovseg.config import read_config, setting
+from ovseg.config import check_config, named_errors, read_config, setting
 from ovseg.evaluation.run_record import claimed_label_maps
 from ovseg.launch import end_with_parent, join_processes_on_cpu
+from ovseg.program import errors_as_lines
 
 TRAINING_KEYS = ('train_dataloader', 'train_cfg', 'val_dataloader', 'val_cfg', 'val_evaluator', 'optim_wrapper', 'optimizer',
                  'param_scheduler')
+NEEDED = ('model.type', 'test_dataloader.dataset.type', 'test_evaluator', 'test_cfg')
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,7 +47,7 @@ def parse_args() -> argparse.Namespace:
 
 def merged_config(args: argparse.Namespace) -> Config:
     """The config with the command line merged in."""
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options, NEEDED)
     cfg.launcher = args.launcher
     cfg.load_from = args.checkpoint or cfg.get('load_from')
     for key in TRAINING_KEYS:  # mmseg's own data set configs bring them, and a Runner refuses half of a training setup
@@ -53,6 +55,7 @@ def merged_config(args: argparse.Namespace) -> Config:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     cfg.test_dataloader.setdefault('pin_memory', torch.cuda.is_available())
     if args.show or args.show_dir:
+        check_config(cfg, args.config, ['default_hooks.visualization', 'visualizer'])
         cfg.default_hooks.visualization.update(draw=True, interval=1, show=args.show, wait_time=args.wait_time)
     if args.show_dir:
         cfg.visualizer.save_dir = args.show_dir
@@ -62,7 +65,7 @@ def merged_config(args: argparse.Namespace) -> Config:
         loader = cfg.test_dataloader
         loader.sampler = dict(type='UnfinishedSampler', out_dir=str(args.out))
         cfg.test_evaluator = dict(type='LabelMapEvaluator', metrics=cfg.test_evaluator, dataset=loader.dataset.copy(),
-                                  folder=str(args.out), num_workers=loader.num_workers)
+                                  folder=str(args.out), num_workers=loader.get('num_workers', 0))
     if args.tta:
         for key in ('tta_pipeline', 'tta_model'):
             if key not in cfg:
@@ -80,12 +83,16 @@ def main() -> None:
         end_with_parent()
     if args.launcher != 'none' and not torch.cuda.is_available():
         join_processes_on_cpu(args.launcher)
-    runner = Runner.from_cfg(cfg)
+    with named_errors(args.config):
+        runner = Runner.from_cfg(cfg)
     with claimed_label_maps(args.out, cfg, runner.model, args.resume) if args.out else nullcontext():
+        with named_errors(args.config):
+            _ = runner.test_loop  # builds data and metrics
         runner.test()
     if torch.distributed.is_initialized():  # gloo's threads may abort a process that ends with them
         torch.distributed.destroy_process_group()
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/test.py'):
+        main()

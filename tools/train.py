@@ -9,7 +9,10 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from ovseg.config import read_config, setting
+from ovseg.config import named_errors, read_config, setting
+from ovseg.program import errors_as_lines
+
+NEEDED = ('model.type', 'train_dataloader.dataset.type', 'train_cfg', 'optim_wrapper')
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,7 +30,7 @@ def parse_args() -> argparse.Namespace:
 
 def merged_config(args: argparse.Namespace) -> Config:
     """The config with the command line merged in."""
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options, NEEDED)
     cfg.launcher = args.launcher
     cfg.resume = args.resume
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
@@ -39,8 +42,11 @@ def merged_config(args: argparse.Namespace) -> Config:
 def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    Runner.from_cfg(merged_config(args)).train()
+    with named_errors(args.config):
+        runner = Runner.from_cfg(merged_config(args))
+    runner.train()
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/train.py'):
+        main()

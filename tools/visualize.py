@@ -12,7 +12,6 @@ scores.png           scores of classes
 errors.png           which pixels are wrong (with --truth)
 """
 import argparse
-import sys
 from pathlib import Path
 from typing import Tuple
 
@@ -21,7 +20,10 @@ from rich.console import Console
 
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.pictures import read_picture
-from ovseg.config import setting
+from ovseg.config import named_errors, setting
+from ovseg.files import write_figure
+from ovseg.program import errors_as_lines
+from ovseg.utils import expanded, quoted
 from ovseg.visualization.explanation import MODEL_TYPES, explain, read_truth
 
 
@@ -50,31 +52,28 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
-        inferencer = OVSegInferencer(args.config, cfg_options=args.cfg_options)
-    except (OSError, TypeError, ValueError) as error:
-        sys.exit(f'tools/visualize.py: {error}')
-    try:
-        write_figures(inferencer, args)
-    except (OSError, ValueError) as error:
-        sys.exit(f'tools/visualize.py: {error}')
+    write_figures(OVSegInferencer(args.config, cfg_options=args.cfg_options), args)
 
 
 def write_figures(inferencer: OVSegInferencer, args: argparse.Namespace) -> None:
     """Write all figures, and print where they are."""
     image = read_picture(args.image, inferencer.max_pixels)
-    out = args.out or Path('work_dirs', 'visualize', args.image.stem)
+    out = expanded('--out', args.out or Path('work_dirs', 'visualize', args.image.stem))
     out.mkdir(parents=True, exist_ok=True)
     inputs = inferencer.prepare(str(args.image), image)['inputs']
     truth = None
     if args.truth:
-        truth = read_truth(inferencer.cfg.test_dataloader.dataset, args.truth, image.shape[:2], inferencer.model.out_channels)
+        with named_errors(args.config):
+            truth = read_truth(inferencer.cfg.test_dataloader.dataset, args.truth, image.shape[:2],
+                               inferencer.model.out_channels)
     figures = explain(inferencer.model, image[..., ::-1], inputs, args.points, args.model_types, args.classes, truth)
     for name, figure in figures.items():
         for suffix in ('png', 'svg') if args.svg else ('png',):
-            figure.savefig(out / f'{name}.{suffix}')
-            Console(markup=False, emoji=False).print(str(out / f'{name}.{suffix}'), soft_wrap=True, highlight=False)
+            path = out / f'{name}.{suffix}'
+            write_figure(figure, path)
+            Console(markup=False, emoji=False).print(quoted(path), soft_wrap=True, highlight=False)
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/visualize.py'):
+        main()

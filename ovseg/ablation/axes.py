@@ -9,7 +9,7 @@ import yaml  # type: ignore[import-untyped]
 from mmengine.config import DictAction
 
 from ovseg.config import setting
-from ovseg.utils import check_choice, check_keys
+from ovseg.utils import check_choice, check_keys, one_line, quoted, read_small_text, shown
 
 SWITCHES = ('apply_similarity_enhancement', 'apply_self_attn_enhancement', 'apply_outlier_suppression', 'global_debias_factor',
             'apply_ctd', 'ignore_residual')
@@ -40,14 +40,14 @@ class Axes:
         check_choice('combine', self.combine, COMBINATIONS)
         for name, given in dict(toggle=self.toggle, methods=self.methods).items():
             if not isinstance(given, (list, tuple)) or not all(isinstance(item, str) for item in given):
-                raise ValueError(f'{name}={given!r} must be a list of names')
+                raise ValueError(f'{name}={shown(given)} must be a list of names')
             twice = {item for item in given if list(given).count(item) > 1}
             if twice:
                 raise ValueError(f'{name} has {", ".join(sorted(twice))} twice')
         for switch in self.toggle:
             check_choice('toggle', switch, SWITCHES)
         if not isinstance(self.grid, Mapping):
-            raise ValueError(f'grid={self.grid!r} must name keys with their values, e.g. model.logit_scale: [40, 50]')
+            raise ValueError(f'grid={shown(self.grid)} must name keys with their values, e.g. model.logit_scale: [40, 50]')
         for key, values in self.grid.items():
             if not isinstance(values, (list, tuple)) or not values or '' in values:
                 raise ValueError(f'grid key {key} has no values: give e.g. {key}=5,10,30')
@@ -56,7 +56,7 @@ class Axes:
                                  'changes no label, or makes rows that cannot be compared')
             again = [value for index, value in enumerate(values) if value in values[:index]]
             if again:
-                raise ValueError(f'grid key {key} has {again[0]!r} twice')
+                raise ValueError(f'grid key {key} has {shown(again[0])} twice')
         both = [switch for switch in self.toggle if f'model.{switch}' in self.grid]
         if both and self.combine != 'one-at-a-time':
             raise ValueError(f'{", ".join(both)} cannot be combined with itself: toggle and grid both have it')
@@ -73,13 +73,13 @@ def read_axes(path: Path) -> Axes:
         ValueError: it is no YAML file of such keys, or ``Axes`` refuses it; names the file.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+        content = yaml.safe_load(read_small_text('axes file', path, 2 ** 24))
         if not isinstance(content, Mapping):
             raise ValueError('it must be a mapping')
         check_keys('it', {str(key): value for key, value in content.items()}, [item.name for item in fields(Axes)])
         return Axes(**content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError) as error:
-        raise ValueError(f'axes file {path}: {" ".join(str(error).split())}') from error  # of YAML in several lines
+    except (OSError, RecursionError, yaml.YAMLError, ValueError) as error:
+        raise ValueError(f'axes file {quoted(path)}: {one_line(error)}') from error  # of YAML in several lines
 
 
 def parse_grid(items: Sequence[str]) -> Dict[str, List[Any]]:
@@ -126,7 +126,8 @@ def as_written(key: str, value: Any) -> Dict[str, str]:
     text = _text(value)
     found = as_read(f'{key}={text}')
     if found != value or type(found) is not type(value):
-        raise ValueError(f'{key}={value!r} cannot be given on a command line: --cfg-options {key}={text} reads {found!r}')
+        raise ValueError(f'{key}={shown(value)} cannot be given on a command line: --cfg-options {key}={quoted(text)} reads '
+                         f'{shown(found)}')
     return {key: text}
 
 

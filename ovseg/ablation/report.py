@@ -11,6 +11,7 @@ from rich.table import Table
 from ovseg.ablation.plots import INTERVAL, draw_deltas, draw_line, line_axes
 from ovseg.ablation.results import Result
 from ovseg.ablation.statistics import RESAMPLES
+from ovseg.files import write_figure, write_text
 
 COLUMNS = ('benchmark', 'setting', 'mIoU', 'aAcc', 'mAcc', 'delta_mIoU', 'low', 'high', 'images', 'limit', 'class_list',
            'command')
@@ -24,11 +25,11 @@ def write_report(benchmarks: Sequence[Sequence[Result]], combine: str, folder: P
     tables = {'table.csv': csv_table(benchmarks), 'table.md': markdown_table(benchmarks, notes),
               'table.tex': latex_table(benchmarks, notes)}
     for name, text in tables.items():
-        (folder / name).write_text(text, encoding='utf-8')
+        write_text(folder / name, text)
     figures = {f'delta_{rows[0].setting.benchmark}.png': draw_deltas(rows) for rows in benchmarks if len(rows) > 1}
     figures.update({f'line_{axis}.png': draw_line(axis, benchmarks) for axis in line_axes(benchmarks)})
     for name, figure in figures.items():
-        figure.savefig(folder / name)
+        write_figure(figure, folder / name)
     return [folder / name for name in (*tables, *figures)]
 
 

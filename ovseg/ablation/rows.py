@@ -16,7 +16,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ovseg.evaluation.run_record import Stamps
-from ovseg.files import write_text
+from ovseg.files import write_errors_named, write_text
 
 
 class Areas(NamedTuple):
@@ -100,7 +100,7 @@ class RowWriter:
         counts = dict(zip(('intersect', 'predicted', 'truth'), areas[:, present].tolist()))
         row = dict(image=image, files=self.stamps[image], classes=present.tolist(), **counts)
         self.lines[image] = _sealed(json.dumps(row))
-        with self.part.open('a', encoding='utf-8') as file:
+        with write_errors_named(self.part), self.part.open('a', encoding='utf-8') as file:
             file.write(self.lines[image] + '\n')
 
     def finish(self, images: Sequence[str], about: Dict[str, Any]) -> None:

@@ -177,5 +177,5 @@ def _build_dataset(cfg: Config) -> BaseSegDataset:
         check_data_files(cfg.test_dataloader.dataset)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if not isinstance(dataset, BaseSegDataset):
-        raise TypeError(f'an ablation needs a data set of images and masks (BaseSegDataset), not {type(dataset).__name__}')
+        raise ValueError(f'an ablation needs a data set of images and masks (BaseSegDataset), not {type(dataset).__name__}')
     return dataset

@@ -19,7 +19,7 @@ from ovseg.evaluation.run_record import custom_code, software
 from ovseg.models.encoders.loading import weights_digest
 from ovseg.models.post_processors import modules_from_switches
 from ovseg.models.segmentors import CLIPSegmentor
-from ovseg.utils import type_name
+from ovseg.utils import shown, type_name
 
 # Keys of the model that say what is done with the encoder's tokens, which settings that differ in nothing else share.
 AFTER_ENCODER = {*signature(modules_from_switches).parameters, 'name_path', 'prompt_templates', 'cls_token_lambda',
@@ -162,21 +162,20 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
     Raises:
         ValueError: it cannot.
     """
-    cfg = read_config(config, options)
-    for key in ('model', 'test_dataloader', 'test_evaluator'):
-        if key not in cfg:
-            raise ValueError(f'{config} has no {key!r}')
+    cfg = read_config(config, options, ['model.type', 'test_dataloader.dataset', 'test_evaluator'])
     if MODELS.get(type_name(cfg.model.type)) is not CLIPSegmentor:
-        raise ValueError(f'{config} has model.type={cfg.model.type!r}; only settings of CLIPSegmentor are compared here')
+        raise ValueError(f'{config} has model.type={shown(cfg.model.type)}; only settings of CLIPSegmentor are compared here')
     evaluator = cfg.test_evaluator
     if not any(_is_miou(metric) for metric in (evaluator if isinstance(evaluator, (list, tuple)) else [evaluator])):
         raise ValueError(f'{config} has no IoUMetric with mIoU in its test_evaluator, which tables and intervals are made of')
     if cfg.get('load_from'):
-        raise ValueError(f'{config} has load_from={cfg.load_from!r}; put the weights into model.pretrained')
+        raise ValueError(f'{config} has load_from={shown(cfg.load_from)}; put the weights into model.pretrained')
     return cfg
 
 
 def _is_miou(metric: Mapping[str, Any]) -> bool:
+    if not isinstance(metric, Mapping) or not metric.get('type'):
+        raise ValueError(f'test_evaluator has {shown(metric)}, which must be a dict with a type')
     return METRICS.get(type_name(metric['type'])) is METRICS.get('IoUMetric') and 'mIoU' in metric.get('iou_metrics', ['mIoU'])
 
 

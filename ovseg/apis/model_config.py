@@ -6,9 +6,11 @@ from typing import Any, Mapping, Optional, Union
 
 from mmengine.config import Config
 
-from ovseg.config import merge_options, read_config
+from ovseg.config import check_config, merge_options, read_config
 from ovseg.resources import configs_dir
+from ovseg.utils import quoted, shown
 
+NEEDED = ('model.type', 'test_dataloader.dataset.pipeline')
 DEFAULT_BENCHMARKS = ('ade20k', 'demo')  # of which a name without a benchmark takes the first that its method has
 
 
@@ -23,23 +25,28 @@ def load_config(model: Union[str, Path, Mapping[str, Any], Config], weights: Opt
 
     Raises:
         TypeError: ``model`` is neither, or ``options`` are no dict.
-        ValueError: an unknown name or option, or a config that says nothing of a model or of a test pipeline.
+        ValueError: an unknown name or option, or a config that says nothing of a model or of a test pipeline. See
+            ``read_config``.
     """
     if not isinstance(options, Mapping):
-        raise TypeError(f"cfg_options={options!r} must be a dict of settings by dotted key, e.g. {{'model.apply_ctd': True}}")
+        raise TypeError(f'cfg_options={shown(options)} must be a dict of settings by dotted key, '
+                        "e.g. {'model.apply_ctd': True}")
     if isinstance(model, (str, Path)):
-        cfg = read_config(find_config(str(model)), options)
+        cfg = read_config(find_config(str(model)), options, NEEDED)
     elif isinstance(model, (Config, Mapping)):
         cfg = copy.deepcopy(model if isinstance(model, Config) else Config(dict(model)))
-        merge_options(cfg, options, 'the config')
+        merge_options(cfg, options, config_name(cfg))
+        check_config(cfg, config_name(cfg), NEEDED)
     else:
-        raise TypeError(f'model={model!r} must be the name of a config, its path, or a config as a dict')
-    for key in ('model', 'test_dataloader'):
-        if key not in cfg:
-            raise ValueError(f'the config has no {key!r}: it needs a model, and a test_dataloader for its pipeline')
+        raise TypeError(f'model={shown(model)} must be the name of a config, its path, or a config as a dict')
     if weights is not None:
         cfg.model.pretrained = str(weights)
     return cfg
+
+
+def config_name(cfg: Config) -> str:
+    """What errors call a config: its file, if it is of one."""
+    return cfg.filename or 'the config'
 
 
 def find_config(name: str) -> Path:
@@ -55,8 +62,8 @@ def find_config(name: str) -> Path:
         ValueError: there is no such config; lists those whose names are near.
     """
     if Path(name).suffix == '.py':
-        if not Path(name).is_file():
-            raise FileNotFoundError(f'there is no config {Path(name).absolute()}')
+        if not Path(name).exists():
+            raise FileNotFoundError(f'there is no config {quoted(Path(name).absolute())}')
         return Path(name)
     root = configs_dir()
     files = {path.stem: path for path in root.rglob('*.py') if '_base_' not in path.relative_to(root).parts}
@@ -65,6 +72,6 @@ def find_config(name: str) -> Path:
     files = {**short, **files}
     if name not in files:
         near = difflib.get_close_matches(name, sorted(files, key=len), 5)
-        raise ValueError(f'model={name!r} is no config of ovseg; ' + (f'near: {", ".join(near)}; ' if near else '')
+        raise ValueError(f'model={shown(name)} is no config of ovseg; ' + (f'near: {", ".join(near)}; ' if near else '')
                          + 'ovseg list configs names all of them, and a path must end with .py')
     return files[name]

@@ -19,13 +19,14 @@ from rich.console import Console
 from rich.progress import track
 
 import ovseg  # noqa: F401  registers everything
-from ovseg.apis.model_config import load_config
+from ovseg.apis.model_config import config_name, load_config
 from ovseg.apis.pictures import Source, describe, find_sources, new_name, read_picture
 from ovseg.apis.result_folder import ResultFolder
 from ovseg.apis.vocabulary import ClassList, Vocabulary, make_vocabulary
+from ovseg.config import named_errors
 from ovseg.models import CLIPSegmentor
 from ovseg.models.segmentors.diagnosis import explain_nonfinite
-from ovseg.utils import check_integer, type_name
+from ovseg.utils import check_integer, quoted, shown, type_name
 from ovseg.visualization.legend import painted_with_legend
 from ovseg.visualization.palette import distinct_colours
 
@@ -74,8 +75,8 @@ class OVSegInferencer:
 
     Raises:
         FileNotFoundError: no such config file, or weights that are not on disk and cannot be downloaded.
-        TypeError: the config's model is no ``CLIPSegmentor``.
-        ValueError: an unknown name, a device that cannot be used, or a setting that the model refuses.
+        ValueError: an unknown name, no config, one whose model is no ``CLIPSegmentor``, a device that cannot be used, or a
+            setting that the model or the pipeline refuses.
     """
 
     def __init__(self, model: Union[str, Path, Mapping[str, Any], Config, None] = None,
@@ -83,11 +84,8 @@ class OVSegInferencer:
                  cfg_options: Optional[Mapping[str, Any]] = None, max_pixels: int = 80_000_000) -> None:
         self.max_pixels = check_integer('max_pixels', max_pixels, 1)
         usable = _usable(get_device() if device is None else device)
-        try:
-            self.cfg = load_config(WITHOUT_A_MODEL if model is None else model, weights, cfg_options or {})
-            self.model, self.pipeline = _build(self.cfg)
-        except KeyError as error:  # a type that is in no registry of mmengine's, or an index beyond the end of a list
-            raise ValueError(error.args[0]) from error
+        self.cfg = load_config(WITHOUT_A_MODEL if model is None else model, weights, cfg_options or {})
+        self.model, self.pipeline = _build(self.cfg)
         self.model.to(usable).eval()
         self.model.cfg = self.cfg  # where mmseg.apis.inference_model looks for the pipeline
         self._lock = threading.Lock()
@@ -232,15 +230,16 @@ def _usable(device: Union[str, torch.device]) -> torch.device:
         return number.device
     except (RuntimeError, TypeError, AssertionError, ImportError) as error:  # the last two: torch was built without it
         reason = str(error).splitlines()[0].split('. ')[0]
-        raise ValueError(f'device={str(device)!r} cannot be used: {reason}') from error
+        raise ValueError(f'device={shown(str(device))} cannot be used: {reason}') from error
 
 
 def _build(cfg: Config) -> Tuple[CLIPSegmentor, Compose]:
     """The model of a config, and its test pipeline from behind the loading on."""
-    with DefaultScope.overwrite_default_scope('mmseg'):
+    name = config_name(cfg)
+    with DefaultScope.overwrite_default_scope('mmseg'), named_errors(name):
         model = MODELS.build(cfg.model)
         if not isinstance(model, CLIPSegmentor):
-            raise TypeError(f'the model of the config is a {type(model).__name__}; words need a CLIPSegmentor')
+            raise ValueError(f'the model of {quoted(name)} is a {type(model).__name__}; words need a CLIPSegmentor')
         return model, Compose([transform for transform in cfg.test_dataloader.dataset.pipeline
                                if not type_name(transform['type']).rsplit('.', 1)[-1].startswith('Load')])
 

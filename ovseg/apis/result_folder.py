@@ -1,6 +1,5 @@
 """Results of the inferencer as files."""
 import json
-import os
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Type, Union
@@ -11,6 +10,7 @@ from ovseg.apis.vocabulary import Vocabulary
 from ovseg.claims import claim
 from ovseg.evaluation.label_maps import write_label_map
 from ovseg.files import write_image, write_whole
+from ovseg.utils import expanded
 
 
 class ResultFolder:
@@ -32,7 +32,7 @@ class ResultFolder:
     def __init__(self, folder: Union[str, Path], vocabulary: Vocabulary, palette: Sequence[Sequence[int]]) -> None:
         if len(vocabulary.names) >= 2 ** 16:
             raise ValueError(f'out_dir: {len(vocabulary.names)} classes do not fit into label maps of 16 bits')
-        self.folder = Path(os.path.expanduser(folder))
+        self.folder = expanded('out_dir', folder)
         classes = zip(vocabulary.names, vocabulary.synonyms, palette)
         self._legend: Dict[str, List[Dict[str, Any]]] = dict(
             classes=[dict(id=index, name=name, synonyms=words, colour=list(colour))

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from ovseg.datasets.class_lists import class_names
-from ovseg.utils import check_number
+from ovseg.utils import check_number, shown
 
 ClassList = Union[str, Path, Sequence[str]]
 
@@ -63,7 +63,7 @@ def make_vocabulary(model: Mapping[str, Any], classes: Optional[ClassList], back
         raise ValueError('background=... makes a class called background, and classes has one already')
     words = [background] if isinstance(background, str) else background
     if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
-        raise ValueError(f'background={background!r} must be a string, or a list of them')
+        raise ValueError(f'background={shown(background)} must be a string, or a list of them')
     name_path = [', '.join(words), *map(', '.join, synonyms)]
     return Vocabulary(['background', *names], class_names(name_path), name_path, threshold or 0.0)
 

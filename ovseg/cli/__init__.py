@@ -6,6 +6,7 @@ from typing import Optional, Sequence
 
 from ovseg.cli import demo, env, predict, web
 from ovseg.cli import list as list_
+from ovseg.program import ERRORS, error_line
 from ovseg.version import __version__
 
 COMMANDS = (predict, web, demo, list_, env)
@@ -31,8 +32,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         sys.stdout.reconfigure(errors='backslashreplace')
     try:
         return args.run(args)
-    except (FloatingPointError, MemoryError, OSError, ValueError) as error:
-        print(f'ovseg: error: {error}', file=sys.stderr)
+    except ERRORS as error:
+        print(error_line('ovseg', error), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('ovseg: interrupted', file=sys.stderr)

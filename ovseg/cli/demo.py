@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES, PALETTE
 from ovseg.datasets.demo_textures import CLASSES
+from ovseg.files import write_figure
 from ovseg.resources import configs_dir
 from ovseg.visualization import contact_sheet
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     columns: Dict[str, Sequence[np.ndarray]] = {
         title: column[::STEP] for title, column in {'truth': truth, **maps}.items()}
     sheet = args.out / 'contact_sheet.png'
-    contact_sheet(images, columns, CLASSES, PALETTE).savefig(sheet)
+    write_figure(contact_sheet(images, columns, CLASSES, PALETTE), sheet)
     console.print(f'Pictures: {sheet.absolute()}', soft_wrap=True)
     return 0
 

@@ -2,7 +2,6 @@
 import argparse
 import contextlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Dict, List, Union
@@ -14,6 +13,7 @@ from rich.table import Table
 from ovseg.apis import OVSegInferencer
 from ovseg.config import setting
 from ovseg.datasets import bundled_class_lists
+from ovseg.utils import expanded, quoted
 
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C has ended
 
@@ -50,22 +50,22 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 def run(args: argparse.Namespace) -> int:
     """Segment the pictures; only results go to the standard output."""
     console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
-    out = Path(os.path.expanduser(args.out))
+    out = expanded('--out', args.out)
     undefined: List[int] = []  # pixels of each picture that has some
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where mmengine's logger is to write
-            found = _inferencer(args).stream(args.images, args.classes, background=args.background, threshold=args.threshold,
-                                             batch_size=args.batch_size, out_dir=out, show_progress=args.json,
-                                             allow_nonfinite=True)
+            inferencer = OVSegInferencer(args.model, args.weights, args.device, cfg_options=args.cfg_options)
+            found = inferencer.stream(args.images, args.classes, background=args.background, threshold=args.threshold,
+                                      batch_size=args.batch_size, out_dir=out, show_progress=args.json, allow_nonfinite=True)
             for segmentation in found:
                 if segmentation.undefined:
                     undefined.append(segmentation.undefined)
                 if not args.json:
-                    console.print(_table(segmentation.name, segmentation.areas))
+                    console.print(_table(quoted(segmentation.name), segmentation.areas))
                     for path in _paths(out, segmentation.name).values():
-                        console.print(path, soft_wrap=True)
+                        console.print(quoted(path), soft_wrap=True)
     except KeyboardInterrupt:
-        print(f'ovseg: interrupted; what is finished is in {out}', file=sys.stderr)
+        print(f'ovseg: interrupted; what is finished is in {quoted(out)}', file=sys.stderr)
         return INTERRUPTED
     if undefined:
         print(f'ovseg: warning: {sum(undefined)} pixels of {len(undefined)} images have no class, because their scores are not '
@@ -79,13 +79,6 @@ def run(args: argparse.Namespace) -> int:
 def _classes(text: str) -> Union[str, List[str]]:
     """A bundled list and a text file as they are named, words as a list with one string per class."""
     return text if text in bundled_class_lists() or Path(text).suffix == '.txt' else text.split(',')
-
-
-def _inferencer(args: argparse.Namespace) -> OVSegInferencer:
-    try:
-        return OVSegInferencer(args.model, args.weights, args.device, cfg_options=args.cfg_options)
-    except TypeError as error:  # the config is of another kind of model
-        raise ValueError(f'--model {args.model}: {error}') from error
 
 
 def _table(name: str, areas: Dict[str, float]) -> Table:

@@ -48,10 +48,7 @@ def run(args: argparse.Namespace) -> int:
         from ovseg.web.app import make_server
         from ovseg.web.segment import Models, Setting
         models = Models(args.model, args.weights, args.device, args.max_pixels)
-        try:
-            models.get(Setting.of(models.cfg.model))  # what is wrong with model, weights or device is said now
-        except TypeError as error:  # the config is of another kind of model
-            raise ValueError(f'--model {args.model}: {error}') from error
+        models.get(Setting.of(models.cfg.model))  # what is wrong with model, weights or device is said now
         server = make_server(models, args.max_upload_mb, args.max_seconds, [args.host, *args.allow_host])
         host, port = listener.getsockname()[:2]
         print(f'ovseg is at http://{f"[{host}]" if ":" in host else host}:{port} (Ctrl-C ends it)', flush=True)

@@ -12,7 +12,7 @@ from mmseg.registry import DATASETS
 from ovseg.datasets.benchmarks import Benchmark, find_benchmark
 from ovseg.datasets.class_lists import class_names
 from ovseg.datasets.label_files import Finding, Labels, check_label_files, read_label_files
-from ovseg.utils import type_name
+from ovseg.utils import shown, type_name
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _check_classes(cfg: Config, labels: Labels) -> List[Finding]:
     total, name_path = len(labels.classes), cfg.get('model', {}).get('name_path')
     listed = len(class_names(name_path)) if name_path else total
     if listed != total:
-        findings.append(Finding(f'name_path={name_path!r} lists {listed} classes, the data set has {total}',
+        findings.append(Finding(f'name_path={shown(name_path)} lists {listed} classes, the data set has {total}',
                                 ["set model.name_path to the data set's list"]))
     if labels.ignore_index < total:
         findings.append(Finding(f'the metric ignores label {labels.ignore_index}, which is a class '

@@ -1,9 +1,18 @@
 """Class lists: one class per line, its synonyms separated by commas or semicolons."""
+import os
 import re
+import unicodedata
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple, Union
 
+from mmengine.logging import print_log
+
+from ovseg.utils import expanded, quoted, read_small_text, shown
+
 CLASS_LISTS = Path(__file__).parent / 'resources' / 'class_lists'
+LARGEST_FILE = 2 ** 24  # bytes; the largest vocabularies have some 20,000 names
+OTHER_SEPARATORS = '，；、،؛﹐﹔､'
+INVISIBLE = '\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0'  # beside those whose Unicode category is none of letters
 
 
 def bundled_class_lists() -> List[str]:
@@ -24,50 +33,80 @@ def class_names(name_path: Union[str, Path, Sequence[str]]) -> List[List[str]]:
 
     Raises:
         FileNotFoundError: neither a bundled list nor a file.
-        ValueError: an empty list or class, or a name that stands twice. A bundled list may repeat a name: it reproduces
-            published results, and some of those (``coco_object_sclip``: "bed") were measured with a list that does.
+        ValueError: a file that is no text file in UTF-8 of at most 16 MiB; an empty list or class; a name without a letter,
+            digit or symbol, with a control character, a character without a width, or another script's comma; a comment; or a
+            name that stands twice. A bundled list may repeat a name: it reproduces published results, and some of those
+            (``coco_object_sclip``: "bed") were measured with a list that does.
     """
     if isinstance(name_path, (str, Path)):
         where, lines = _read(name_path)
     elif isinstance(name_path, (list, tuple)):
         where, lines = 'the class list', list(name_path)
     else:
-        raise ValueError(f'name_path={name_path!r} must be a bundled class list, a file or a list of strings')
+        raise ValueError(f'name_path={shown(name_path)} must be a bundled class list, a file or a list of strings')
     for index, line in enumerate(lines):
         if not isinstance(line, str):
-            raise ValueError(f'class {index} of {where} is {line!r}; a class is a string, synonyms separated by commas')
+            raise ValueError(f'class {index} of {where} is {shown(line)}; a class is a string, synonyms separated by commas')
+        _check_characters(f'class {index} of {where} (line {index + 1})' if isinstance(name_path, (str, Path))
+                          else f'class {index} of {where}', line)
     names = [[' '.join(name.split()) for name in re.split('[,;]', line)] for line in lines]
-    _check_not_empty(where, names)
+    _check_names(where, names)
     if str(name_path) not in bundled_class_lists():
         _check_unique(where, names)
     return names
 
 
+def warn_of_one_class(name_path: Union[str, Path, Sequence[str]], classes: Sequence[Sequence[str]]) -> None:
+    """Warn of a vocabulary of one class, such as any file of one line gives: every pixel is then of this class."""
+    if len(classes) == 1:
+        where = f'name_path={quoted(name_path)}' if isinstance(name_path, (str, Path)) else 'the class list'
+        print_log(f'{where} has one class only, {", ".join(classes[0])!r}: every pixel will be labelled with it', 'current', 30)
+
+
 def _read(name_path: Union[str, Path]) -> Tuple[str, List[str]]:
-    path = CLASS_LISTS / f'{name_path}.txt' if str(name_path) in bundled_class_lists() else Path(name_path)
-    if not path.is_file():
-        raise FileNotFoundError(f'name_path={str(name_path)!r} is neither a bundled class list '
-                                f'({", ".join(bundled_class_lists())}) nor a file (looked at {path.absolute()})')
-    try:
-        text = path.read_text(encoding='utf-8-sig').rstrip()
-    except UnicodeDecodeError as error:
-        raise ValueError(f'class list {path} is not UTF-8: {error}') from error
-    return f'class list {path}', text.split('\n') if text else []
+    if str(name_path) in bundled_class_lists():
+        path = CLASS_LISTS / f'{name_path}.txt'
+    else:
+        path = expanded('name_path', name_path)
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f'name_path={shown(str(name_path))} is neither a bundled class list '
+                                    f'({", ".join(bundled_class_lists())}) nor a file (looked at {quoted(path.absolute())})')
+    text = re.sub('\r\n?', '\n', read_small_text('class list', path, LARGEST_FILE)).rstrip()
+    return f'class list {quoted(path)}', text.split('\n') if text else []
 
 
-def _check_not_empty(where: str, names: Sequence[Sequence[str]]) -> None:
+def _check_characters(where: str, line: str) -> None:
+    """Refuse what would be part of a name without being meant or seen."""
+    plain = line.isascii() and line.replace('\t', ' ').isprintable()
+    for character in '' if plain else line.strip():
+        category = unicodedata.category(character)
+        code = f'U+{ord(character):04X} {unicodedata.name(character, "")}'.strip()
+        if (category in ('Cc', 'Cf', 'Cs', 'Zl', 'Zp') and character != '\t') or character in INVISIBLE:
+            seen = shown(line).replace(character, ascii(character)[1:-1])
+            raise ValueError(f'{where} has the character {code}, which cannot be seen in a name: {seen}')
+        if character in OTHER_SEPARATORS:
+            raise ValueError(f'{where} has {character!r} ({code}); synonyms are separated by , or ; and classes by line: '
+                             f'{shown(line)}')
+    if re.search(r'(^|\s)#', line):
+        raise ValueError(f'{where} has a #, and class lists have no comments: {shown(line)}')
+
+
+def _check_names(where: str, names: Sequence[Sequence[str]]) -> None:
     if not names:
         raise ValueError(f'{where} has no classes')
     for index, synonyms in enumerate(names):
-        if not all(synonyms):
-            raise ValueError(f'class {index} of {where} has an empty name: {", ".join(synonyms)!r}')
+        for name in synonyms:
+            if not name:
+                raise ValueError(f'class {index} of {where} has an empty name: {shown(", ".join(synonyms))}')
+            if not any(unicodedata.category(character)[0] in 'LNS' for character in name):
+                raise ValueError(f'class {index} of {where} has a name without a letter, digit or symbol: {shown(name)}')
 
 
 def _check_unique(where: str, names: Sequence[Sequence[str]]) -> None:
     seen: Dict[str, int] = {}
     for index, synonyms in enumerate(names):
         for name in synonyms:
-            key = name.casefold()  # CLIP's tokenizer does not see case
+            key = unicodedata.normalize('NFC', name).casefold()  # CLIP's tokenizer sees neither case nor composition
             if key in seen:
-                raise ValueError(f'{name!r} stands twice in {where}: in class {seen[key]} and in class {index}')
+                raise ValueError(f'{shown(name)} stands twice in {where}: in class {seen[key]} and in class {index}')
             seen[key] = index

@@ -10,7 +10,7 @@ from PIL import Image
 from rich.progress import track
 
 from ovseg.files import write_image
-from ovseg.utils import check_integer
+from ovseg.utils import check_integer, one_line, quoted
 
 ADE20K_847_IDS = Path(__file__).parent / 'resources' / 'ade20k_847_ids.txt'
 UNLABELLED = 65535  # in 16-bit label maps
@@ -174,7 +174,7 @@ def convert_all(convert: Callable[..., None], jobs: Sequence[Tuple[Path, ...]], 
         How many jobs were done; the others had been done before.
 
     Raises:
-        RuntimeError: a job failed; names its source. Jobs in progress are finished, the others not begun.
+        ValueError: a job failed; names its source. Jobs in progress are finished, the others not begun.
     """
     check_integer('nproc', nproc, 1)
     missing = [job for job in jobs if not all(target.exists() for target in job[1:])]
@@ -183,7 +183,7 @@ def convert_all(convert: Callable[..., None], jobs: Sequence[Tuple[Path, ...]], 
         try:
             convert(*job)
         except Exception as error:  # whatever a decoder raises (zlib, SciPy, PIL differ), the file is named and the run ends
-            raise RuntimeError(f'cannot convert {job[0]}: {error}') from error
+            raise ValueError(f'cannot convert {quoted(job[0])}: {one_line(error)}') from error
 
     with ThreadPoolExecutor(nproc) as pool:
         for _ in track(pool.map(run, missing), title, len(missing)):

@@ -5,7 +5,7 @@ from typing import Any, Mapping
 from mmengine import fileio
 from mmseg.registry import DATASETS
 
-from ovseg.utils import type_name
+from ovseg.utils import quoted, type_name
 
 
 def check_data_files(cfg: Mapping[str, Any]) -> None:
@@ -26,18 +26,18 @@ def check_data_files(cfg: Mapping[str, Any]) -> None:
     for name in (cfg.get('ann_file'), *cfg.get('data_prefix', {}).values()):
         path = fileio.join_path(cfg['data_root'], name or '', backend_args=backend)
         if not fileio.exists(path, backend_args=backend):
-            raise FileNotFoundError(_advice(cfg, f'{path} does not exist'))
+            raise FileNotFoundError(_advice(cfg, f'{quoted(path)} does not exist'))
     dataset = DATASETS.build({**cfg, 'lazy_init': True})
     if not dataset.load_data_list():  # full_init would fail in NumPy
         where = dataset.ann_file or f'{dataset.data_prefix["img_path"]} (*{dataset.img_suffix})'
-        raise FileNotFoundError(_advice(cfg, f'there are no images in {where}'))
+        raise FileNotFoundError(_advice(cfg, f'there are no images in {quoted(where)}'))
     dataset.full_init()
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     paths = [info[key] for info in infos for key in ('img_path', 'seg_map_path') if key in info]
     missing = [path for path in paths if not fileio.exists(path, backend_args=backend)]
     if missing:
         raise FileNotFoundError(_advice(cfg, f'{len(missing)} of {len(paths)} images and label maps do not exist, '
-                                             f'the first is {missing[0]}'))
+                                             f'the first is {quoted(missing[0])}'))
 
 
 def _advice(cfg: Mapping[str, Any], problem: str) -> str:

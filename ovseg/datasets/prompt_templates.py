@@ -1,6 +1,8 @@
 """Prompt templates: sentences with one ``{}`` for the class name."""
 from typing import Dict, Sequence, Tuple, Union
 
+from ovseg.utils import shown
+
 # The 80 prompts that CLIP was evaluated with on ImageNet (Radford et al., 2021), used by every method of this field.
 _IMAGENET80 = tuple(line.strip() for line in """
     a bad photo of a {}.
@@ -101,15 +103,15 @@ def prompt_templates(templates: Union[str, Sequence[str]]) -> Tuple[str, ...]:
     """
     if isinstance(templates, str):
         if templates not in PROMPT_TEMPLATES:
-            raise ValueError(f'prompt_templates={templates!r} is not a bundled set ({", ".join(PROMPT_TEMPLATES)}); '
+            raise ValueError(f'prompt_templates={shown(templates)} is not a bundled set ({", ".join(PROMPT_TEMPLATES)}); '
                              'give one of these or a list of sentences with one {} each')
         return PROMPT_TEMPLATES[templates]
     if not isinstance(templates, (list, tuple)):
-        raise ValueError(f'prompt_templates={templates!r} must be a bundled set ({", ".join(PROMPT_TEMPLATES)}) or a list of '
-                         'sentences with one {} each')
+        raise ValueError(f'prompt_templates={shown(templates)} must be a bundled set ({", ".join(PROMPT_TEMPLATES)}) or a list '
+                         'of sentences with one {} each')
     if not templates:
         raise ValueError('prompt_templates=[] is empty: give at least one sentence with a {} in it')
     for template in templates:
         if not isinstance(template, str) or [c for c in template if c in '{}'] != ['{', '}'] or '{}' not in template:
-            raise ValueError(f'prompt template {template!r} must be a sentence with exactly one {{}} for the class name')
+            raise ValueError(f'prompt template {shown(template)} must be a sentence with exactly one {{}} for the class name')
     return tuple(templates)

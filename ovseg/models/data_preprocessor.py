@@ -2,11 +2,13 @@
 import math
 from typing import Any, Dict, Mapping, Optional, Sequence
 
+from mmengine.model import BaseDataPreprocessor
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import MODELS
 
+from ovseg.config import named_errors
 from ovseg.models.encoders.loading import LoadedCLIP
-from ovseg.utils import check_number
+from ovseg.utils import check_number, shown
 
 
 @MODELS.register_module()
@@ -41,7 +43,19 @@ class OVSegDataPreProcessor(SegDataPreProcessor):
         return dict(inputs=images, data_samples=data.get('data_samples'))
 
 
-def build_data_preprocessor(clip: LoadedCLIP, cfg: Optional[Mapping[str, Any]] = None) -> SegDataPreProcessor:
-    """What ``cfg`` says, or else RGB from mmcv's BGR, normalised as the weights of ``clip`` want it."""
-    return MODELS.build(cfg or dict(type='OVSegDataPreProcessor', bgr_to_rgb=True, mean=[255 * value for value in clip.mean],
-                                    std=[255 * value for value in clip.std]))
+def build_data_preprocessor(clip: LoadedCLIP, cfg: Optional[Mapping[str, Any]] = None) -> BaseDataPreprocessor:
+    """What ``cfg`` says, or for None RGB from mmcv's BGR, normalised as the weights of ``clip`` want it.
+
+    Raises:
+        ValueError: it is no config of a data preprocessor.
+    """
+    if cfg is None:
+        cfg = dict(type='OVSegDataPreProcessor', bgr_to_rgb=True, mean=[255 * value for value in clip.mean],
+                   std=[255 * value for value in clip.std])
+    if not isinstance(cfg, Mapping) or not cfg.get('type'):
+        raise ValueError(f"data_preprocessor={shown(cfg)} must be a dict with a type, e.g. dict(type='OVSegDataPreProcessor')")
+    with named_errors('data_preprocessor'):
+        built = MODELS.build(cfg)
+    if not isinstance(built, BaseDataPreprocessor):
+        raise ValueError(f'data_preprocessor: {type(built).__name__} is none')
+    return built

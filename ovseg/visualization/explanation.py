@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ovseg.models import CLIPSegmentor
 from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression, PostProcessor
-from ovseg.utils import check_choice, type_name
+from ovseg.utils import check_choice, quoted, type_name
 from ovseg.visualization import patch_figures
 from ovseg.visualization.class_figures import error_figure, score_figure
 from ovseg.visualization.inspection import Points, WindowInspection, class_scores, predicted_labels
@@ -87,11 +87,14 @@ def read_truth(dataset: Mapping[str, Any], path: Union[str, Path], shape: Tuple[
     """
     path = Path(path).absolute()
     if not path.is_file():
-        raise FileNotFoundError(f'there is no label map {path}')
+        raise FileNotFoundError(f'there is no label map {quoted(path)}')
     present = dict(ann_file=str(path), data_prefix=dict(img_path=str(path.parent)))  # some data sets want to see files
     with DefaultScope.overwrite_default_scope('mmseg'):
         built = DATASETS.build({**dataset, **present, 'pipeline': [], 'lazy_init': True})
-        load = TRANSFORMS.build(next(step for step in dataset['pipeline'] if type_name(step['type']).endswith('Annotations')))
+        steps = [step for step in dataset['pipeline'] if type_name(step['type']).endswith('Annotations')]
+        if not steps:
+            raise ValueError("the pipeline of the config's data set does not load annotations")
+        load = TRANSFORMS.build(steps[0])
     classes = len(built.metainfo['classes'])
     if classes != count:
         raise ValueError(f'the model has {count} classes and {type(built).__name__} {classes}: its labels would be mixed up')
@@ -99,12 +102,13 @@ def read_truth(dataset: Mapping[str, Any], path: Union[str, Path], shape: Tuple[
         labels = load(dict(seg_map_path=str(path), seg_fields=[], label_map=built.label_map,
                            reduce_zero_label=built.reduce_zero_label))['gt_seg_map'].astype(int)
     except OSError as error:
-        raise ValueError(f'cannot read label map {path}: {error}') from error
+        raise ValueError(f'cannot read label map {quoted(path)}: {error}') from error
     if labels.shape != tuple(shape):
-        raise ValueError(f'{path} is no label map of the picture: its shape is {labels.shape}, not {tuple(shape)}')
+        raise ValueError(f'{quoted(path)} is no label map of the picture: its shape is {labels.shape}, not {tuple(shape)}')
     strange = np.unique(labels[(labels >= count) & (labels != built.ignore_index)])
     if len(strange):
-        raise ValueError(f'{path} has values that are no class of {type(built).__name__}: {", ".join(map(str, strange[:5]))}')
+        raise ValueError(f'{quoted(path)} has values that are no class of {type(built).__name__}: '
+                         + ', '.join(map(str, strange[:5])))
     return np.where(labels == built.ignore_index, -1, labels)
 
 

@@ -18,6 +18,7 @@ from ovseg.models.post_processors.post_processor import STAGES, cosine
 from ovseg.models.segmentors.diagnosis import explain_nonfinite
 from ovseg.precision import full_precision
 from ovseg.registry import ATTENTIONS
+from ovseg.utils import shown
 
 AS_CONFIGURED = 'as configured'
 
@@ -98,7 +99,7 @@ class WindowInspection:
         for name in model_types:
             attention = ATTENTIONS.get(name)
             if attention is None:
-                raise ValueError(f'model_type={name!r} is unknown; known: {", ".join(sorted(ATTENTIONS.module_dict))}')
+                raise ValueError(f'model_type={shown(name)} is unknown; known: {", ".join(sorted(ATTENTIONS.module_dict))}')
             weights[name] = attention(*self._heads)
         return {name: self._maps(_shares(w)) for name, w in {**weights, AS_CONFIGURED: self._weights}.items()}
 

@@ -133,5 +133,5 @@ def test_wrong_files_are_named(text, message, tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r'axes file .*gone\.yaml: .*No such file'):
+    with pytest.raises(ValueError, match=r'axes file .*gone\.yaml: .*there is no axes file'):
         read_axes(tmp_path / 'gone.yaml')

@@ -50,10 +50,11 @@ def test_an_unknown_name_lists_near_ones():
 
 @pytest.mark.parametrize('kind', [dict, Config])
 def test_a_dict_is_copied_and_takes_weights_and_options(kind):
-    given = kind(dict(model=dict(pretrained='openai', logit_scale=40), test_dataloader=dict(dataset=dict(pipeline=[]))))
+    model = dict(type='X', pretrained='openai', logit_scale=40)
+    given = kind(dict(model=model, test_dataloader=dict(dataset=dict(pipeline=[]))))
     cfg = load_config(given, Path('weights.pt'), {'model.logit_scale': 50, 'model.ctd_cfg.eps': 0.9})
-    assert cfg.model == dict(pretrained='weights.pt', logit_scale=50, ctd_cfg=dict(eps=0.9))
-    assert given['model'] == dict(pretrained='openai', logit_scale=40)
+    assert cfg.model == dict(type='X', pretrained='weights.pt', logit_scale=50, ctd_cfg=dict(eps=0.9))
+    assert given['model'] == dict(type='X', pretrained='openai', logit_scale=40)
 
 
 def test_a_file_takes_weights_and_options():
@@ -74,12 +75,17 @@ def test_options_that_are_no_dict_are_refused(options):
         load_config('gated_tiny-clip', None, options)
 
 
-@pytest.mark.parametrize('key', ['model', 'test_dataloader'])
-def test_a_config_without_model_or_pipeline_is_refused(key):
-    cfg = dict(model=dict(), test_dataloader=dict())
-    del cfg[key]
-    with pytest.raises(ValueError, match=f"the config has no '{key}'"):
+@pytest.mark.parametrize('key, value, message', [
+    ('model', None, " has no 'model'"), ('model', {}, " has no 'model.type'"), ('model', 5, ': model=5 must be a dict'),
+    ('test_dataloader', None, " has no 'test_dataloader'"), ('test_dataloader', {}, " has no 'test_dataloader.dataset'"),
+    ('test_dataloader', dict(dataset={}), " has no 'test_dataloader.dataset.pipeline'"),
+    ('test_dataloader', dict(dataset=dict(pipeline='x')), ": test_dataloader.dataset.pipeline='x' must be a list")])
+def test_a_config_without_model_or_pipeline_is_refused(key, value, message):
+    cfg = {**dict(model=dict(type='X'), test_dataloader=dict(dataset=dict(pipeline=[]))), key: value}
+    with pytest.raises(ValueError, match=f'^the config{message}'):
         load_config(cfg, None, {})
+    with pytest.raises(ValueError, match=f'^the config{message}'):
+        load_config({name: value for name, value in cfg.items() if value is not None}, None, {})
 
 
 def test_another_type_is_refused():

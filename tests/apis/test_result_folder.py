@@ -93,14 +93,18 @@ def test_a_full_disk_is_said_with_the_folder_and_leaves_what_is_there(inferencer
     (tmp_path / 'legend.json').write_bytes(before)
 
     def full(*args, **kwargs):
-        path = next(arg for arg in args if isinstance(arg, Path))
-        path.write_bytes(b'half')
+        args[0].write_bytes(b'half')
         raise OSError(28, 'No space left on device')
+
+    def full_of_bytes(path, content):
+        write_bytes(path, content[:3])
+        raise OSError(28, 'No space left on device')
+    write_bytes = Path.write_bytes
     monkeypatch.setattr(Path, 'write_text', full)
     with pytest.raises(OSError, match=f"cannot write into out_dir='{tmp_path}': .*No space left"):
         results.write_legend()
     assert (tmp_path / 'legend.json').read_bytes() == before
-    monkeypatch.setattr(Image.Image, 'save', full)
+    monkeypatch.setattr(Path, 'write_bytes', full_of_bytes)
     with pytest.raises(OSError, match=f"cannot write into out_dir='{tmp_path}': "):
         results.add('b', 'b.jpg', np.zeros((3, 5), np.uint8), {}, noise(3, 5))
     assert files(tmp_path) == ['legend.json', 'pred/000000.png', 'vis/000000.png']

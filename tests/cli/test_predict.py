@@ -197,7 +197,7 @@ def test_a_model_that_takes_no_words(predict, pictures, tmp_path, capsys):
     config.write_text("model = dict(type='SegDataPreProcessor')\ntest_dataloader = dict(dataset=dict(pipeline=[]))\n")
     assert main(['predict', str(pictures[0]), '--out', str(tmp_path), '--model', str(config)]) == 1
     assert capsys.readouterr().err.endswith(
-        f'ovseg: error: --model {config}: the model of the config is a SegDataPreProcessor; words need a CLIPSegmentor\n')
+        f'ovseg: error: the model of {config} is a SegDataPreProcessor; words need a CLIPSegmentor\n')
 
 
 def test_a_broken_picture_leaves_the_results_of_those_before_it(predict, pictures, tmp_path, capsys):

@@ -46,7 +46,7 @@ def test_a_host_that_cannot_be_is_named():
     (['--weights', 'no_such.pt'], "pretrained='no_such.pt' is neither a tag"),
     (['--max-seconds', '0'], '--max-seconds=0 must be an integer >= 1'),
     (['--max-pixels', '0'], 'max_pixels=0 must be an integer >= 1'),
-    (['--model', 'other.py'], '--model other.py: SegDataPreProcessor')])
+    (['--model', 'other.py'], 'other.py: SegDataPreProcessor')])
 def test_what_no_request_could_ever_use_is_refused_at_the_start(arguments, message, tmp_path, monkeypatch, capsys):
     for name in ('GRADIO_TEMP_DIR', 'OVSEG_CACHE', 'GRADIO_ANALYTICS_ENABLED'):
         monkeypatch.setenv(name, '')  # to be taken back after the test

@@ -1,3 +1,4 @@
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -6,7 +7,7 @@ import pytest
 from mmseg.registry import DATASETS
 
 from ovseg.datasets import bundled_class_lists, class_names
-from ovseg.datasets.class_lists import CLASS_LISTS, vocabulary_name
+from ovseg.datasets.class_lists import CLASS_LISTS, vocabulary_name, warn_of_one_class
 
 VOC, CONTEXT60, CONTEXT59, COCO_STUFF, CITYSCAPES, ADE20K = (
     [name.strip() for name in DATASETS.get(dataset).METAINFO['classes']]  # ADE20K has 'bed '
@@ -199,3 +200,72 @@ def test_bad_files_are_refused_by_name(tmp_path, content, message):
     with pytest.raises(ValueError, match=message) as error:
         class_names(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(('line', 'message'), [
+    ('do\0g', r"has the character U\+0000, which cannot be seen in a name: 'do\\x00g'$"),
+    ('do\u200bg', r'has the character U\+200B ZERO WIDTH SPACE, which'), ('do\u200dg', r'U\+200D ZERO WIDTH JOINER'),
+    ('\u202egod', r'U\+202E RIGHT-TO-LEFT OVERRIDE'), ('do\xadg', r'U\+00AD SOFT HYPHEN'), ('do\x1b[31mg', r'U\+001B'),
+    ('do\x0bg', r'U\+000B'), ('do\u2028g', r'U\+2028 LINE SEPARATOR'), ('\u3164', r'U\+3164 HANGUL FILLER'),
+    ('do\ufeffg', r'U\+FEFF'), ('do\udcffg', r'U\+DCFF'),
+    ('dog，puppy', r"has '，' \(U\+FF0C FULLWIDTH COMMA\); synonyms are separated by , or ;"),
+    ('dog；puppy', r'U\+FF1B FULLWIDTH SEMICOLON'), ('dog、puppy', r'U\+3001 IDEOGRAPHIC COMMA'),
+    ('dog، x', r'U\+060C ARABIC COMMA'),
+    ('# animals', "has a #, and class lists have no comments: '# animals'$"), ('dog  # mine', 'has a #, and class lists'),
+    ('#', 'has a #'), ('dog, ...', r"has a name without a letter, digit or symbol: '\.\.\.'$"), ('-', "symbol: '-'"),
+    ('dog, \u0301', 'without a letter')])
+def test_what_cannot_be_seen_or_is_no_name_is_refused_with_its_line(line, message, tmp_path):
+    path = tmp_path / 'words.txt'
+    if '\udcff' not in line:
+        path.write_text(f'cat\n{line}\nbird\n', encoding='utf-8')
+        with pytest.raises(ValueError, match=rf'^class 1 of class list {path}( \(line 2\))? .*{message}') as caught:
+            class_names(path)
+        assert str(caught.value).isprintable()
+    with pytest.raises(ValueError, match=rf'^class 1 of the class list .*{message}'):
+        class_names(['cat', line])
+
+
+@pytest.mark.parametrize('name', ['C#', 'F-16', '24/7', '$', '🐈', '🐈\ufe0f', 'façade', '木', 'किताब', "driver's seat",
+                                  'a\xa0b', '£5', '½'])
+def test_names_that_can_be_seen_are_taken(name):
+    assert class_names(['cat', f'  {name}\t']) == [['cat'], [' '.join(name.split())]]
+
+
+def test_composed_and_decomposed_letters_are_one_name():
+    with pytest.raises(ValueError, match='stands twice'):
+        class_names(['caf\u00e9', 'cafe\u0301'])
+
+
+def test_the_end_of_a_line_is_no_part_of_a_name(tmp_path):
+    assert class_names(['cat\n', 'dog\r\n']) == [['cat'], ['dog']]
+    (tmp_path / 'a.txt').write_bytes(b'cat\rdog\r')
+    assert class_names(tmp_path / 'a.txt') == [['cat'], ['dog']]
+    with pytest.raises(ValueError, match=r'U\+000A'):
+        class_names(['cat\ndog'])
+
+
+def test_a_vocabulary_of_one_class_is_warned_of(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr('ovseg.datasets.class_lists.print_log', lambda message, *args: said.append(message))
+    for name_path in (tmp_path / 'hostname', ['sky; cloud']):
+        (tmp_path / 'hostname').write_text('machine-7\n')
+        warn_of_one_class(name_path, class_names(name_path))
+    warn_of_one_class('voc20', class_names('voc20'))
+    assert said == [f"name_path={tmp_path / 'hostname'} has one class only, 'machine-7': every pixel will be labelled with it",
+                    "the class list has one class only, 'sky, cloud': every pixel will be labelled with it"]
+
+
+@pytest.mark.parametrize('path', ['/dev/zero', 'folder', 'pipe', 'nul\0', 'x' * 9999])
+def test_what_is_no_file_is_refused_at_once(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo('pipe')
+    os.mkdir('folder')
+    with pytest.raises(FileNotFoundError, match='is neither a bundled class list'):
+        class_names(path)
+
+
+def test_a_huge_file_is_refused_at_once(tmp_path):
+    with (tmp_path / 'words.txt').open('wb') as file:
+        file.truncate(2 ** 31)  # takes no space
+    with pytest.raises(ValueError, match=r'words\.txt is larger than 16777216 bytes'):
+        class_names(tmp_path / 'words.txt')

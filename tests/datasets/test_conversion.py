@@ -223,7 +223,7 @@ def test_a_broken_source_is_named_and_the_rest_can_be_done_later(tmp_path):
     whole = paths[3].read_bytes()
     paths[3].write_bytes(whole[:len(whole) // 2])
     jobs = jobs_of(paths, tmp_path / 'out')
-    with pytest.raises(RuntimeError, match=f'cannot convert {paths[3]}: .*truncated'):
+    with pytest.raises(ValueError, match=f'cannot convert {paths[3]}: .*truncated'):
         convert_all(convert_coco_object, jobs, 2, 'title')
     assert not jobs[3][1].exists()
     paths[3].write_bytes(whole)
@@ -247,7 +247,7 @@ def test_a_failure_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(Image.Image, 'save', disk_is_full)
-    with pytest.raises(RuntimeError, match='No space left on device'):
+    with pytest.raises(ValueError, match='No space left on device'):
         convert_all(convert_coco_object, jobs, 2, 'title')
     assert [path.name for path in (tmp_path / 'out').iterdir()] == [MARKER]
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ovseg.models import OVSegDataPreProcessor
+from ovseg.models.data_preprocessor import build_data_preprocessor
 
 MEAN, STD = [11., 23., 37.], [2., 3., 5.]
 
@@ -68,3 +69,14 @@ def test_without_mean_and_deviation_values_stay_as_they_are():
 def test_numbers_that_give_nan_or_inf_are_refused(mean, std, message):
     with pytest.raises(ValueError, match=message):
         OVSegDataPreProcessor(mean=mean, std=std)
+
+
+@pytest.mark.parametrize('cfg', [5, 0, '', 'OVSegDataPreProcessor', {}, [], dict(mean=MEAN), dict(type=''), dict(type='Foo'),
+                                 dict(type=5), dict(type='PAMR'), dict(type='FCNHead'),
+                                 dict(type='OVSegDataPreProcessor', mean=5),
+                                 dict(type='OVSegDataPreProcessor', mean=[1., 2.], std=[3.]),
+                                 dict(type='OVSegDataPreProcessor', foo=1), dict(type='ReLU')], ids=repr)
+def test_what_is_no_preprocessor_is_refused(cfg):
+    with pytest.raises(ValueError, match=r'^data_preprocessor(=|:)') as caught:
+        build_data_preprocessor(None, cfg)
+    assert '\n' not in str(caught.value)

@@ -109,7 +109,7 @@ def test_an_unknown_setting_fails_and_is_named(scenes, tmp_path):
 
 
 def test_a_mistyped_setting_of_the_config_fails_and_is_named(scenes, tmp_path, in_process):
-    with pytest.raises(ValueError, match="no key 'modle'; did you mean 'model'"):
+    with pytest.raises(SystemExit, match="no key 'modle'; did you mean 'model'"):
         in_process('test.py', *arguments(scenes, tmp_path), 'modle.slide_crop=100')
 
 
@@ -140,7 +140,7 @@ def test_label_maps_of_unknown_origin_are_not_finished(scenes, tmp_path, in_proc
     command = arguments(scenes, tmp_path, '--out', str(tmp_path / 'labels'), '--resume')
     (tmp_path / 'labels').mkdir()
     shutil.copy(scenes / 'annotations' / 'a.png', tmp_path / 'labels')
-    with pytest.raises(ValueError, match=r'label maps without record\.json'):
+    with pytest.raises(SystemExit, match=r'label maps without record\.json'):
         in_process('test.py', *command)
 
 

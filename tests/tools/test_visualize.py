@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ovseg import files
 from ovseg.resources import configs_dir
 
 ROOT = configs_dir().parent
@@ -41,7 +42,7 @@ def test_figures_are_written(scene, tmp_path, in_process):
 def test_the_commands_of_the_page_run(tmp_path, in_process, monkeypatch):
     assert len(COMMANDS) == 2 and all(command[:2] == ['python', 'tools/visualize.py'] for command in COMMANDS)
     written = []
-    monkeypatch.setattr(Figure, 'savefig', lambda figure, path: written.append(path))  # drawn in the test above
+    monkeypatch.setattr(files, 'write_figure', lambda figure, path: written.append(path))  # drawn in the test above
     monkeypatch.chdir(ROOT)
     for _, _, *arguments in COMMANDS:
         options = QUICK[1:] if '--cfg-options' in arguments else QUICK
@@ -70,7 +71,7 @@ def test_a_point_is_a_row_and_a_column(point, scene, in_process, capfd):
 
 @pytest.mark.parametrize('arguments, message', [
     (['no_such_config', 'a.jpg'], "model='no_such_config' is no config"),
-    (['other.py', 'a.jpg'], 'the model of the config is a SegDataPreProcessor; words need a CLIPSegmentor'),
+    (['other.py', 'a.jpg'], 'the model of other.py is a SegDataPreProcessor; words need a CLIPSegmentor'),
     (['gated_tiny-clip', 'nowhere.jpg'], 'nowhere.jpg'),
     (['gated_tiny-clip', 'other.py'], 'other.py is no picture'),
     (['gated_tiny-clip', 'a.jpg', '--points', '9999,1'], 'the point 9999,1 .* is outside the picture'),
@@ -100,7 +101,7 @@ def test_a_setting_that_cannot_be_read_is_named(scene, in_process, capfd):
 
 
 def test_the_folder_is_named_after_the_picture(scene, tmp_path, in_process, monkeypatch):
-    monkeypatch.setattr(Figure, 'savefig', lambda figure, path: path.write_text(''))
+    monkeypatch.setattr(Figure, 'savefig', lambda figure, path, format: path.write_text(''))
     monkeypatch.chdir(tmp_path)
     in_process('visualize.py', 'gated_tiny-clip', scene[0], *QUICK)
     assert sorted(path.stem for path in (tmp_path / 'work_dirs' / 'visualize' / 'a').iterdir()) == sorted(FIGURES[:-1])

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from ovseg.datasets.conversion import claim_folder, convert_ade20k_847, convert_all
+from ovseg.program import errors_as_lines
 
 
 def main() -> None:
@@ -34,4 +35,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/dataset_converters/ade20k_847.py'):
+        main()

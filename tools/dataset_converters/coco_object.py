@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from ovseg.datasets.conversion import claim_folder, convert_all, convert_coco_object
+from ovseg.program import errors_as_lines
 
 
 def main() -> None:
@@ -35,4 +36,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/dataset_converters/coco_object.py'):
+        main()

@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 
 from ovseg.datasets.conversion import claim_folder, convert_all, convert_context459
+from ovseg.program import errors_as_lines
+from ovseg.utils import quoted, read_small_text
 
 
 def main() -> None:
@@ -24,12 +26,12 @@ def main() -> None:
     args = parser.parse_args()
 
     split = args.split or args.voc2010 / 'ImageSets' / 'SegmentationContext' / 'val.txt'
-    names = split.read_text().split()
+    names = read_small_text('split', split, 2 ** 24).split()
     source = args.voc2010 / 'trainval'
     absent = [name for name in names if not (source / f'{name}.mat').is_file()]
     if absent:
         raise FileNotFoundError(f'{len(absent)} of {len(names)} images of {split} have no .mat file in {source}, '
-                                f'the first is {absent[0]}: '
+                                f'the first is {quoted(absent[0])}: '
                                 "unpack PASCAL-Context's trainval.tar.gz there")
     target = Path(args.out or args.voc2010) / 'annotations_detectron2' / 'pc459_val'
     claim_folder(target, 'context459.py')
@@ -39,4 +41,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    with errors_as_lines('tools/dataset_converters/context459.py'):
+        main()

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ovseg.models.encoders.torch_files import BROKEN, is_torchscript, read_torch_file
+from ovseg.utils import one_line, quoted
 
 FOLDER_FILES = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
 FOLDER_CONFIG = 'open_clip_config.json'
@@ -70,7 +71,7 @@ def load_from_file(filename: str, map_location: Union[str, torch.device, Callabl
     try:
         checkpoint = read_checkpoint(path)
     except ValueError as error:
-        raise ValueError(f'{shown(path)} is no checkpoint: {one_line(error)}') from error
+        raise ValueError(f'{quoted(path)} is no checkpoint: {one_line(error)}') from error
     hub = checkpoint.get('message_hub')
     for record in (checkpoint.get('meta'), *(hub.values() if isinstance(hub, dict) else ())):
         if isinstance(record, dict):
@@ -106,19 +107,19 @@ def recorded_settings(path: Path) -> Dict[str, Any]:
     try:
         settings = json.loads(record.read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f'{shown(record)} is not valid JSON: {one_line(error)}') from error
+        raise ValueError(f'{quoted(record)} is not valid JSON: {one_line(error)}') from error
     if not isinstance(settings, dict):
-        raise ValueError(f'{shown(record)} must be a JSON object')
+        raise ValueError(f'{quoted(record)} must be a JSON object')
     for key in ('model_cfg', 'preprocess_cfg'):
         if not isinstance(settings.get(key, {}), dict):
-            raise ValueError(f'{shown(record)}: {key} must be an object')
+            raise ValueError(f'{quoted(record)}: {key} must be an object')
     if not isinstance(settings.get('model_cfg', {}).get('quick_gelu', False), bool):
-        raise ValueError(f'{shown(record)}: model_cfg.quick_gelu must be true or false')
+        raise ValueError(f'{quoted(record)}: model_cfg.quick_gelu must be true or false')
     for key in ('mean', 'std'):
         numbers = settings.get('preprocess_cfg', {}).get(key)
         if numbers is not None and not (isinstance(numbers, list) and len(numbers) == 3 and all(
                 type(number) in (int, float) and 0 <= number <= 1 and (number or key == 'mean') for number in numbers)):
-            raise ValueError(f'{shown(record)}: preprocess_cfg.{key} must be three numbers from 0'
+            raise ValueError(f'{quoted(record)}: preprocess_cfg.{key} must be three numbers from 0'
                              f'{" (not itself)" * (key == "std")} to 1')
     return settings
 
@@ -129,15 +130,3 @@ def recorded_activation(path: Path) -> Optional[bool]:
     if config is not None:
         return bool(config.get('quick_gelu', False))
     return True if is_torchscript(path) else None
-
-
-def shown(path: Path) -> str:
-    """A path for a message, quoted where it has letters that a terminal would obey."""
-    return str(path) if str(path).isprintable() else repr(str(path))
-
-
-def one_line(error: BaseException, longest: int = 1000) -> str:
-    """The message of an error of another library, in one line of printable letters."""
-    text = ' '.join(str(error).split())
-    text = ''.join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-    return text if len(text) <= longest else f'{text[:longest]} ...'

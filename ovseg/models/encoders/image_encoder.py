@@ -16,7 +16,7 @@ from ovseg.models.encoders.frozen import FrozenModule
 from ovseg.models.encoders.position_embedding import resize_position_embedding
 from ovseg.precision import full_precision
 from ovseg.registry import ATTENTIONS
-from ovseg.utils import check_choice, check_dict, check_flag, check_integer, check_keys, check_number
+from ovseg.utils import check_choice, check_dict, check_flag, check_integer, check_keys, check_number, shown
 
 CLS_SOURCES = ('clip', 'last_block')
 SIMILARITY_KEYS = ('similarity_weight', 'temperature', 'layer', 'add_self_similarity')
@@ -143,10 +143,10 @@ def check_supported(visual: nn.Module) -> None:
 def _bind_attention(model_type: str, cfg: Dict[str, Any], with_bias: bool) -> Any:
     attention = ATTENTIONS.get(model_type) if isinstance(model_type, str) else None
     if attention is None:
-        raise ValueError(f'model_type={model_type!r} is unknown; known: {", ".join(sorted(ATTENTIONS.module_dict))}')
+        raise ValueError(f'model_type={shown(model_type)} is unknown; known: {", ".join(sorted(ATTENTIONS.module_dict))}')
     fixed = ('q', 'k', 'v', 'grid_size', 'bias')
     allowed = [name for name in inspect.signature(attention).parameters if name not in fixed]
-    check_keys('attention_cfg', cfg, allowed, f'model_type={model_type!r}')
+    check_keys('attention_cfg', cfg, allowed, f'model_type={shown(model_type)}')
     for name, value in cfg.items():
         if isinstance(value, float):  # nothing else can be NaN or Inf
             check_number(f'attention_cfg.{name}', value, -math.inf)

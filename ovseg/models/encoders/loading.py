@@ -12,14 +12,8 @@ from torch import Tensor, nn
 
 from ovseg.digests import file_digest
 from ovseg.models.encoders import tiny_clip
-from ovseg.models.encoders.checkpoints import (
-    FOLDER_FILES,
-    one_line,
-    read_state_dict,
-    recorded_activation,
-    recorded_settings,
-    shown,
-)
+from ovseg.models.encoders.checkpoints import FOLDER_FILES, read_state_dict, recorded_activation, recorded_settings
+from ovseg.utils import expanded, one_line, quoted, shown
 
 EMBEDDED = 'embedded'
 RANDOM = f'random weights of process {uuid.uuid4().hex}'
@@ -50,18 +44,18 @@ def load_clip(clip_model: str, pretrained: Optional[str]) -> LoadedCLIP:
     """
     config = _model_config(clip_model)
     if pretrained == '' or not isinstance(pretrained, (str, type(None))):
-        raise ValueError(f'pretrained={pretrained!r} must be a tag, a path, or None')
+        raise ValueError(f'pretrained={shown(pretrained)} must be a tag, a path, or None')
     if pretrained is None:
         print_log(f'pretrained=None: {clip_model} runs with random weights, so its labels mean nothing', 'current', 30)
         return _clip(clip_model, open_clip.create_model(clip_model), {})
     tag = open_clip.get_pretrained_cfg(clip_model, pretrained)
     quick_gelu = config.get('quick_gelu', False)
     if tag:
-        _check_activation(clip_model, f'pretrained={pretrained!r}', quick_gelu, tag.get('quick_gelu', False))
+        _check_activation(clip_model, f'pretrained={shown(pretrained)}', quick_gelu, tag.get('quick_gelu', False))
     path = _weights_file(clip_model, pretrained)
     trained_with = None if tag else recorded_activation(path)
     if trained_with is not None:
-        _check_activation(clip_model, shown(path), quick_gelu, trained_with)
+        _check_activation(clip_model, quoted(path), quick_gelu, trained_with)
     model = _build(clip_model, config)
     _load(model, clip_model, path)
     return _clip(clip_model, model, tag or recorded_settings(path).get('preprocess_cfg', {}))
@@ -90,11 +84,11 @@ def _clip(clip_model: str, model: nn.Module, preprocess: Dict[str, Any]) -> Load
 
 def _model_config(clip_model: str) -> Dict[str, Any]:
     if not isinstance(clip_model, str):
-        raise ValueError(f'clip_model={clip_model!r} must be a name, e.g. ViT-B-16-quickgelu')
+        raise ValueError(f'clip_model={shown(clip_model)} must be a name, e.g. ViT-B-16-quickgelu')
     config = open_clip.get_model_config(clip_model)
     if config is None:
         near = difflib.get_close_matches(clip_model, open_clip.list_models(), 3)
-        raise ValueError(f'clip_model={clip_model!r} is not an open_clip model; '
+        raise ValueError(f'clip_model={shown(clip_model)} is not an open_clip model; '
                          + (f'did you mean {", ".join(map(repr, near))}?' if near else
                             'open_clip.list_models() lists them, e.g. ViT-B-16-quickgelu'))
     return config
@@ -108,7 +102,7 @@ def _check_activation(clip_model: str, weights: str, model_quick: bool, weights_
     right = f'{base}-quickgelu' if weights_quick else base
     names = {True: 'QuickGELU', False: 'GELU'}
     advice = f': set clip_model={right!r}' if open_clip.get_model_config(right) else f', and there is no {right!r}'
-    raise ValueError(f'{weights} was trained with {names[weights_quick]}, but clip_model={clip_model!r} computes '
+    raise ValueError(f'{weights} was trained with {names[weights_quick]}, but clip_model={shown(clip_model)} computes '
                      f'{names[model_quick]}{advice}')
 
 
@@ -132,22 +126,19 @@ def _local_file(clip_model: str, pretrained: str) -> Path:
     """The weights file that ``pretrained`` names: itself, inside its folder, or the embedded one."""
     if pretrained == EMBEDDED and clip_model == tiny_clip.MODEL_NAME:
         return tiny_clip.WEIGHTS_FILE
-    try:
-        path = Path(pretrained).expanduser()
-    except RuntimeError as error:  # ~name, where there is no user of that name
-        raise ValueError(f'pretrained={pretrained!r} cannot be found: {error}') from error
+    path = expanded('pretrained', pretrained)
     if path.is_file():
         return path
     if path.is_dir():
         for name in FOLDER_FILES:
             if (path / name).is_file():
                 return path / name
-        raise FileNotFoundError(f'pretrained={pretrained!r} is a folder without {" or ".join(FOLDER_FILES)}')
+        raise FileNotFoundError(f'pretrained={shown(pretrained)} is a folder without {" or ".join(FOLDER_FILES)}')
     tags = open_clip.list_pretrained_tags_by_model(clip_model)
     if clip_model == tiny_clip.MODEL_NAME:
         tags = [EMBEDDED]
-    raise ValueError(f'pretrained={pretrained!r} is neither a tag of {clip_model} ({", ".join(tags) or "it has none"}) nor '
-                     f'a file or folder (looked at {shown(path.absolute())})')
+    raise ValueError(f'pretrained={shown(pretrained)} is neither a tag of {clip_model} ({", ".join(tags) or "it has none"}) '
+                     f'nor a file or folder (looked at {quoted(path.absolute())})')
 
 
 def _build(clip_model: str, config: Dict[str, Any]) -> Union[open_clip.CLIP, open_clip.CustomTextCLIP]:
@@ -172,4 +163,4 @@ def _load(model: Union[open_clip.CLIP, open_clip.CustomTextCLIP], clip_model: st
                 raise ValueError(f'{key!r} is of the type {state[key].dtype}, but the model has floating-point numbers there')
         model.load_state_dict(state)
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f'{shown(path)} does not hold the weights of {clip_model}: {one_line(error)}') from error
+        raise ValueError(f'{quoted(path)} does not hold the weights of {clip_model}: {one_line(error)}') from error

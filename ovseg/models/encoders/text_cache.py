@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ovseg.digests import tensor_digest, tensors_digest
 from ovseg.files import PART_PATTERN, write_whole
+from ovseg.utils import expanded
 
 FORMAT = 3  # part of every key: raise it when rows are computed or written in another way
 SECONDS_OF_A_WRITE = 3600  # longer than any file takes to be written
@@ -33,8 +34,8 @@ def cache_folder() -> Optional[Path]:
     """
     chosen = os.environ.get('OVSEG_CACHE')
     if chosen is None:
-        return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'ovseg'
-    return None if chosen in ('', 'off') else Path(chosen).expanduser()
+        return expanded('OVSEG_CACHE (not set)', os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'ovseg'
+    return None if chosen in ('', 'off') else expanded('OVSEG_CACHE', chosen)
 
 
 def content_key(clip: nn.Module, tokenizer: Callable[..., Tensor], templates: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.post_processors.post_processor import STAGES, PostProcessor
 from ovseg.precision import full_precision
 from ovseg.registry import POST_PROCESSORS
-from ovseg.utils import build_checked, check_choice, check_dict, check_flag, check_keys, check_number
+from ovseg.utils import build_checked, check_choice, check_dict, check_flag, check_keys, check_number, shown
 
 Config = Optional[Mapping[str, Any]]
 
@@ -85,8 +85,8 @@ def modules_from_switches(apply_self_attn_enhancement: bool = False, self_attn_e
         raise ValueError(f'post_processors replaces the whole chain and cannot be given together with {switches}: put '
                          'the module into post_processors, or switch it off')
     if not isinstance(post_processors, (list, tuple)):
-        raise ValueError(f"post_processors={post_processors!r} must be a list, e.g. [dict(type='GlobalDebias', factor=0.2)], "
-                         'or [GlobalDebias,CTD] on the command line')
+        raise ValueError(f"post_processors={shown(post_processors)} must be a list, e.g. [dict(type='GlobalDebias', "
+                         'factor=0.2)], or [GlobalDebias,CTD] on the command line')
     return list(post_processors)
 
 

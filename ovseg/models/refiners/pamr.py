@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.registry import REFINERS
-from ovseg.utils import check_integer
+from ovseg.utils import check_integer, shown
 
 
 def affinity(image: Tensor, dilations: Sequence[int]) -> Tensor:
@@ -73,7 +73,7 @@ class PAMR:
     def __init__(self, num_iter: int = 10, dilations: Sequence[int] = (8, 16)) -> None:
         self.num_iter = check_integer('PAMR num_iter', num_iter, 1)
         if not isinstance(dilations, (list, tuple)) or not dilations:
-            raise ValueError(f'PAMR dilations={dilations!r} must be a list of distances in pixels, e.g. (8, 16)')
+            raise ValueError(f'PAMR dilations={shown(dilations)} must be a list of distances in pixels, e.g. (8, 16)')
         self.dilations = tuple(check_integer('PAMR dilations', dilation, 1) for dilation in dilations)
 
     def of_image(self, image: Tensor) -> Callable[[Tensor], Tensor]:

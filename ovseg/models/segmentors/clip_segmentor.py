@@ -13,7 +13,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovseg.datasets.class_lists import class_names, vocabulary_name
+from ovseg.datasets.class_lists import class_names, vocabulary_name, warn_of_one_class
 from ovseg.datasets.prompt_templates import prompt_templates as bundled_templates
 from ovseg.inference.decode import Refine, best_queries, class_probabilities, label_map, merge_windows
 from ovseg.inference.nonfinite import ImagePatches, ignore_label, partial_label_map
@@ -121,6 +121,7 @@ class CLIPSegmentor(BaseSegmentor):
     def set_classes(self, names: Union[str, Path, Sequence[str]]) -> None:
         """Change the vocabulary of a live model; ``names`` as ``name_path``."""
         classes = class_names(names)
+        warn_of_one_class(names, classes)
         check_integer('bg_idx', self.bg_idx, 0, len(classes) - 1, f'there are {len(classes)} classes')
         self.vocabulary = vocabulary_name(names)
         self.synonyms = classes

@@ -112,6 +112,27 @@ def test_folder(monkeypatch, environment, expected):
     assert cache_folder() == Path(expected)
 
 
+@pytest.mark.parametrize(('environment', 'message'), [
+    (dict(OVSEG_CACHE='~no_such_user/x'), 'OVSEG_CACHE=~no_such_user/x: there is no home folder ~no_such_user'),
+    (dict(XDG_CACHE_HOME='~no_such_user'), 'OVSEG_CACHE .*=~no_such_user: there is no home folder')])
+def test_a_folder_of_an_unknown_user_is_refused_with_the_variable(monkeypatch, environment, message):
+    for name in ('OVSEG_CACHE', 'XDG_CACHE_HOME'):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=f'^{message}'):
+        cache_folder()
+
+
+def test_a_process_without_a_home_is_told_of_the_variable(monkeypatch):
+    for name in ('OVSEG_CACHE', 'XDG_CACHE_HOME', 'HOME'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr('pwd.getpwuid', {}.__getitem__)  # nor an entry among the users
+    with pytest.raises(ValueError, match=r'^OVSEG_CACHE .*=~/\.cache: there is no home folder ~ \(is HOME set'):
+        cache_folder()
+
+
+
 CHANGES = {
     'one bit of the last weight': lambda clip: clip.text_projection.view(torch.int32)[-1, -1].bitwise_xor_(1),
     'a bias': lambda clip: clip.ln_final.bias[3].add_(0.1),

@@ -1,0 +1,49 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from ovseg.program import error_line, errors_as_lines
+
+
+class Broken(Dataset):
+    """A data set that cannot be read."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        raise ValueError('cannot read a.png')
+
+
+@pytest.mark.parametrize('error, text', [
+    (ValueError('x=3 must be 5'), 'x=3 must be 5'), (MemoryError(), 'MemoryError'),
+    (FileNotFoundError(2, 'No such file', 'a\x1b[31m'), "[Errno 2] No such file: 'a\\x1b[31m'"),
+    (ValueError('a\x1b[31mb\u202ec\x07'), 'a\\x1b[31mb\\u202ec\\x07'), (ValueError('Größe 木\nof two'), 'Größe 木\nof two')])
+def test_the_line_of_an_error(error, text):
+    assert error_line('tools/x.py', error) == f'tools/x.py: error: {text}'
+
+
+def test_a_worker_of_a_data_loader_is_quoted_without_its_traceback():
+    with pytest.raises(SystemExit) as ended, errors_as_lines('x'):
+        next(iter(DataLoader(Broken(), num_workers=1)))
+    assert ended.value.code == 'x: error: ValueError: cannot read a.png'
+
+
+@pytest.mark.parametrize('statement, code, lines', [
+    ("raise ValueError('wrong')", 1, ['prog: error: wrong']), ("open('/no such')", 1, None),
+    ('raise KeyboardInterrupt', 130, ['prog: interrupted'])])
+def test_a_program_ends_with_a_line_and_a_code(statement, code, lines):
+    script = f"from ovseg.program import errors_as_lines\nwith errors_as_lines('prog'):\n    {statement}\n"
+    ended = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=300, env=os.environ)
+    assert ended.returncode == code
+    printed = ended.stderr.splitlines()
+    assert printed == (lines or ["prog: error: [Errno 2] No such file or directory: '/no such'"])
+
+
+@pytest.mark.parametrize('error', [KeyError('x'), TypeError('x'), AttributeError('x'), AssertionError('x'), RuntimeError('x')])
+def test_a_defect_shows_where_it_is(error):
+    with pytest.raises(type(error)), errors_as_lines('prog'):
+        raise error
