@@ -1,4 +1,5 @@
 """Images to the encoder's input."""
+import math
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 from mmengine.model import BaseDataPreprocessor
@@ -7,7 +8,7 @@ from mmseg.registry import MODELS
 
 from ovseg.config import named_errors
 from ovseg.models.encoders.loading import LoadedCLIP
-from ovseg.utils import shown
+from ovseg.utils import check_number, shown
 
 
 @MODELS.register_module()
@@ -16,12 +17,20 @@ class OVSegDataPreProcessor(SegDataPreProcessor):
 
     Args:
         mean: Per channel, None for no normalisation.
-        std: Per channel.
+        std: Per channel, positive.
         bgr_to_rgb: Reverse the channels.
+
+    Raises:
+        ValueError: ``mean`` or ``std`` are not three numbers.
     """
 
     def __init__(self, mean: Optional[Sequence[float]] = None, std: Optional[Sequence[float]] = None,
                  bgr_to_rgb: bool = False) -> None:
+        for key, values in dict(mean=mean, std=std).items():
+            if values is not None and (not isinstance(values, (list, tuple)) or len(values) != 3):
+                raise ValueError(f'data_preprocessor: {key}={shown(values)} must be three numbers')
+            for value in values or ():
+                check_number(f'data_preprocessor: {key}', value, -math.inf, above=key == 'std')
         super().__init__(mean, std, bgr_to_rgb=bgr_to_rgb)
         self._non_blocking = True  # copies from pinned memory make the CPU wait for nothing
 

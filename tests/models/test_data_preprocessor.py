@@ -61,7 +61,10 @@ def test_without_mean_and_deviation_values_stay_as_they_are():
 
 
 @pytest.mark.parametrize('cfg', [5, 0, '', 'OVSegDataPreProcessor', {}, [], dict(mean=MEAN), dict(type=''), dict(type='Foo'),
-                                 dict(type=5), dict(type='PAMR'), dict(type='FCNHead'), dict(type='OVSegDataPreProcessor', mean=5),
+                                 dict(type=5), dict(type='PAMR'), dict(type='FCNHead'),
+                                 dict(type='OVSegDataPreProcessor', mean=5),
+                                 dict(type='OVSegDataPreProcessor', mean=MEAN, std=[1., 0., 2.]),
+                                 dict(type='OVSegDataPreProcessor', mean=MEAN, std=[1., 10 ** 400, 2.]),
                                  dict(type='OVSegDataPreProcessor', mean=[1., 2.], std=[3.]),
                                  dict(type='OVSegDataPreProcessor', foo=1), dict(type='ReLU')], ids=repr)
 def test_what_is_no_preprocessor_is_refused(cfg):
