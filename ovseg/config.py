@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from ovseg.resources import PACKAGE
@@ -124,13 +124,18 @@ def setting(text: str) -> str:
     """``text``, if mmengine's ``DictAction`` reads it as it is meant: the ``type`` of an argument ``--cfg-options``.
 
     Raises:
-        argparse.ArgumentTypeError: no ``KEY=VALUE``, brackets that do not match, or a space that it would drop.
+        argparse.ArgumentTypeError: no ``KEY=VALUE``, brackets that do not match or that enclose a part of a value, or
+            a space that it would drop.
     """
     _, equals, value = text.partition('=')
     if not equals:
         raise argparse.ArgumentTypeError(f'{shown(text)} is not KEY=VALUE (what has no name stands in front of --cfg-options)')
     if not _brackets_match(value):
         raise argparse.ArgumentTypeError(f'{shown(text)}: the brackets do not match')
+    try:
+        DictAction([], 'options')(argparse.ArgumentParser(), argparse.Namespace(), [text])
+    except (AssertionError, RecursionError) as error:  # of a comma in brackets behind something else: x=a[1,2]
+        raise argparse.ArgumentTypeError(f'{shown(text)}: the brackets must enclose a whole value') from error
     if re.search(r'[^\s,(\[] +[^\s,)\]]', value):
         raise argparse.ArgumentTypeError(f'{shown(text)}: the spaces would be lost; such values have to stand in a config')
     return text

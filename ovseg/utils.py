@@ -145,12 +145,13 @@ def check_keys(where: str, given: Mapping[str, Any], allowed: Iterable[str], con
 
 def check_number(key: str, value: float, at_least: float = 0, at_most: Optional[float] = None,
                  above: bool = False) -> float:
-    """``value``, if it is a number from ``at_least`` (or ``above`` 0) to ``at_most`` that float32 can hold.
+    """``value``, if it is a number from ``at_least`` (or ``above`` 0) to ``at_most`` that float32, or int64, can hold.
 
     Raises:
         ValueError: names the key, the value and the range.
     """
-    right_type = isinstance(value, Real) and not isinstance(value, bool) and -LARGEST_NUMBER <= value <= LARGEST_NUMBER
+    largest = LARGEST_INTEGER if isinstance(value, Integral) else LARGEST_NUMBER  # torch multiplies by no larger integer
+    right_type = isinstance(value, Real) and not isinstance(value, bool) and -largest <= value <= largest
     if not (right_type and (value > 0 if above else value >= at_least) and (at_most is None or value <= at_most)):
         open_ended = 'a positive number' if above else f'a number >= {max(at_least, -LARGEST_NUMBER)}'
         range_ = f'{open_ended}, at most {LARGEST_NUMBER}' if at_most is None else f'in [{at_least}, {at_most}]'

@@ -202,6 +202,12 @@ def test_what_ovseg_raises_passes():
         check_config(Config(), 'x', 5)
 
 
+@pytest.mark.parametrize('text', ['a=b[1,2]', 'a=[b(1,2)]', 'a==[1,2]', 'a=[1,2]b'])
+def test_brackets_in_which_mmengine_recurses_for_ever_are_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match='the brackets must enclose a whole value'):
+        setting(text)
+
+
 @pytest.mark.parametrize('text', ['a=)(', 'a=[1),(2]', 'a=' + '[' * 9999 + ']' * 9999, 'a=([)]'])
 def test_brackets_that_mmengine_stumbles_over_are_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match='the brackets do not match') as caught:

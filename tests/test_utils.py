@@ -67,8 +67,8 @@ def test_numbers(value):
     assert check_number('x', value) is value
 
 
-@pytest.mark.parametrize('value', [10 ** 400, -10 ** 5000, 1e39, float('inf'), float('nan'), True, np.bool_(True), '3', None,
-                                   [3], 3j, np.zeros(2), np.float64('inf')], ids=shown)
+@pytest.mark.parametrize('value', [10 ** 400, -10 ** 5000, 2 ** 63, 1e39, float('inf'), float('nan'), True, np.bool_(True), '3',
+                                   None, [3], 3j, np.zeros(2), np.float64('inf')], ids=shown)
 def test_what_float32_cannot_hold_is_refused_in_a_short_line(value):
     with pytest.raises(ValueError, match=r'^logit_scale=') as caught:
         check_number('logit_scale', value, above=True)

@@ -87,7 +87,7 @@ def _check_characters(where: str, line: str) -> None:
         if character in OTHER_SEPARATORS:
             raise ValueError(f'{where} has {character!r} ({code}); synonyms are separated by , or ; and classes by line: '
                              f'{shown(line)}')
-    if re.search(r'(^|\s)#', line):
+    if re.search(r'(^|[\s,;])#', line):
         raise ValueError(f'{where} has a #, and class lists have no comments: {shown(line)}')
 
 

@@ -17,19 +17,20 @@ class OVSegDataPreProcessor(SegDataPreProcessor):
 
     Args:
         mean: Per channel, None for no normalisation.
-        std: Per channel.
+        std: Per channel, positive.
         bgr_to_rgb: Reverse the channels.
 
     Raises:
-        ValueError: a mean that is not finite, or a std that is not positive.
+        ValueError: ``mean`` or ``std`` are not three finite numbers, or ``std`` is not positive.
     """
 
     def __init__(self, mean: Optional[Sequence[float]] = None, std: Optional[Sequence[float]] = None,
                  bgr_to_rgb: bool = False) -> None:
-        for value in mean or ():
-            check_number('data_preprocessor.mean', value, -math.inf)
-        for value in std or ():
-            check_number('data_preprocessor.std', value, above=True)
+        for key, values in dict(mean=mean, std=std).items():
+            if values is not None and (not isinstance(values, (list, tuple)) or len(values) != 3):
+                raise ValueError(f'data_preprocessor: {key}={shown(values)} must be three numbers')
+            for value in values or ():
+                check_number(f'data_preprocessor: {key}', value, -math.inf, above=key == 'std')
         super().__init__(mean, std, bgr_to_rgb=bgr_to_rgb)
         self._non_blocking = True  # copies from pinned memory make the CPU wait for nothing
 

@@ -28,7 +28,7 @@ def some_option(rng):
 
 def test_any_options(attack):
     original = Config.fromfile(find_config(NAME))
-    for seed in attack.seeds(150, 6000):
+    for seed in attack.seeds(150, 6000, kept=[211]):
         with attack.one_case(seed):
             rng = random.Random(seed)
             texts = [some_option(rng) for _ in range(rng.choice([1, 1, 2, 3]))]
@@ -39,7 +39,7 @@ def test_any_options(attack):
                 for text in texts[1:]:
                     options.update(parser.parse_args([f'--cfg-options={text}']).cfg_options)
             except argparse.ArgumentError as error:
-                assert any(reason in str(error) for reason in ('not KEY=VALUE', 'brackets', 'spaces would be lost')), error
+                assert any(reason in str(error) for reason in ('not KEY=VALUE', 'the brackets', 'spaces would be lost')), error
                 continue
             cfg = original.copy()
             try:

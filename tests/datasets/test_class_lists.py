@@ -212,7 +212,8 @@ def test_bad_files_are_refused_by_name(tmp_path, content, message):
     ('dog；puppy', r'U\+FF1B FULLWIDTH SEMICOLON'), ('dog、puppy', r'U\+3001 IDEOGRAPHIC COMMA'),
     ('dog، x', r'U\+060C ARABIC COMMA'),
     ('# animals', "has a #, and class lists have no comments: '# animals'$"), ('dog  # mine', 'has a #, and class lists'),
-    ('#', 'has a #'), ('dog, ...', r"has a name without a letter, digit or symbol: '\.\.\.'$"), ('-', "symbol: '-'"),
+    ('#', 'has a #'), ('dog,#2', 'has a #'), ('dog;# x', 'has a #'),
+    ('dog, ...', r"has a name without a letter, digit or symbol: '\.\.\.'$"), ('-', "symbol: '-'"),
     ('dog, \u0301', 'without a letter')])
 def test_what_cannot_be_seen_or_is_no_name_is_refused_with_its_line(line, message, tmp_path):
     path = tmp_path / 'words.txt'

@@ -2,6 +2,7 @@ import io
 import os
 import signal
 from multiprocessing import get_context
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -239,14 +240,13 @@ def test_a_bad_number_of_processes(nproc):
 
 def test_a_failure_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
     jobs = jobs_of(sources(tmp_path / 'in'), tmp_path / 'out')
-    save = Image.Image.save
+    write = Path.write_bytes
 
-    def disk_is_full(image, path, *args, **kwargs):
-        save(image, path, *args, **kwargs)
-        os.truncate(path, 40)
+    def disk_is_full(path, content):
+        write(path, content[:40])
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(Image.Image, 'save', disk_is_full)
+    monkeypatch.setattr(Path, 'write_bytes', disk_is_full)
     with pytest.raises(ValueError, match='No space left on device'):
         convert_all(convert_coco_object, jobs, 2, 'title')
     assert [path.name for path in (tmp_path / 'out').iterdir()] == [MARKER]
@@ -254,16 +254,16 @@ def test_a_failure_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def convert_until_killed(jobs):
     """Die like a process that is killed: in the middle of writing the fourth file."""
-    save, written = Image.Image.save, []
+    write, written = Path.write_bytes, []
 
-    def save_and_die(image, path, *args, **kwargs):
-        save(image, path, *args, **kwargs)
+    def write_and_die(path, content):
+        write(path, content)
         written.append(path)
         if len(written) == 4:
             os.truncate(path, 40)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Image.Image.save = save_and_die
+    Path.write_bytes = write_and_die
     convert_all(convert_coco_object, jobs, 1, 'title')
 
 

@@ -63,9 +63,9 @@ def test_without_mean_and_deviation_values_stay_as_they_are():
 
 
 @pytest.mark.parametrize(('mean', 'std', 'message'), [
-    ([11., math.nan, 37.], STD, 'data_preprocessor.mean=nan'), ([-math.inf, 23., 37.], STD, 'data_preprocessor.mean=-inf'),
-    (MEAN, [2., 0., 5.], 'data_preprocessor.std=0.0 must be a positive number'),
-    (MEAN, [math.inf, 3., 5.], 'data_preprocessor.std=inf')])
+    ([11., math.nan, 37.], STD, 'data_preprocessor: mean=nan'), ([-math.inf, 23., 37.], STD, 'data_preprocessor: mean=-inf'),
+    (MEAN, [2., 0., 5.], 'data_preprocessor: std=0.0 must be a positive number'),
+    (MEAN, [math.inf, 3., 5.], 'data_preprocessor: std=inf')])
 def test_numbers_that_give_nan_or_inf_are_refused(mean, std, message):
     with pytest.raises(ValueError, match=message):
         OVSegDataPreProcessor(mean=mean, std=std)
@@ -74,6 +74,8 @@ def test_numbers_that_give_nan_or_inf_are_refused(mean, std, message):
 @pytest.mark.parametrize('cfg', [5, 0, '', 'OVSegDataPreProcessor', {}, [], dict(mean=MEAN), dict(type=''), dict(type='Foo'),
                                  dict(type=5), dict(type='PAMR'), dict(type='FCNHead'),
                                  dict(type='OVSegDataPreProcessor', mean=5),
+                                 dict(type='OVSegDataPreProcessor', mean=MEAN, std=[1., 0., 2.]),
+                                 dict(type='OVSegDataPreProcessor', mean=MEAN, std=[1., 10 ** 400, 2.]),
                                  dict(type='OVSegDataPreProcessor', mean=[1., 2.], std=[3.]),
                                  dict(type='OVSegDataPreProcessor', foo=1), dict(type='ReLU')], ids=repr)
 def test_what_is_no_preprocessor_is_refused(cfg):
