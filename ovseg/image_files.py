@@ -14,9 +14,8 @@ MAX_FILE_BYTES = 2 ** 29
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 FORMATS = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'SUN', 'TIFF', 'WEBP')  # which OpenCV can decode
 
-# What Pillow raises for broken files, by format: SyntaxError for PNG, OverflowError and ValueError for PPM, ...
-BROKEN = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, EOFError, NotImplementedError,
-          struct.error)
+# What Pillow raises for broken files: SyntaxError for PNG, OverflowError and ValueError for PPM, RuntimeError for AVIF, ...
+BROKEN = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, EOFError, RuntimeError, struct.error)
 
 
 def read_file(path: Union[str, Path]) -> bytes:

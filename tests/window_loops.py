@@ -10,7 +10,7 @@ def loop_merge(scores, image_size, crop, stride, patch, pad_mode, out_size):
     """Upsample every window, cut its padding off, add it to a canvas, divide by the counts, resize.
 
     Args:
-        scores: ``(windows, N, Q)``; what it is computed in.
+        scores: ``(windows, N, Q)``.
         image_size: ``(height, width)``.
         crop: Side of the windows, 0 for the whole image.
         stride: Step between them.
@@ -19,8 +19,10 @@ def loop_merge(scores, image_size, crop, stride, patch, pad_mode, out_size):
         out_size: ``(height, width)``.
 
     Returns:
-        ``(Q, *out_size)``.
+        ``(Q, *out_size)`` float32, computed in float64: the float32 kernels of ``F.interpolate`` round positions on long
+        sides, each in its own way.
     """
+    scores = scores.double()
     height, width = image_size
     crop_h, crop_w = min(crop or height, height), min(crop or width, width)
     rows = (max(height - crop_h + stride - 1, 0) // stride if crop else 0) + 1
@@ -40,4 +42,4 @@ def loop_merge(scores, image_size, crop, stride, patch, pad_mode, out_size):
             canvas[:, top:top + crop_h, left:left + crop_w] += dense
             counts[top:top + crop_h, left:left + crop_w] += 1
     assert next(windows, None) is None
-    return resized(canvas / counts, out_size)
+    return resized(canvas / counts, out_size).float()

@@ -21,7 +21,7 @@ Refine = Callable[[Tensor], Tensor]
 
 
 def bilinear_taps(size: int, index: Tensor, out_size: int) -> Tuple[Tensor, Tensor]:
-    """Bilinear interpolation along one axis of ``size`` resized to ``out_size``, as ``F.interpolate(align_corners=False)``.
+    """Bilinear interpolation (align_corners=False) along one axis of ``size`` resized to ``out_size``.
 
     Args:
         size: Number of inputs.
@@ -31,7 +31,7 @@ def bilinear_taps(size: int, index: Tensor, out_size: int) -> Tuple[Tensor, Tens
     Returns:
         The two inputs of each output, ``(n, 2)`` int64, and their weights, ``(n, 2)`` float64, which sum to 1.
     """
-    position = ((index.float() + 0.5) * (size / out_size) - 0.5).clamp_(0, size - 1).double()  # rounded as F.interpolate's
+    position = ((index.double() + 0.5) * (size / out_size) - 0.5).clamp_(0, size - 1)
     low = position.long()
     fraction = position - low
     return torch.stack([low, (low + 1).clamp_(max=size - 1)], dim=1), torch.stack([1 - fraction, fraction], dim=1)
