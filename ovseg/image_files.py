@@ -4,18 +4,19 @@ import os
 import stat
 import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import List, Optional, Tuple, Union
 
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 
 MAX_FILE_BYTES = 2 ** 29
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 FORMATS = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'SUN', 'TIFF', 'WEBP')  # which OpenCV can decode
 
 # What Pillow raises for broken files: SyntaxError for PNG, OverflowError and ValueError for PPM, RuntimeError for AVIF, ...
-BROKEN = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, EOFError, RuntimeError, struct.error)
+BROKEN = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, EOFError, RuntimeError, struct.error,
+          zlib.error)
 
 
 def read_file(path: Union[str, Path]) -> bytes:
@@ -100,7 +101,6 @@ def _is_cut_off_jpeg(content: bytes) -> bool:
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=['JPEG']) as image:
             warnings.simplefilter('ignore')
-            assert isinstance(image, JpegImageFile)
             image.draft('L', (1, 1))  # all of the file is decoded, but to few pixels
             image.load()
     except BROKEN:

@@ -1,8 +1,6 @@
 """What label files hold, and what is wrong with it."""
 import random
-import struct
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -13,9 +11,10 @@ from PIL import Image, ImageOps
 from rich.progress import track
 
 from ovseg.datasets.benchmarks import Benchmark
+from ovseg.image_files import BROKEN
 
 # what Pillow and the loaders raise on damaged files
-UNREADABLE = (OSError, SyntaxError, ValueError, OverflowError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+UNREADABLE = (*BROKEN, Image.DecompressionBombError)
 MANY = 50  # label files from which on it means something that a class is in none of them
 
 
