@@ -113,6 +113,6 @@ def prompt_templates(templates: Union[str, Sequence[str]]) -> Tuple[str, ...]:
         raise ValueError('prompt_templates=[] is empty: give at least one sentence with a {} in it')
     for template in templates:
         if not isinstance(template, str) or [c for c in template if c in '{}'] != ['{', '}'] or '{}' not in template:
-            raise ValueError(f'prompt_templates: prompt template {shown(template)} must be a sentence with exactly one {{}} for '
-                             'the class name')
+            raise ValueError(f'prompt_templates: prompt template {shown(template)} must be a sentence with exactly one {{}} '
+                             'for the class name')
     return tuple(templates)
