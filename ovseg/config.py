@@ -92,9 +92,10 @@ def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:
         first = str(key).split('.')[0]
         check_keys(quoted(name), {first: None}, {*cfg, *READ})
         if first not in READ:
-            raise ValueError(f'{key}={shown(options[key])} would change nothing: {first} is a variable of {quoted(name)}, and '
-                             'what is made of it stands elsewhere by now; set that, e.g. test_dataloader.dataset.data_root, '
-                             'test_dataloader.dataset.pipeline.1.scale or visualizer.vis_backends.0.type')
+            raise ValueError(f'{quoted(key)}={shown(options[key])} would change nothing: {quoted(first)} is a variable of '
+                             f'{quoted(name)}, and what is made of it stands elsewhere by now; set that, e.g. '
+                             'test_dataloader.dataset.data_root, test_dataloader.dataset.pipeline.1.scale or '
+                             'visualizer.vis_backends.0.type')
     try:
         cfg.merge_from_dict(dict(options))
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # mmengine's, of a key behind something that has none

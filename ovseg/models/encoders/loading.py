@@ -1,5 +1,6 @@
 """CLIP models from open_clip: by name and tag, or from a local checkpoint, of which nothing is executed."""
 import difflib
+import os
 import uuid
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
@@ -127,9 +128,9 @@ def _local_file(clip_model: str, pretrained: str) -> Path:
     if pretrained == EMBEDDED and clip_model == tiny_clip.MODEL_NAME:
         return tiny_clip.WEIGHTS_FILE
     path = expanded('pretrained', pretrained)
-    if path.is_file():
+    if os.path.isfile(path):
         return path
-    if path.is_dir():
+    if os.path.isdir(path):
         for name in FOLDER_FILES:
             if (path / name).is_file():
                 return path / name
