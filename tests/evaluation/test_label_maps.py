@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
@@ -117,10 +119,12 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / 'a.png'
     write_label_map(path, np.full(SHAPE, 3, np.uint8))
 
-    def half(self, file, *args, **kwargs):
-        file.write_bytes(b'\x89PNG')
+    write = Path.write_bytes
+
+    def half(part, content):
+        write(part, b'\x89PNG')
         raise KeyboardInterrupt
-    monkeypatch.setattr(Image.Image, 'save', half)
+    monkeypatch.setattr(Path, 'write_bytes', half)
     with pytest.raises(KeyboardInterrupt):
         write_label_map(path, np.full(SHAPE, 5, np.uint8))
     assert np.array_equal(np.array(Image.open(path)), np.full(SHAPE, 3))

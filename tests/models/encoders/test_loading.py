@@ -386,6 +386,12 @@ def test_unknown_tag_of_the_embedded_model_lists_embedded():
         load_clip('ovseg-tiny-clip', 'openai')
 
 
+def test_a_name_that_no_file_can_have_is_cut():
+    with pytest.raises(ValueError, match=r"^pretrained='a+\.\.\.a+' is neither a tag of ovseg-tiny-clip") as caught:
+        load_clip('ovseg-tiny-clip', 'a' * 5000)
+    assert len(str(caught.value)) < 1500
+
+
 def test_embedded_is_no_tag_of_another_model():
     with pytest.raises(ValueError, match=r"pretrained='embedded' is neither a tag of toy-vit \(it has none\)"):
         load_clip(GELU, 'embedded')
