@@ -10,6 +10,7 @@ from PIL import Image
 from ovseg.datasets.label_files import UNREADABLE
 from ovseg.files import write_image
 from ovseg.inference.nonfinite import ignore_label
+from ovseg.utils import quoted
 
 
 def original_ids(metainfo: Mapping[str, Any]) -> np.ndarray:
@@ -48,11 +49,10 @@ def label_map_paths(dataset: BaseSegDataset, folder: Union[str, Path]) -> List[P
     """Where the label map of each image belongs: under ``folder`` as the image under the data set's ``img_path``, as PNG.
 
     Raises:
-        TypeError: ``dataset`` is none of mmseg's.
-        ValueError: two images would share a label map.
+        ValueError: ``dataset`` is none of mmseg's, or two images would share a label map.
     """
     if not isinstance(dataset, BaseSegDataset):
-        raise TypeError(f'label maps belong to a data set of images and masks (BaseSegDataset), not {type(dataset).__name__}')
+        raise ValueError(f'label maps belong to a data set of images and masks (BaseSegDataset), not {type(dataset).__name__}')
     images = [Path(dataset.get_data_info(index)['img_path']) for index in range(len(dataset))]
     root = dataset.data_prefix['img_path']
     paths = [Path(folder) / image.relative_to(root).with_suffix('.png') for image in images]
@@ -81,7 +81,7 @@ def _refuse_shared(paths: List[Path], owners: List[Path]) -> None:
     path, count = Counter(paths).most_common(1)[0]
     if count > 1:
         first, second = [owner for owner, its_path in zip(owners, paths) if its_path == path][:2]
-        raise ValueError(f'{first} and {second} would share the label map {path}')
+        raise ValueError(f'{quoted(first)} and {quoted(second)} would share the label map {quoted(path)}')
 
 
 def write_label_map(path: Path, labels: np.ndarray) -> None:
@@ -105,16 +105,17 @@ def read_label_map(path: Path, ids: np.ndarray, shape: Tuple[int, int]) -> np.nd
     image = _read(path)
     values = np.array(image)
     if values.ndim != 2 or values.dtype.kind not in 'bui':
-        raise ValueError(f'{path} is no label map: it has pixels of type {image.mode}, not one integer each')
+        raise ValueError(f'{quoted(path)} is no label map: it has pixels of type {image.mode}, not one integer each')
     if values.shape != tuple(shape):
-        raise ValueError(f'{path} has {values.shape[0]} x {values.shape[1]} pixels, but its image has {shape[0]} x {shape[1]}')
+        raise ValueError(f'{quoted(path)} has {values.shape[0]} x {values.shape[1]} pixels, but its image has '
+                         f'{shape[0]} x {shape[1]}')
     class_of = np.full(max(int(values.max()), ignore_id(ids)) + 1, -1)
     class_of[ids] = np.arange(len(ids))
     class_of[ignore_id(ids)] = ignore_label(len(ids))
     labels = class_of[values.astype(np.int64)]  # from bool, where there are two classes
     if labels.min() < 0:
         strange = np.unique(values[labels < 0]).tolist()
-        raise ValueError(f'{path} has values that are no class: {", ".join(map(str, strange[:5]))}; classes are '
+        raise ValueError(f'{quoted(path)} has values that are no class: {", ".join(map(str, strange[:5]))}; classes are '
                          f'{ids.min()} to {ids.max()}')
     return labels
 
@@ -137,4 +138,4 @@ def _read(path: Path) -> Image.Image:
             image.load()
             return image
     except UNREADABLE as error:
-        raise ValueError(f'cannot read label map {path}: {error}') from error
+        raise ValueError(f'cannot read label map {quoted(path)}: {error}') from error

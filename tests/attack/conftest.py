@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    rows = [(report.nodeid, *value) for report in terminalreporter.stats.get('passed', [])
+    rows = [(report.nodeid, *value) for report in terminalreporter.stats.get('', []) if report.when == 'teardown'
             for name, value in report.user_properties if name == 'attack']
     if rows:
         terminalreporter.section('attack: cases without an unexpected outcome')

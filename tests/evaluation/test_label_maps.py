@@ -77,7 +77,7 @@ def test_two_images_never_share_a_label_map(dataset):
 
 
 def test_a_data_set_without_masks_is_refused():
-    with pytest.raises(TypeError, match=r'BaseSegDataset.* not list'):
+    with pytest.raises(ValueError, match=r'BaseSegDataset.* not list'):
         label_map_paths([], 'out')
 
 
