@@ -1,5 +1,7 @@
 """Folders that one process at a time writes into."""
+import os
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Iterator
 
@@ -31,8 +33,17 @@ def claim(folder: Path) -> Iterator[None]:
         raise BlockingIOError(f'{folder} is in use: another run is writing into it. Wait until it has ended, or choose another '
                               'folder') from error
     try:
-        for part in folder.rglob(PART_PATTERN):
-            part.unlink()
+        for part in _parts(folder):
+            part.unlink(missing_ok=True)  # a process of a killed run may be ending just now
         yield
     finally:
         lock.release()
+
+
+def _parts(folder: Path) -> Iterator[Path]:
+    """The temporary files in ``folder`` and below, without folders that have a lock of their own."""
+    for place, folders, names in os.walk(folder):
+        if LOCK in names and Path(place) != folder:
+            folders.clear()
+        else:
+            yield from (Path(place, name) for name in names if fnmatch(name, PART_PATTERN))

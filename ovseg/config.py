@@ -100,6 +100,8 @@ def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:
         cfg.merge_from_dict(dict(options))
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # mmengine's, of a key behind something that has none
         raise ValueError(f'{", ".join(map(quoted, options))} cannot be set in {quoted(name)}: {one_line(error)}') from error
+    if isinstance(cfg.get('model'), dict) and cfg.get('data_preprocessor') is not None:
+        cfg.model.setdefault('data_preprocessor', cfg.pop('data_preprocessor'))  # where mmengine's Runner would put it
 
 
 @contextmanager
@@ -116,7 +118,8 @@ def named_errors(name: str) -> Iterator[None]:
     except (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError,
             ValueError) as error:
         innermost = traceback.extract_tb(error.__traceback__)[-1].filename
-        if Path(innermost).is_relative_to(PACKAGE):
+        of_config = isinstance(error, TypeError) and 'unexpected keyword argument' in str(error)
+        if Path(innermost).is_relative_to(PACKAGE) and not of_config:
             raise
         raise ValueError(f'{quoted(name)}: {one_line(error)} ({type(error).__name__})') from error
 

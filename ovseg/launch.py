@@ -17,14 +17,19 @@ VARIABLES = dict(
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
-def end_with_parent() -> None:
-    """Let this process end when the one that started it does, however that ends.
+def end_with_parent(parent: int) -> None:
+    """Let this process end when the one that started it does, however that ends; at once, if that has ended already.
 
     torchrun starts its processes in sessions of their own: when it is killed, they would run on, or wait for it, for half an
     hour. Linux only; elsewhere nothing is done.
+
+    Args:
+        parent: The identifier that the parent had when this process began.
     """
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            sys.exit('the process that started this one has ended')
 
 
 def join_processes_on_cpu(launcher: str) -> None:

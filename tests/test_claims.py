@@ -30,3 +30,19 @@ def test_files_of_a_process_that_still_writes_stay(tmp_path):
         with pytest.raises(BlockingIOError), claim(tmp_path):
             pass
         assert (tmp_path / 'b.png.0123abcd.part').exists()
+
+
+def test_folders_with_a_lock_of_their_own_are_left_alone(tmp_path):
+    with claim(tmp_path / 'maps'):
+        (tmp_path / 'maps' / 'deep').mkdir()
+        parts = [tmp_path / 'maps' / 'a.png.0123abcd.part', tmp_path / 'maps' / 'deep' / 'b.png.0123abcd.part']
+        for part in parts:
+            part.write_text('half')
+        with claim(tmp_path):
+            assert all(part.exists() for part in parts)
+
+
+def test_a_temporary_file_that_goes_meanwhile_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr('ovseg.claims._parts', lambda folder: [folder / 'a.png.0123abcd.part'])
+    with claim(tmp_path):
+        pass

@@ -30,6 +30,14 @@ def test_without_options_it_is_the_file(path):
                                                     test_evaluator=[dict(type='B'), dict(type='C')])
 
 
+def test_a_data_preprocessor_beside_the_model_becomes_its_own(path):
+    path.write_text(path.read_text() + "data_preprocessor = dict(type='P', mean=[1, 2, 3])\n")
+    cfg = read_config(path, {})
+    assert cfg.model.data_preprocessor == dict(type='P', mean=[1, 2, 3]) and 'data_preprocessor' not in cfg
+    path.write_text(path.read_text() + "model = dict(type='A', data_preprocessor=dict(type='Q'))\n")
+    assert read_config(path, {}).model.data_preprocessor.type == 'Q'
+
+
 @pytest.mark.parametrize('key', ['load_from', 'randomness.seed', 'visualizer.name', 'env_cfg.cudnn_benchmark', 'compile'])
 def test_what_a_runner_reads_may_be_new(path, key):
     cfg = read_config(path, {key: '1'})

@@ -87,7 +87,7 @@ from ovseg.ablation.rows import RowWriter
 from ovseg.files import write_figure, write_image, write_text
 
 folder, pixels = Path(sys.argv[1]), np.arange(37 * 53, dtype=np.uint8).reshape(37, 53)
-row = RowWriter(folder / 'row', 'digest')
+row = RowWriter(folder / 'row', 'digest', {'a.jpg': dict(image=[3, 5], mask=[7, 11])})
 row.keep([])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5, 5))  # fails where a full disk does

@@ -63,7 +63,7 @@ def test_a_meeting_point_that_is_given_is_kept(started, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='prctl is of Linux')
 def test_a_process_ends_with_its_parent(tmp_path):
-    child = ('import time; from ovseg.launch import end_with_parent; end_with_parent()\n'
+    child = ('import time; from ovseg.launch import end_with_parent; import os; end_with_parent(os.getppid())\n'
              'print("ready", flush=True); time.sleep(60)')
     parent = ('import subprocess, sys, time\n'
               f'child = subprocess.Popen([sys.executable, "-c", {child!r}], stdout=subprocess.PIPE, start_new_session=True)\n'

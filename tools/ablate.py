@@ -18,7 +18,7 @@ from rich.console import Console
 from ovseg.ablation.axes import COMBINATIONS, SWITCHES, Axes, parse_grid, read_axes
 from ovseg.ablation.report import terminal_table, write_report
 from ovseg.ablation.results import read_results
-from ovseg.ablation.runner import Pass, claimed_folder, plan, run
+from ovseg.ablation.runner import Pass, claimed_folder, plan, run, unfinished_groups
 from ovseg.ablation.settings import Setting, all_settings
 from ovseg.config import named_errors, setting
 from ovseg.program import ERRORS, errors_as_lines
@@ -68,6 +68,8 @@ def main() -> None:
     with named_errors(', '.join([*args.configs, *axes.methods])):
         passes = plan(settings, folder)
     with claimed_folder(folder, settings):
+        if [one.settings for one in passes] != unfinished_groups(settings, folder):  # files or rows have changed meanwhile
+            passes = plan(settings, folder)
         evaluate(passes, settings, axes, folder)
 
 

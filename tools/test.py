@@ -4,8 +4,11 @@
     python tools/test.py CONFIG --cfg-options model.model_type=NACLIP --show-dir pictures
     python tools/test.py CONFIG --out predictions --resume       (killed? the same line goes on where it stopped)
 """
-import argparse
 import os
+
+PARENT = os.getppid()  # before the imports, which take seconds
+
+import argparse
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from ovseg.config import check_config, named_errors, read_config, setting
 from ovseg.evaluation.run_record import claimed_label_maps
 from ovseg.launch import end_with_parent, join_processes_on_cpu
 from ovseg.program import errors_as_lines
+from ovseg.utils import type_name
 
 TRAINING_KEYS = ('train_dataloader', 'train_cfg', 'val_dataloader', 'val_cfg', 'val_evaluator', 'optim_wrapper', 'optimizer',
                  'param_scheduler')
@@ -59,8 +63,11 @@ def merged_config(args: argparse.Namespace) -> Config:
         cfg.default_hooks.visualization.update(draw=True, interval=1, show=args.show, wait_time=args.wait_time)
     if args.show_dir:
         cfg.visualizer.save_dir = args.show_dir
+    cfg.custom_hooks = [*cfg.get('custom_hooks', [])]
+    if not any(type_name(hook['type']) == 'NonFiniteHook' for hook in cfg.custom_hooks):
+        cfg.custom_hooks.append(dict(type='NonFiniteHook'))
     if args.out:
-        cfg.custom_hooks = [*cfg.get('custom_hooks', []), dict(type='LabelMapHook', out_dir=str(args.out))]
+        cfg.custom_hooks.append(dict(type='LabelMapHook', out_dir=str(args.out)))
     if args.resume:
         loader = cfg.test_dataloader
         loader.sampler = dict(type='UnfinishedSampler', out_dir=str(args.out))
@@ -80,7 +87,7 @@ def main() -> None:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = merged_config(args)
     if args.launcher == 'pytorch':
-        end_with_parent()
+        end_with_parent(PARENT)
     if args.launcher != 'none' and not torch.cuda.is_available():
         join_processes_on_cpu(args.launcher)
     with named_errors(args.config):

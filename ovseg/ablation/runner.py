@@ -21,6 +21,7 @@ from ovseg.ablation.sharing import SettingsModel
 from ovseg.claims import claim
 from ovseg.datasets.data_files import check_data_files
 from ovseg.evaluation import VocabularyCheckHook
+from ovseg.evaluation.nonfinite_hook import warn_of_undefined
 from ovseg.evaluation.run_record import Stamps, dataset_stamps
 from ovseg.files import write_text
 
@@ -40,12 +41,11 @@ def claimed_folder(folder: Path, settings: Sequence[Setting]) -> Iterator[None]:
     for setting in settings:
         baselines.setdefault(setting.benchmark, setting.command)
     note = folder / NOTE
-    if note.is_file():
-        noted = json.loads(note.read_text(encoding='utf-8'))
+    with claim(folder):
+        noted = json.loads(note.read_text(encoding='utf-8')) if note.is_file() else baselines
         if noted != baselines:
             raise ValueError(f'{folder} holds another ablation, whose baselines are\n  ' + '\n  '.join(noted.values())
                              + '\nand not\n  ' + '\n  '.join(baselines.values()) + '\nchoose another --work-dir')
-    with claim(folder):
         write_text(note, json.dumps(baselines, indent=1))
         for writer in _writers(settings, folder).values():
             writer.reopen()
@@ -159,6 +159,7 @@ class _RowsEvaluator(Evaluator):
     def __init__(self, writers: Sequence[RowWriter], ignore_index: int) -> None:
         super().__init__([])
         self.writers, self.ignore_index = writers, ignore_index
+        self.undefined: Dict[str, int] = {}  # pixels without a class by image, whatever the setting
 
     def process(self, data_samples: Sequence[List[SegDataSample]], data_batch: Any = None) -> None:
         classes = len(self.dataset_meta['classes'])
@@ -166,8 +167,11 @@ class _RowsEvaluator(Evaluator):
             for sample in samples:
                 labels, truth = (field.data.squeeze(0) for field in (sample.pred_sem_seg, sample.gt_sem_seg))
                 writer.add(sample.img_path, class_areas(labels, truth, classes, self.ignore_index))
+                if 'nonfinite_pixels' in sample:
+                    self.undefined[sample.img_path] = max(self.undefined.get(sample.img_path, 0), sample.nonfinite_pixels)
 
     def evaluate(self, size: int) -> Dict[str, float]:
+        warn_of_undefined(self.undefined)
         return {}
 
 

@@ -1,6 +1,6 @@
 """Results that are not finite, counted."""
 import logging
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
@@ -30,7 +30,13 @@ class NonFiniteHook(Hook):
     def after_test_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
         """See ``Hook``."""
         pixels = {name: count for process in all_gather_object(self.pixels) for name, count in process.items()}
-        if pixels and is_main_process():
-            names = ', '.join(sorted(pixels)[:NAMED]) + (', …' if len(pixels) > NAMED else '')
-            print_log(f'{sum(pixels.values())} pixels of {len(pixels)} images have no class, because their scores are not '
-                      f'finite (NaN or Inf), and count as errors: {names}', 'current', logging.WARNING)
+        if is_main_process():
+            warn_of_undefined(pixels)
+
+
+def warn_of_undefined(pixels: Mapping[str, int]) -> None:
+    """Log how many pixels have no class, if any; ``pixels`` has the images with such pixels and the number of them."""
+    if pixels:
+        names = ', '.join(sorted(pixels)[:NAMED]) + (', …' if len(pixels) > NAMED else '')
+        print_log(f'{sum(pixels.values())} pixels of {len(pixels)} images have no class, because their scores are not finite '
+                  f'(NaN or Inf), and count as errors: {names}', 'current', logging.WARNING)

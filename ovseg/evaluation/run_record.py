@@ -27,11 +27,13 @@ from mmseg.registry import DATASETS
 from torch import nn
 
 from ovseg.claims import claim
+from ovseg.config import named_errors
 from ovseg.datasets.data_files import check_data_files
 from ovseg.digests import code_digest, file_digest, tensors_digest
 from ovseg.evaluation.label_maps import is_whole, label_map_paths
 from ovseg.files import file_stamp, write_text
 from ovseg.models.segmentors import CLIPSegmentor
+from ovseg.utils import expanded
 from ovseg.version import __version__
 
 RECORD = 'record.json'
@@ -48,10 +50,11 @@ def software() -> Dict[str, str]:
 
 
 def custom_code(cfg: Config) -> Dict[str, str]:
-    """Digests of the files that the config imports by ``custom_imports``, apart from ovseg's."""
+    """Digests of the modules that the config imports by ``custom_imports``, and of theirs, apart from ovseg's."""
     names = cfg.get('custom_imports', {}).get('imports', [])
-    files = {name: getattr(sys.modules.get(name), '__file__', None) for name in ([names] if isinstance(names, str) else names)}
-    return {name: file_digest(Path(file)) for name, file in files.items() if file and name.split('.')[0] != 'ovseg'}
+    roots = {name.split('.')[0] for name in ([names] if isinstance(names, str) else names)} - {'ovseg'}
+    files = {name: getattr(module, '__file__', None) for name, module in sys.modules.items() if name.split('.')[0] in roots}
+    return {name: file_digest(Path(file)) for name, file in sorted(files.items()) if file}
 
 
 def run_settings(cfg: Config, model: nn.Module) -> Dict[str, Any]:
@@ -67,7 +70,7 @@ def run_settings(cfg: Config, model: nn.Module) -> Dict[str, Any]:
         'config': Config(dict(model=cfg.model, dataset=cfg.test_dataloader.dataset)).pretty_text,
         'custom_imports': custom_code(cfg),
         'weights': tensors_digest(inner.state_dict()),
-        'checkpoint': cfg.get('load_from') and file_digest(Path(cfg.load_from)),
+        'checkpoint': cfg.get('load_from') and file_digest(expanded('load_from', cfg.load_from)),
         'software': software()}
     if isinstance(segmentor, CLIPSegmentor):
         settings.update({'class list': segmentor.synonyms, 'templates': list(segmentor.templates)})
@@ -107,7 +110,8 @@ def claimed_label_maps(folder: Path, cfg: Config, model: nn.Module, resume: bool
         problem: List[Union[OSError, ValueError, None]] = [None]
         if is_main_process():
             try:
-                _claim(stack, folder, cfg, model, resume)
+                with named_errors(str(cfg.filename or 'the config')):
+                    _claim(stack, folder, cfg, model, resume)
             except (OSError, ValueError) as error:
                 problem = [error]
         broadcast_object_list(problem)  # the other processes wait here until the folder is ready

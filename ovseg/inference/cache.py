@@ -35,7 +35,8 @@ def keep_recent(function: Callable[..., Result]) -> Callable[..., Result]:
             result = function(*arguments)
         size = sum(TENSOR_BYTES + tensor.numel() * tensor.element_size() for tensor in _tensors(result))
         with lock:
-            kept[arguments] = result, size
+            if size <= CACHE_BYTES:
+                kept[arguments] = result, size
             while len(kept) > CACHE_ENTRIES or sum(size for _, size in kept.values()) > CACHE_BYTES:
                 kept.popitem(last=False)
         return result

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from ovseg.claims import LOCK
+
 BLOCKS = runpy.run_path(str(Path(__file__).parent / 'pages.py'))['blocks']('docs/own_images.md')
 PAIRS = list(zip(*([block.text for block in BLOCKS[start::2]] for start in range(2))))
 
@@ -31,5 +33,6 @@ def test_blocks_print_what_the_page_says(code, output, folder, namespace, capsys
 
 
 def test_the_files_are_those_that_the_page_names(folder):
-    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file())
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*')
+                   if path.is_file() and path.name != LOCK)
     assert files == ['out/legend.json', 'out/pred/006.png', 'out/vis/006.png']

@@ -129,6 +129,27 @@ def test_code_that_the_config_imports_counts(finish, cfg, model, tmp_path, monke
         resumed(folder, cfg, model)
 
 
+def test_modules_of_an_imported_package_count(finish, cfg, model, tmp_path, monkeypatch):
+    package = tmp_path / 'my_package_of_attentions'
+    package.mkdir()
+    (package / '__init__.py').write_text('from my_package_of_attentions import scale\n')
+    (package / 'scale.py').write_text('SCALE = 3\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    __import__('my_package_of_attentions')
+    cfg.custom_imports = dict(imports=['my_package_of_attentions'])
+    folder = finish(['a'])
+    (package / 'scale.py').write_text('SCALE = 52\n')
+    with pytest.raises(ValueError, match='Different: custom_imports\n'):
+        resumed(folder, cfg, model)
+
+
+def test_what_cannot_be_built_is_a_line_that_names_the_config(finish, cfg, model):
+    folder = finish(['a'])
+    cfg.test_dataloader.dataset.type = 'Nope'
+    with pytest.raises(ValueError, match=r'^the config: Nope is not in the .* registry'):
+        resumed(folder, cfg, model)
+
+
 def test_words_and_templates_are_recorded_by_content(cfg, tmp_path):
     words = tmp_path / 'words.txt'
 

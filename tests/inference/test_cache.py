@@ -40,6 +40,12 @@ def test_a_result_over_the_bound_is_made_again_each_time(zeros):
     assert zeros.calls == [10_001] * 2
 
 
+def test_a_result_over_the_bound_leaves_the_others(zeros):
+    for bytes_ in (3000, 10_001, 3000):
+        zeros(bytes_)
+    assert zeros.calls == [3000, 10_001]
+
+
 def test_small_results_are_kept_up_to_a_number(zeros, monkeypatch):
     monkeypatch.setattr(cache, 'CACHE_ENTRIES', 2)
     for bytes_ in (1025, 1026, 1027, 1026, 1025):

@@ -29,7 +29,7 @@ REFUSALS = [
     (dict(logit_scale=-40), ('logit_scale=-40', 'positive')),
     (dict(logit_scale=math.nan), ('logit_scale=nan', 'positive')),
     (dict(logit_scale=math.inf), ('logit_scale=inf',)),
-    (dict(logit_scale=1e39), ('logit_scale * (1 + |cls_token_lambda|)=1e+39', '[0, 1e+38]')),
+    (dict(logit_scale=2e38), ('logit_scale * (1 + |cls_token_lambda|)=2e+38', '[0, 1e+38]')),
     (dict(logit_scale=1e20, cls_token_lambda=-1e20), ('logit_scale * (1 + |cls_token_lambda|)=1e+40',)),
     (dict(attention_cfg=dict(scale=math.nan)), ('attention_cfg.scale=nan',)),
     (dict(attention_cfg=dict(scale=math.inf)), ('attention_cfg.scale=inf',)),
