@@ -197,5 +197,5 @@ def _original_cls(block: ResidualAttentionBlock, x: Tensor, q: Tensor, k: Tensor
 
 
 def _original_attention(q: Tensor, k: Tensor) -> Tensor:
-    """``(B, T, T)``: mean over heads of ``softmax(QKᵀ)``."""
-    return product(q, k).softmax(dim=-1).mean(dim=1)
+    """``(B, T, T)`` float32: mean over heads of ``softmax(QKᵀ)``."""
+    return product(q, k).softmax(dim=-1, dtype=torch.float32).mean(dim=1)
