@@ -1,8 +1,8 @@
 """The frozen CLIP ViT whose last block attends differently."""
 import inspect
 import math
-from functools import partial
-from typing import Any, Dict, Mapping, Optional, Tuple
+from functools import cache, partial
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
@@ -121,6 +121,22 @@ class CLIPImageEncoder(FrozenModule):
         cls_token = visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
         positions = resize_position_embedding(visual.positional_embedding, visual.grid_size, grid_size)
         return visual.ln_pre(torch.cat([cls_token, patches], dim=1) + positions.to(patches.dtype)), grid_size
+
+
+class CompiledCLIPImageEncoder(CLIPImageEncoder):
+    """A ``CLIPImageEncoder`` whose ``tokens`` runs through ``torch.compile``.
+
+    The compiled function takes the encoder as an argument, so that a deep or pickled copy runs its own weights.
+    """
+
+    def tokens(self, images: Tensor, with_attention: bool = False) -> DenseFeatures:
+        """See ``CLIPImageEncoder``."""
+        return _compiled_tokens()(self, images, with_attention)
+
+
+@cache
+def _compiled_tokens() -> Callable[..., DenseFeatures]:
+    return torch.compile(CLIPImageEncoder.tokens)
 
 
 def check_supported(visual: nn.Module) -> None:

@@ -20,7 +20,7 @@ from ovseg.inference.nonfinite import ImagePatches, ignore_label, partial_label_
 from ovseg.inference.windows import PAD_MODES, WindowLayout, map_windows
 from ovseg.models.data_preprocessor import build_data_preprocessor
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.encoders import CLIPImageEncoder, TextEncoder, load_clip
+from ovseg.models.encoders import CLIPImageEncoder, CompiledCLIPImageEncoder, TextEncoder, load_clip
 from ovseg.models.encoders.image_encoder import SIMILARITY_KEYS
 from ovseg.models.post_processors import PostProcessorChain, modules_from_switches
 from ovseg.precision import full_precision
@@ -97,12 +97,11 @@ class CLIPSegmentor(BaseSegmentor):
         check_keys('similarity_enhancement_cfg', similarity_cfg, SIMILARITY_KEYS)
         if similarity_cfg and not apply:
             print_log(f'{similarity_enhancement_cfg=} has no effect: apply_similarity_enhancement is off', 'current')
-        self.image_encoder = CLIPImageEncoder(clip.model.visual, model_type, ignore_residual, attention_cfg,
-                                              similarity_cfg if apply else None, cls_source, attention_layer)
+        encoder = CompiledCLIPImageEncoder if check_flag('compile', compile) else CLIPImageEncoder
+        self.image_encoder = encoder(clip.model.visual, model_type, ignore_residual, attention_cfg,
+                                     similarity_cfg if apply else None, cls_source, attention_layer)
         self.image_encoder.to(PRECISIONS[precision])
         del clip.model.visual  # the image encoder owns it now
-        if check_flag('compile', compile):
-            self.image_encoder.tokens = torch.compile(self.image_encoder.tokens)  # type: ignore[method-assign]
         self.text_encoder = TextEncoder(clip.model, clip.tokenizer, cache=pretrained is not None)
         self.post_processors = PostProcessorChain(modules_from_switches(**switches))
         self.refine = None if refine is None else build_checked(REFINERS, refine)

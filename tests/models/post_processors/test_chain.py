@@ -187,8 +187,8 @@ def test_a_module_without_a_stage_is_refused():
         def __call__(self, features):
             return features
 
-    assert refusal(PostProcessorChain, [Sharpen]) == 'Sharpen.stage=None is unknown; known: tokens, embeddings'
-    assert refusal(PostProcessorChain, [GlobalDebias(), Sharpen()]) == 'Sharpen.stage=None is unknown; known: tokens, embeddings'
+    for modules in ([Sharpen], [GlobalDebias(), Sharpen()]):
+        assert refusal(PostProcessorChain, modules) == 'Sharpen.stage=None is unknown; known: tokens, embeddings'
 
 
 @pytest.mark.parametrize('alone', [False, True])
