@@ -2,8 +2,10 @@
 import math
 from typing import Any, Dict, Mapping, Optional, Sequence
 
+from mmengine.model import ImgDataPreprocessor
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import MODELS
+from torch import nn
 
 from ovseg.models.encoders.loading import LoadedCLIP
 from ovseg.utils import check_number
@@ -45,3 +47,18 @@ def build_data_preprocessor(clip: LoadedCLIP, cfg: Optional[Mapping[str, Any]] =
     """What ``cfg`` says, or else RGB from mmcv's BGR, normalised as the weights of ``clip`` want it."""
     return MODELS.build(cfg or dict(type='OVSegDataPreProcessor', bgr_to_rgb=True, mean=[255 * value for value in clip.mean],
                                     std=[255 * value for value in clip.std]))
+
+
+def check_no_padding(preprocessor: nn.Module) -> None:
+    """Refuse a data preprocessor that pads images in testing: the label map of the padded image would be resized to
+    ``ori_shape``, and every label moved.
+
+    Raises:
+        ValueError: names the key of the config.
+    """
+    advice = 'which moves labels; windows are padded as pad_mode says'
+    if getattr(preprocessor, 'test_cfg', None):
+        raise ValueError(f'data_preprocessor.test_cfg={preprocessor.test_cfg!r} pads images, {advice}: leave test_cfg out')
+    if isinstance(preprocessor, ImgDataPreprocessor):
+        raise ValueError(f'data_preprocessor.type={type(preprocessor).__name__!r} pads the images of a batch to one size, '
+                         f"{advice}: use 'OVSegDataPreProcessor'")

@@ -2,8 +2,11 @@ import math
 
 import pytest
 import torch
+from mmengine.model import ImgDataPreprocessor
+from mmseg.models import SegDataPreProcessor
 
 from ovseg.models import OVSegDataPreProcessor
+from ovseg.models.data_preprocessor import check_no_padding
 
 MEAN, STD = [11., 23., 37.], [2., 3., 5.]
 
@@ -68,3 +71,18 @@ def test_without_mean_and_deviation_values_stay_as_they_are():
 def test_numbers_that_give_nan_or_inf_are_refused(mean, std, message):
     with pytest.raises(ValueError, match=message):
         OVSegDataPreProcessor(mean=mean, std=std)
+
+
+@pytest.mark.parametrize('preprocessor', [OVSegDataPreProcessor(), SegDataPreProcessor(), SegDataPreProcessor(size=(97, 131))],
+                         ids=['ours', 'mmseg', 'mmseg, padded in training'])
+def test_preprocessors_that_do_not_pad_in_testing_are_accepted(preprocessor):
+    check_no_padding(preprocessor)
+    assert tuple(preprocessor(dict(inputs=[torch.zeros(3, 5, 7)]))['inputs'][0].shape) == (3, 5, 7)
+
+
+@pytest.mark.parametrize(('preprocessor', 'message'), [
+    (SegDataPreProcessor(test_cfg=dict(size_divisor=11)), r"data_preprocessor.test_cfg={'size_divisor': 11} pads images, which m"),
+    (ImgDataPreprocessor(), "data_preprocessor.type='ImgDataPreprocessor' pads the images of a batch to one size, which moves")])
+def test_preprocessors_that_pad_are_refused(preprocessor, message):
+    with pytest.raises(ValueError, match=message):
+        check_no_padding(preprocessor)

@@ -18,7 +18,7 @@ from ovseg.datasets.prompt_templates import prompt_templates as bundled_template
 from ovseg.inference.decode import Refine, best_queries, class_probabilities, label_map, merge_windows
 from ovseg.inference.nonfinite import ImagePatches, ignore_label, partial_label_map
 from ovseg.inference.windows import PAD_MODES, WindowLayout, map_windows
-from ovseg.models.data_preprocessor import build_data_preprocessor
+from ovseg.models.data_preprocessor import build_data_preprocessor, check_no_padding
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.encoders import CLIPImageEncoder, CompiledCLIPImageEncoder, TextEncoder, load_clip
 from ovseg.models.encoders.image_encoder import SIMILARITY_KEYS
@@ -63,7 +63,7 @@ class CLIPSegmentor(BaseSegmentor):
         compile: Run the image encoder through ``torch.compile``; the first image of a window size then takes minutes.
         decode_memory_mb: Bound for the dense scores held at a time, whatever the number of classes.
         with_seg_logits: Return the class probabilities ``(K, H, W)`` too, as ``seg_logits``.
-        data_preprocessor: Default: RGB, normalised as the CLIP weights want it.
+        data_preprocessor: Default: RGB, normalised as the CLIP weights want it. One that pads images is refused.
         switches: ``apply_*`` and ``*_cfg`` of the post-processors, or ``post_processors``. See ``modules_from_switches``.
 
     Raises:
@@ -92,6 +92,7 @@ class CLIPSegmentor(BaseSegmentor):
                     precision, decode_memory_mb)
         clip = load_clip(clip_model, pretrained)
         super().__init__(build_data_preprocessor(clip, data_preprocessor))
+        check_no_padding(self.data_preprocessor)
         apply = check_flag('apply_similarity_enhancement', apply_similarity_enhancement)
         similarity_cfg = check_dict('similarity_enhancement_cfg', similarity_enhancement_cfg)
         check_keys('similarity_enhancement_cfg', similarity_cfg, SIMILARITY_KEYS)
