@@ -14,7 +14,7 @@ from ovseg.models.attention.logits import product
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.encoders.frozen import FrozenModule
 from ovseg.models.encoders.position_embedding import resize_position_embedding
-from ovseg.precision import full_precision
+from ovseg.precision import without_autocast
 from ovseg.registry import ATTENTIONS
 from ovseg.utils import check_choice, check_dict, check_flag, check_integer, check_keys, check_number
 
@@ -184,7 +184,7 @@ def _check_similarity(cfg: Dict[str, Any], layers: int) -> Dict[str, Any]:
 
 def _similarity_bias(x: Tensor, layer: int, similarity_weight: float, temperature: float, add_self_similarity: bool) -> Tensor:
     """``(B, 1, T, T)``: the weighted similarity of the patches of ``x (B, T, D)``, zero in row and column 0."""
-    with full_precision(x):
+    with without_autocast(x):  # TF32 is the encoder's own affair, and this is compiled
         similarity = similarity_weight * similarity_map(x[:, 1:], temperature, add_self_similarity)
     return F.pad(similarity, (1, 0, 1, 0)).unsqueeze(1)
 
