@@ -2,9 +2,10 @@
 import math
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-from mmengine.model import BaseDataPreprocessor
+from mmengine.model import BaseDataPreprocessor, ImgDataPreprocessor
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import MODELS
+from torch import nn
 
 from ovseg.config import named_errors
 from ovseg.models.encoders.loading import LoadedCLIP
@@ -60,3 +61,18 @@ def build_data_preprocessor(clip: LoadedCLIP, cfg: Optional[Mapping[str, Any]] =
     if not isinstance(built, BaseDataPreprocessor):
         raise ValueError(f'data_preprocessor: {type(built).__name__} is none')
     return built
+
+
+def check_no_padding(preprocessor: nn.Module) -> None:
+    """Refuse a data preprocessor that pads images in testing: the label map of the padded image would be resized to
+    ``ori_shape``, and every label moved.
+
+    Raises:
+        ValueError: names the key of the config.
+    """
+    advice = 'which moves labels; windows are padded as pad_mode says'
+    if getattr(preprocessor, 'test_cfg', None):
+        raise ValueError(f'data_preprocessor.test_cfg={preprocessor.test_cfg!r} pads images, {advice}: leave test_cfg out')
+    if isinstance(preprocessor, ImgDataPreprocessor):
+        raise ValueError(f'data_preprocessor.type={type(preprocessor).__name__!r} pads the images of a batch to one size, '
+                         f"{advice}: use 'OVSegDataPreProcessor'")

@@ -13,8 +13,8 @@ class DenseFeatures:
         patches: Patch features ``(B, N, C)``, row by row; ``C`` is the ViT width D before the projection and the joint
             image-text width E after it.
         cls_token: The CLS token ``(B, C)``.
-        attn: Attention ``(B, 1+N, 1+N)``, mean over heads, rows sum to 1, index 0 is the CLS token; None where no module
-            asked for it.
+        attn: Attention ``(B, 1+N, 1+N)`` float32, mean over heads, rows sum to 1, index 0 is the CLS token; None where no
+            module asked for it.
         grid_size: ``(h, w)``.
     """
     patches: Tensor

@@ -110,9 +110,8 @@ class WindowInspection:
     def outliers(self) -> Tuple[np.ndarray, np.ndarray, str]:
         """The patches' outlier scores ``(h, w)``, which of them are replaced ``(h, w)``, and the detector's name."""
         module, features = self._entering(OutlierSuppression)
-        scores = module.detect(features.patches, features.attn)
-        name = next(name for name, detect in DETECTORS.items() if detect is module.detect)
-        return self._map(scores[0]), self._map(outlier_mask(scores, module.top_k)[0]), name
+        scores = DETECTORS[module.detector](features.patches, features.attn)
+        return self._map(scores[0]), self._map(outlier_mask(scores, module.top_k)[0]), module.detector
 
     def clusters(self) -> np.ndarray:
         """CTD's cluster of each patch, ``(h, w)``, noise -1."""

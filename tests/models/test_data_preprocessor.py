@@ -2,9 +2,11 @@ import math
 
 import pytest
 import torch
+from mmengine.model import ImgDataPreprocessor
+from mmseg.models import SegDataPreProcessor
 
 from ovseg.models import OVSegDataPreProcessor
-from ovseg.models.data_preprocessor import build_data_preprocessor
+from ovseg.models.data_preprocessor import build_data_preprocessor, check_no_padding
 
 MEAN, STD = [11., 23., 37.], [2., 3., 5.]
 
@@ -82,3 +84,18 @@ def test_what_is_no_preprocessor_is_refused(cfg):
     with pytest.raises(ValueError, match=r'^data_preprocessor(=|:)') as caught:
         build_data_preprocessor(None, cfg)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('preprocessor', [OVSegDataPreProcessor(), SegDataPreProcessor(), SegDataPreProcessor(size=(97, 131))],
+                         ids=['ours', 'mmseg', 'mmseg, padded in training'])
+def test_preprocessors_that_do_not_pad_in_testing_are_accepted(preprocessor):
+    check_no_padding(preprocessor)
+    assert tuple(preprocessor(dict(inputs=[torch.zeros(3, 5, 7)]))['inputs'][0].shape) == (3, 5, 7)
+
+
+@pytest.mark.parametrize(('preprocessor', 'message'), [
+    (SegDataPreProcessor(test_cfg=dict(size_divisor=11)), "data_preprocessor.test_cfg={'size_divisor': 11} pads images, which"),
+    (ImgDataPreprocessor(), "data_preprocessor.type='ImgDataPreprocessor' pads the images of a batch to one size")])
+def test_preprocessors_that_pad_are_refused(preprocessor, message):
+    with pytest.raises(ValueError, match=message):
+        check_no_padding(preprocessor)

@@ -1,8 +1,8 @@
 """The frozen CLIP ViT whose last block attends differently."""
 import inspect
 import math
-from functools import partial
-from typing import Any, Dict, Mapping, Optional, Tuple
+from functools import cache, partial
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
@@ -14,7 +14,7 @@ from ovseg.models.attention.logits import product
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.encoders.frozen import FrozenModule
 from ovseg.models.encoders.position_embedding import resize_position_embedding
-from ovseg.precision import full_precision
+from ovseg.precision import without_autocast
 from ovseg.registry import ATTENTIONS
 from ovseg.utils import check_choice, check_dict, check_flag, check_integer, check_keys, check_number, shown
 
@@ -123,6 +123,22 @@ class CLIPImageEncoder(FrozenModule):
         return visual.ln_pre(torch.cat([cls_token, patches], dim=1) + positions.to(patches.dtype)), grid_size
 
 
+class CompiledCLIPImageEncoder(CLIPImageEncoder):
+    """A ``CLIPImageEncoder`` whose ``tokens`` runs through ``torch.compile``.
+
+    The compiled function takes the encoder as an argument, so that a deep or pickled copy runs its own weights.
+    """
+
+    def tokens(self, images: Tensor, with_attention: bool = False) -> DenseFeatures:
+        """See ``CLIPImageEncoder``."""
+        return _compiled_tokens()(self, images, with_attention)
+
+
+@cache
+def _compiled_tokens() -> Callable[..., DenseFeatures]:
+    return torch.compile(CLIPImageEncoder.tokens)
+
+
 def check_supported(visual: nn.Module) -> None:
     """Refuse image towers that are not plain ViTs with a class token.
 
@@ -168,7 +184,7 @@ def _check_similarity(cfg: Dict[str, Any], layers: int) -> Dict[str, Any]:
 
 def _similarity_bias(x: Tensor, layer: int, similarity_weight: float, temperature: float, add_self_similarity: bool) -> Tensor:
     """``(B, 1, T, T)``: the weighted similarity of the patches of ``x (B, T, D)``, zero in row and column 0."""
-    with full_precision(x):
+    with without_autocast(x):  # TF32 is the encoder's own affair, and this is compiled
         similarity = similarity_weight * similarity_map(x[:, 1:], temperature, add_self_similarity)
     return F.pad(similarity, (1, 0, 1, 0)).unsqueeze(1)
 
@@ -197,5 +213,5 @@ def _original_cls(block: ResidualAttentionBlock, x: Tensor, q: Tensor, k: Tensor
 
 
 def _original_attention(q: Tensor, k: Tensor) -> Tensor:
-    """``(B, T, T)``: mean over heads of ``softmax(QKᵀ)``."""
-    return product(q, k).softmax(dim=-1).mean(dim=1)
+    """``(B, T, T)`` float32: mean over heads of ``softmax(QKᵀ)``."""
+    return product(q, k).softmax(dim=-1, dtype=torch.float32).mean(dim=1)

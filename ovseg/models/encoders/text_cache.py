@@ -10,7 +10,8 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Callable, Dict, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from weakref import WeakKeyDictionary
 
 import torch
 from mmengine.logging import print_log
@@ -24,6 +25,7 @@ from ovseg.utils import expanded
 
 FORMAT = 3  # part of every key: raise it when rows are computed or written in another way
 SECONDS_OF_A_WRITE = 3600  # longer than any file takes to be written
+_weights_digests: 'WeakKeyDictionary[nn.Module, Tuple[List[Any], str]]' = WeakKeyDictionary()  # and the state they belong to
 PROBE = 'A Zebra-crossing, 3 x_y &amp; Größe 木 🐈!'  # letter case, digits, markup, accents, other scripts
 
 
@@ -48,8 +50,7 @@ def content_key(clip: nn.Module, tokenizer: Callable[..., Tensor], templates: Se
         templates: Count in the order given.
     """
     modules = [(name, type(module).__qualname__, _settings(module)) for name, module in clip.named_modules() if _is_text(name)]
-    tensors = {name: tensor for name, tensor in (*clip.named_parameters(), *clip.named_buffers()) if _is_text(name)}
-    content = [FORMAT, modules, tensors_digest(tensors), tensor_digest(tokenizer([PROBE])), list(templates)]
+    content = [FORMAT, modules, _weights_digest(clip), tensor_digest(tokenizer([PROBE])), list(templates)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -90,6 +91,18 @@ def store_rows(path: Path, rows: Mapping[str, Tensor], most: int) -> None:
     except OSError as error:
         _warn_once(f'text embeddings cannot be cached in {path.parent} ({error.strerror}): every start encodes them anew; '
                    'OVSEG_CACHE chooses another folder, OVSEG_CACHE=off none')
+
+
+def _weights_digest(clip: nn.Module) -> str:
+    """Digest of the text tower's tensors, computed again only where one was replaced or written to (unless by ``.data``)."""
+    tensors = {name: tensor for name, tensor in (*clip.named_parameters(), *clip.named_buffers()) if _is_text(name)}
+    # inference tensors do not count how often they are written to: object() equals nothing that was known
+    state = [(name, tensor.data_ptr(), tensor.dtype, tensor.shape, object() if tensor.is_inference() else tensor._version)
+             for name, tensor in tensors.items()]
+    known = _weights_digests.get(clip)
+    if known is None or known[0] != state:
+        known = _weights_digests[clip] = state, tensors_digest(tensors)
+    return known[1]
 
 
 def _is_text(name: str) -> bool:

@@ -30,7 +30,7 @@ class PostProcessorChain:
         last: Optional[PostProcessor] = None
         for module in self.modules:
             name = type(module).__name__
-            check_choice(f'stage of {name}', module.stage, STAGES)
+            check_choice(f'{name}.stage', getattr(module, 'stage', None), STAGES)
             if last is not None and last.stage == 'embeddings' and module.stage == 'tokens':
                 raise ValueError(f'post_processors: {name} works on tokens and cannot follow {type(last).__name__}, which '
                                  'works on embeddings: there is no way back through the projection')
@@ -42,12 +42,37 @@ class PostProcessorChain:
         return any(module.needs_attention for module in self.modules)
 
     def __call__(self, features: DenseFeatures, stage: str) -> DenseFeatures:
-        """Apply the modules of ``stage`` (``'tokens'`` or ``'embeddings'``) in order."""
+        """Apply the modules of ``stage`` (``'tokens'`` or ``'embeddings'``) in order.
+
+        Raises:
+            ValueError: a module returns no ``DenseFeatures``, or changes the grid or the shape of a tensor.
+        """
         with full_precision(features.patches):
             for module in self.modules:
                 if module.stage == stage:
-                    features = module(features)
+                    result = module(features)
+                    _check_layout(module, features, result)
+                    features = result
         return features
+
+
+def _check_layout(module: PostProcessor, given: DenseFeatures, returned: DenseFeatures) -> None:
+    """Refuse other shapes than those given: the decoder would assign scores to the wrong pixels."""
+    name = type(module).__name__
+    if not isinstance(returned, DenseFeatures):
+        raise ValueError(f'post-processor {name} must return DenseFeatures, not {type(returned).__name__}')
+    before, after = _layout(given), _layout(returned)
+    for field, value in before.items():
+        if after[field] != value:
+            raise ValueError(f'post-processor {name} must keep the shape of its input: it was given {field} {value} and '
+                             f'returned {after[field]}')
+
+
+def _layout(features: DenseFeatures) -> Dict[str, Any]:
+    """The grid and the shape of each tensor, None for one that is absent."""
+    tensors = dict(patches=features.patches, cls_token=features.cls_token, attn=features.attn)
+    return dict(grid_size=features.grid_size,
+                **{name: None if tensor is None else tuple(tensor.shape) for name, tensor in tensors.items()})
 
 
 def modules_from_switches(apply_self_attn_enhancement: bool = False, self_attn_enhancement_cfg: Config = None,

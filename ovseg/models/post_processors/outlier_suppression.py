@@ -67,7 +67,7 @@ class OutlierSuppression(PostProcessor):
     def __init__(self, top_k: int = 30, contamination_temp: float = 0.1, detector: str = 'cls_ratio') -> None:
         self.top_k = check_integer('OutlierSuppression top_k', top_k, 0)
         self.contamination_temp = check_number('OutlierSuppression contamination_temp', contamination_temp, 0, 1)
-        self.detect = DETECTORS[check_choice('OutlierSuppression detector', detector, tuple(DETECTORS))]
+        self.detector = check_choice('OutlierSuppression detector', detector, tuple(DETECTORS))
         self.needs_attention = detector == 'cls_ratio'
 
     def __call__(self, features: DenseFeatures) -> DenseFeatures:
@@ -76,7 +76,7 @@ class OutlierSuppression(PostProcessor):
             attention_of(features, self)
         if self.top_k == 0 or features.patches.shape[1] == 1:
             return features
-        outliers = outlier_mask(self.detect(features.patches, features.attn), self.top_k)
+        outliers = outlier_mask(DETECTORS[self.detector](features.patches, features.attn), self.top_k)
         neighbours = grid_neighbours(features.grid_size, features.patches.device)
         return features.replace(
             patches=suppress_outliers(features.patches, outliers, neighbours, self.contamination_temp))

@@ -24,7 +24,7 @@ class PostProcessor(ABC):
 
     @abstractmethod
     def __call__(self, features: DenseFeatures) -> DenseFeatures:
-        """New features; the given ones, and the tensors in them, are not written to."""
+        """New features of the same grid and shapes; the given ones, and the tensors in them, are not written to."""
 
 
 def attention_of(features: DenseFeatures, module: PostProcessor) -> Tensor:

@@ -18,9 +18,9 @@ from ovseg.datasets.prompt_templates import prompt_templates as bundled_template
 from ovseg.inference.decode import Refine, best_queries, class_probabilities, label_map, merge_windows
 from ovseg.inference.nonfinite import ImagePatches, ignore_label, partial_label_map
 from ovseg.inference.windows import PAD_MODES, WindowLayout, map_windows
-from ovseg.models.data_preprocessor import build_data_preprocessor
+from ovseg.models.data_preprocessor import build_data_preprocessor, check_no_padding
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.encoders import CLIPImageEncoder, TextEncoder, load_clip
+from ovseg.models.encoders import CLIPImageEncoder, CompiledCLIPImageEncoder, TextEncoder, load_clip
 from ovseg.models.encoders.image_encoder import SIMILARITY_KEYS
 from ovseg.models.post_processors import PostProcessorChain, modules_from_switches
 from ovseg.precision import full_precision
@@ -63,7 +63,7 @@ class CLIPSegmentor(BaseSegmentor):
         compile: Run the image encoder through ``torch.compile``; the first image of a window size then takes minutes.
         decode_memory_mb: Bound for the dense scores held at a time, whatever the number of classes.
         with_seg_logits: Return the class probabilities ``(K, H, W)`` too, as ``seg_logits``.
-        data_preprocessor: Default: RGB, normalised as the CLIP weights want it.
+        data_preprocessor: Default: RGB, normalised as the CLIP weights want it. One that pads images is refused.
         switches: ``apply_*`` and ``*_cfg`` of the post-processors, or ``post_processors``. See ``modules_from_switches``.
 
     Raises:
@@ -92,17 +92,17 @@ class CLIPSegmentor(BaseSegmentor):
                     precision, decode_memory_mb)
         clip = load_clip(clip_model, pretrained)
         super().__init__(build_data_preprocessor(clip, data_preprocessor))
+        check_no_padding(self.data_preprocessor)
         apply = check_flag('apply_similarity_enhancement', apply_similarity_enhancement)
         similarity_cfg = check_dict('similarity_enhancement_cfg', similarity_enhancement_cfg)
         check_keys('similarity_enhancement_cfg', similarity_cfg, SIMILARITY_KEYS)
         if similarity_cfg and not apply:
             print_log(f'{similarity_enhancement_cfg=} has no effect: apply_similarity_enhancement is off', 'current')
-        self.image_encoder = CLIPImageEncoder(clip.model.visual, model_type, ignore_residual, attention_cfg,
-                                              similarity_cfg if apply else None, cls_source, attention_layer)
+        encoder = CompiledCLIPImageEncoder if check_flag('compile', compile) else CLIPImageEncoder
+        self.image_encoder = encoder(clip.model.visual, model_type, ignore_residual, attention_cfg,
+                                     similarity_cfg if apply else None, cls_source, attention_layer)
         self.image_encoder.to(PRECISIONS[precision])
         del clip.model.visual  # the image encoder owns it now
-        if check_flag('compile', compile):
-            self.image_encoder.tokens = torch.compile(self.image_encoder.tokens)  # type: ignore[method-assign]
         self.text_encoder = TextEncoder(clip.model, clip.tokenizer, cache=pretrained is not None)
         self.post_processors = PostProcessorChain(modules_from_switches(**switches))
         self.refine = None if refine is None else build_checked(REFINERS, refine)

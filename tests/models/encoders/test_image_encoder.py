@@ -7,9 +7,11 @@ import pytest
 import torch
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import QuickGELU, VisionTransformer
+from packaging.version import Version
 from torch import nn
 
 from ovseg.models.encoders import CLIPImageEncoder
+from ovseg.models.encoders.image_encoder import _original_attention
 
 D, D_HEAD, LAYERS, E = 22, 11, 5, 13
 SOFTMAX_TYPES = ['Vanilla', 'SCLIP', 'ClearCLIP', 'NACLIP', 'KK', 'SFP', 'SegEarth', 'Experimental']
@@ -213,6 +215,23 @@ def test_attention_is_the_original_one_of_the_chosen_block(tiny_vit, attention_l
         expected[b, i] += exponentials / exponentials.sum() / 2
     np.testing.assert_allclose(attn, expected, atol=2e-6)
     torch.testing.assert_close(attn.sum(-1), torch.ones(2, 16))
+
+
+HALVES = [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.skipif(
+    Version(torch.__version__) < Version('2.3'), reason='older torch has no float16 products on the CPU'))]
+
+
+@pytest.mark.parametrize('dtype', HALVES, ids=str)
+def test_attention_of_half_precision_tokens_sums_to_one(dtype):
+    q, k = (3 * torch.randn(2, 3, 197, 11) for _ in range(2))
+    attn = _original_attention(q.to(dtype), k.to(dtype))
+    assert attn.dtype == torch.float32
+    torch.testing.assert_close(attn.sum(-1), torch.ones(2, 197), atol=1e-6, rtol=0)
+
+
+def test_attention_of_float32_tokens_is_the_plain_softmax():
+    q, k = (3 * torch.randn(2, 3, 197, 11) for _ in range(2))
+    assert torch.equal(_original_attention(q, k), (q * 11 ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1).mean(dim=1))
 
 
 def test_attention_is_computed_only_on_request_and_changes_nothing_else(tiny_vit):

@@ -1,9 +1,15 @@
 """Warnings for names that are too long, with tokenizers that end, pad and cut in the ways of open_clip's."""
+import io
+
 import open_clip
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.logging import MMLogger
 
-from ovseg.models.encoders.prompt_cuts import warn_of_cuts
+from ovseg.datasets.prompt_templates import prompt_templates
+from ovseg.models.encoders.prompt_cuts import most_tokens, warn_of_cuts
 
 CONTEXT = 11
 TEMPLATES = ['a {}', 'a photo of the {}.', '{}']
@@ -63,3 +69,32 @@ def test_place_of_the_cut_with_open_clip_s_tokenizer(name, warnings_logged):
     kept = [prompt[:i] for i in range(len(prompt)) if warnings == [f'{start}{prompt[:i]!r} and not {prompt[i:]!r}']]
     assert len(kept) == 1
     assert len(tokenizer.encode(kept[0])) <= context_length - 2 < len(tokenizer.encode(prompt[:len(kept[0]) + 1]))
+
+
+def test_the_same_names_warn_each_time_on_the_terminal(tokenizer_and_room, monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(MMLogger.get_current_instance().handlers[0], 'stream', terminal)
+    for times in (1, 2, 3):
+        warn_of_cuts(['cat', 'x ' * 13, 'y ' * 17], TEMPLATES, tokenizer_and_room[0])
+        assert terminal.getvalue().count('CLIP reads 11 tokens') == 2 * times
+
+
+def test_names_that_fit_in_any_case_are_not_tokenised(warnings_logged):
+    tokenizer, texts = open_clip.get_tokenizer('ViT-B-16'), []
+
+    def noting(given, *args):
+        texts.extend(given)
+        return tokenizer(given, *args)
+
+    short = ['cat', 'traffic light', 'polar bear cub on ice', '北极熊', 'Größe']
+    with warnings_logged() as warnings:
+        warn_of_cuts(short, prompt_templates('imagenet80'), noting)
+        assert texts == [''] and not warnings
+        warn_of_cuts(['cat', 'very ' * 80], prompt_templates('imagenet80'), noting)
+    assert len(warnings) == 1 and not any('cat' in text for text in texts)
+
+
+@settings(derandomize=True, max_examples=300, deadline=None)
+@given(text=st.text(max_size=13))
+def test_no_text_has_more_tokens_than_the_bound(text):
+    assert len(open_clip.get_tokenizer('ovseg-tiny-clip').encode(text)) <= most_tokens(text)

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ovseg.models.encoders import TextEncoder, text_encoder
-from ovseg.models.encoders.text_cache import cache_folder, content_key, load_rows, store_rows
+from ovseg.models.encoders import TextEncoder, text_cache, text_encoder
+from ovseg.models.encoders.text_cache import PROBE, cache_folder, content_key, load_rows, store_rows
 
 NAMES = ['cat', 'traffic light', 'mud', 'Straßenbahn 🚋', '北极 熊', '__metadata__', 'a\tb "c"']
 TEMPLATES = ['a photo of a {}.', '{}', 'there is one {} in it']
@@ -366,3 +366,42 @@ def test_too_long_names_warn_at_every_start(encoder, encoded, warnings_logged):
         with warnings_logged() as warnings:
             encoder.encode([name], TEMPLATES)
         assert encoded() == prompts and len(warnings) == 1 and 'too few for a prompt of' in warnings[0]
+
+
+def test_weights_are_hashed_once_per_model(clip, tokenizer, monkeypatch):
+    counted, digest = [], text_cache.tensors_digest
+    monkeypatch.setattr(text_cache, 'tensors_digest', lambda tensors: counted.append(1) or digest(tensors))
+
+    def hashed(names):
+        counted.clear()
+        TextEncoder(clip, tokenizer).encode(names, TEMPLATES)
+        return len(counted)
+
+    assert [hashed(['cat']), hashed(['cat']), hashed(['mud'])] == [1, 0, 0]
+    key = content_key(clip, tokenizer, TEMPLATES)
+    with torch.no_grad():
+        clip.text_projection[2, 3] += 1
+    assert [hashed(['cat']), hashed(['cat'])] == [1, 0] and content_key(clip, tokenizer, TEMPLATES) != key
+    clip.load_state_dict({name: tensor.flip(0) for name, tensor in clip.state_dict().items()})
+    assert [hashed(['cat']), hashed(['cat'])] == [1, 0]
+    clip.bfloat16()
+    assert [hashed(['cat']), hashed(['cat'])] == [1, 0]
+
+
+def test_weights_made_in_inference_mode_are_hashed_each_time(build_clip, tokenizer):
+    with torch.inference_mode():
+        clip = build_clip()
+        keys = [content_key(clip, tokenizer, TEMPLATES)]
+        clip.text_projection[2, 3] += 1
+    keys.append(content_key(clip, tokenizer, TEMPLATES))
+    assert keys[0] != keys[1]
+
+
+def test_a_start_with_cached_names_tokenises_no_name_that_fits(folder):
+    clip, tokenizer = open_clip.create_model('ovseg-tiny-clip'), open_clip.get_tokenizer('ovseg-tiny-clip')
+    texts = []
+    encoder = TextEncoder(clip, tokenizer)
+    expected = encoder.encode(['cat', 'mud'], ['{}', 'a {}'])
+    again = TextEncoder(clip, lambda given, *args: texts.extend(given) or tokenizer(given, *args))
+    assert torch.equal(again.encode(['mud', 'cat'], ['{}', 'a {}']), expected.flip(0))
+    assert texts == ['', PROBE]

@@ -50,6 +50,50 @@ def test_a_chain_equals_its_modules_by_hand(features_of, grid):
     assert torch.equal(chain(features, 'embeddings').patches, embeddings)
 
 
+class Replace(PostProcessor):
+    """Returns what a function makes of the features."""
+
+    stage = 'embeddings'
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, features):
+        return self.function(features)
+
+
+LAYOUT_CHANGES = {
+    'a patch fewer': (lambda x: x.replace(patches=x.patches[:, 1:]), 'patches (3, 35, 11) and returned (3, 34, 11)'),
+    'a finer grid': (lambda x: x.replace(patches=x.patches.repeat(1, 4, 1), grid_size=(10, 14)),
+                     'grid_size (5, 7) and returned (10, 14)'),
+    'a grid turned': (lambda x: x.replace(grid_size=(7, 5)), 'grid_size (5, 7) and returned (7, 5)'),
+    'windows lost': (lambda x: x.replace(patches=x.patches[:1]), 'patches (3, 35, 11) and returned (1, 35, 11)'),
+    'another width': (lambda x: x.replace(patches=x.patches[..., :2]), 'patches (3, 35, 11) and returned (3, 35, 2)'),
+    'no CLS token': (lambda x: x.replace(cls_token=None), 'cls_token (3, 11) and returned None'),
+    'wide CLS token': (lambda x: x.replace(cls_token=x.cls_token[:, None]), 'cls_token (3, 11) and returned (3, 1, 11)'),
+    'no attention': (lambda x: x.replace(attn=None), 'attn (3, 36, 36) and returned None'),
+    'attention of patches': (lambda x: x.replace(attn=x.attn[:, 1:, 1:]), 'attn (3, 36, 36) and returned (3, 35, 35)')}
+
+
+@pytest.mark.parametrize(('change', 'message'), LAYOUT_CHANGES.values(), ids=LAYOUT_CHANGES)
+def test_a_module_that_changes_the_layout_is_named_with_both_shapes(features_of, change, message):
+    chain = PostProcessorChain([GlobalDebias(), Replace(change)])
+    assert refusal(chain, features_of((5, 7)), 'embeddings') == (
+        f'post-processor Replace must keep the shape of its input: it was given {message}')
+
+
+@pytest.mark.parametrize('result', [None, torch.ones(3, 35, 11)], ids=['None', 'a tensor'])
+def test_a_module_that_returns_no_features_is_named(features_of, result):
+    message = refusal(PostProcessorChain([Replace(lambda features: result)]), features_of((5, 7)), 'embeddings')
+    assert message == f'post-processor Replace must return DenseFeatures, not {type(result).__name__}'
+
+
+def test_features_without_attention_may_not_gain_one(features_of):
+    features = features_of((5, 7))
+    message = refusal(PostProcessorChain([Replace(lambda _: features)]), features.replace(attn=None), 'embeddings')
+    assert message.endswith('it was given attn None and returned (3, 36, 36)')
+
+
 def test_an_empty_chain_returns_what_it_is_given(features_of):
     features, chain = features_of((2, 2)), PostProcessorChain()
     assert chain(features, 'tokens') is features and chain(features, 'embeddings') is features
@@ -136,6 +180,15 @@ def test_going_back_is_refused_further_down_too():
 def test_an_unknown_stage_is_refused():
     message = refusal(PostProcessorChain, [Append(1, 'pixels')])
     assert all(text in message for text in ('Append', "'pixels'", 'tokens, embeddings'))
+
+
+def test_a_module_without_a_stage_is_refused():
+    class Sharpen(PostProcessor):
+        def __call__(self, features):
+            return features
+
+    for modules in ([Sharpen], [GlobalDebias(), Sharpen()]):
+        assert refusal(PostProcessorChain, modules) == 'Sharpen.stage=None is unknown; known: tokens, embeddings'
 
 
 @pytest.mark.parametrize('alone', [False, True])

@@ -385,6 +385,16 @@ def test_a_preprocessor_of_ones_own_is_used(build):
     torch.testing.assert_close(result.seg_logits.data, expected, atol=1e-4, rtol=1e-3)
 
 
+def test_mmseg_s_preprocessor_gives_what_ours_gives(build):
+    bgr = torch.randint(0, 256, (3, 71, 53), dtype=torch.uint8)
+    found = []
+    for type_ in ('OVSegDataPreProcessor', 'SegDataPreProcessor'):
+        segmentor = build(data_preprocessor=dict(type=type_, mean=[7.] * 3, std=[3.] * 3, bgr_to_rgb=True))
+        result, = segmentor.test_step(dict(inputs=[bgr], data_samples=[sample(ori_shape=(71, 53))]))
+        found.append(result.seg_logits.data)
+    torch.testing.assert_close(*found)
+
+
 def test_everything_is_frozen_even_in_training_mode(build):
     segmentor = build()
     image = torch.randn(3, 71, 53)

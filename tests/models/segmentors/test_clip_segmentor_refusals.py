@@ -60,6 +60,12 @@ REFUSALS = [
     (dict(apply_similarity_enhancement=True, similarity_enhancement_cfg=dict(similarity_wieght=1)),
      ("'similarity_wieght'", "did you mean 'similarity_weight'", 'temperature')),
     (dict(similarity_enhancement_cfg=dict(similarity_wieght=1)), ("'similarity_wieght'", "did you mean 'similarity_weight'")),
+    (dict(data_preprocessor=dict(type='SegDataPreProcessor', test_cfg=dict(size_divisor=32))),
+     ("data_preprocessor.test_cfg={'size_divisor': 32} pads images", 'leave test_cfg out', 'pad_mode')),
+    (dict(data_preprocessor=dict(type='SegDataPreProcessor', test_cfg=dict(size=(97, 131)))),
+     ("data_preprocessor.test_cfg={'size': (97, 131)}",)),
+    (dict(data_preprocessor=dict(type='ImgDataPreprocessor', pad_size_divisor=32)),
+     ("data_preprocessor.type='ImgDataPreprocessor' pads", 'OVSegDataPreProcessor')),
 ]
 
 
