@@ -29,9 +29,9 @@ def read_file(path: Union[str, Path]) -> bytes:
     with open(path, 'rb', opener=_open_at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f'cannot read image {path}: it is no regular file')
+            raise ValueError(f'cannot read {path}: it is no regular file')
         if status.st_size > MAX_FILE_BYTES:
-            raise ValueError(f'cannot read image {path}: it is too large, {status.st_size} bytes of at most {MAX_FILE_BYTES}')
+            raise ValueError(f'cannot read {path}: it is too large, {status.st_size} bytes of at most {MAX_FILE_BYTES}')
         return file.read(MAX_FILE_BYTES)
 
 
@@ -66,9 +66,9 @@ def check_content(content: bytes, name: str) -> None:
     """
     claim = _png_claim(content)
     if claim is not None:
-        raise ValueError(f'cannot read image {name}: the picture is cut off or damaged: {claim}')
+        raise ValueError(f'cannot read {name}: the picture is cut off or damaged: {claim}')
     if _is_cut_off_jpeg(content):
-        raise ValueError(f'cannot read image {name}: the picture is cut off')
+        raise ValueError(f'cannot read {name}: the picture is cut off')
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -138,7 +138,9 @@ def main() -> None:
     probes: Dict[str, Any] = {}
     if 'memory' in args.only:
         probes.update(peak_mb_by_queries=workloads.memory_by_vocabulary(),
-                      growth_mb_over_270_images=in_fresh_process(workloads.resident_growth))
+                      peak_mb_by_size=workloads.memory_by_size(),
+                      growth_mb_over_270_images=in_fresh_process(workloads.resident_growth),
+                      growth_mb_over_980_sizes=in_fresh_process(workloads.geometry_growth))
     if 'labels' in args.only:
         probes.update(labels_as_in_fp32=workloads.label_agreement(device))
     if probes:

@@ -213,7 +213,7 @@ class OVSegInferencer:
         height, width = packed['inputs'].shape[1:]
         if height * width > self.max_pixels // UNRESIZED:
             raise ValueError(f'{source} would reach the network with {width} x {height} pixels, and only one {UNRESIZED}th of '
-                             f'max_pixels={self.max_pixels} may, for each takes some 150 bytes of memory: choose a config '
+                             f'max_pixels={self.max_pixels} may, for each takes some 160 bytes of memory: choose a config '
                              'whose pipeline has a Resize, make the picture smaller, or raise max_pixels')
         return packed
 

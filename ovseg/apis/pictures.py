@@ -105,7 +105,7 @@ def read_picture(source: Source, max_pixels: int) -> np.ndarray:
             return image
     except cv2.error:  # for some formats, where others give None
         pass
-    raise ValueError(f'cannot read image {name}: the picture is cut off, damaged or of a kind that OpenCV cannot read')
+    raise ValueError(f'cannot read {name}: the picture is cut off, damaged or of a kind that OpenCV cannot read')
 
 
 def _sources_of(item: Any) -> List[Source]:
@@ -159,7 +159,7 @@ def _content(source: Union[str, Path]) -> bytes:
 def _check_size(source: Source, size: Tuple[int, int], max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
         raise ValueError(f'{describe(source)} is too large: {size[0]} x {size[1]} pixels, and max_pixels={max_pixels}. Make it '
-                         'smaller, or raise max_pixels; a pixel takes some 20 bytes of memory')
+                         'smaller, or raise max_pixels; a pixel takes some 25 bytes of memory')
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:

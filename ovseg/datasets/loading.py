@@ -24,9 +24,9 @@ class LoadImage(LoadImageFromFile):
         broken = f'cannot read image {path}: the file is empty, corrupt or no image of a known kind ({", ".join(FORMATS)})'
         if os.path.exists(path):  # otherwise it is in one of mmengine's storage backends, or missing
             content = read_file(path)
-            if image_size(content, path) is None and not self.ignore_empty:
+            if image_size(content, f'image {path}') is None and not self.ignore_empty:
                 raise ValueError(broken)
-            check_content(content, path)
+            check_content(content, f'image {path}')
         try:
             loaded = super().transform(results)
         except (AssertionError, cv2.error) as error:

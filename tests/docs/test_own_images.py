@@ -1,10 +1,13 @@
 """The code of the page "your own pictures and words", run from top to bottom in an empty folder."""
+import inspect
 import runpy
 from pathlib import Path
 
 import pytest
 
+from ovseg.apis import OVSegInferencer, downloads
 from ovseg.claims import LOCK
+from ovseg.image_files import FORMATS, MAX_FILE_BYTES
 
 BLOCKS = runpy.run_path(str(Path(__file__).parent / 'pages.py'))['blocks']('docs/own_images.md')
 PAIRS = list(zip(*([block.text for block in BLOCKS[start::2]] for start in range(2))))
@@ -36,3 +39,12 @@ def test_the_files_are_those_that_the_page_names(folder):
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*')
                    if path.is_file() and path.name != LOCK)
     assert files == ['out/legend.json', 'out/pred/006.png', 'out/vis/006.png']
+
+
+def test_the_limits_are_those_that_the_page_names():
+    page = (Path(__file__).parents[2] / 'docs' / 'own_images.md').read_text(encoding='utf-8')
+    assert inspect.signature(OVSegInferencer).parameters['max_pixels'].default == 80_000_000
+    for text in (f'| {MAX_FILE_BYTES >> 20} MB,', f'| {downloads.MAX_BYTES >> 20} MB |',
+                 f'| {downloads.TOTAL} s in all, {downloads.SILENCE} s without a byte |', '| 80 million;'):
+        assert text in page
+    assert 'AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, Sun raster,' in page and len(FORMATS) == 10

@@ -191,6 +191,30 @@ def memory_by_vocabulary(vocabularies: Tuple[int, ...] = (19, 847, 10000)) -> Di
     return {queries: in_fresh_process(decode_memory, queries) for queries in vocabularies}
 
 
+def predict_memory(height: int, width: int) -> float:
+    """Peak MB of a process that segments one image of that size by the tiny CLIP."""
+    with torch.no_grad():
+        original_size(build(MODELS['small'], 'cpu', 21), [torch.randn(3, height, width)], (height, width))
+    return peak_memory_mb()
+
+
+def memory_by_size(sizes: Sequence[Tuple[int, int]] = ((64, 64), (64, 16_000), (16_000, 64), (60, 60_000))) -> Dict[str, float]:
+    return {f'{height}x{width}': in_fresh_process(predict_memory, height, width) for height, width in sizes}
+
+
+def geometry_growth(sizes: int = 1000, skipped: int = 20) -> float:
+    """MB by which resident memory grows while images of different sizes, up to 2,500 x 1,500, are decoded."""
+    queries, start = F.normalize(torch.randn(2, 4), dim=-1), 0.0
+    for index in range(sizes):
+        size = 500 + 2 * index, 500 + index
+        layout = WindowLayout.plan(size, 0, 0, (16, 16))
+        out_size = (7, 64 + index) if index % 2 else (64 + index, 7)
+        best_queries(torch.randn(1, layout.rows.cells * layout.cols.cells, 4), queries, layout, out_size)
+        if index == skipped:
+            start = resident_mb()
+    return resident_mb() - start
+
+
 def resident_growth(images: int = 300, skipped: int = 30) -> float:
     """MB by which resident memory grows after the first images of a row."""
     model = build(MODELS['small'], 'cpu', 21)

@@ -218,6 +218,11 @@ class CLIPSegmentor(BaseSegmentor):
 
     def _window_patches(self, images: Images) -> List[ImagePatches]:
         """Per image where its windows lie, and what its patches are scored by, ``(windows, N, E)``."""
+        if len(images) == 0:
+            return [], []
+        for image in images:
+            if image.ndim != 3 or len(image) != 3:
+                raise ValueError(f'an image must have shape (3, H, W), not {tuple(image.shape)}')
         layouts = [WindowLayout.plan(tuple(image.shape[1:]), self.slide_crop, self.slide_stride,
                                      self.image_encoder.patch_size, self.pad_mode) for image in images]
         windows = [layout.cut(image) for layout, image in zip(layouts, images)]

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -99,3 +100,20 @@ def test_without_padding_an_image_under_one_patch_is_refused(build):
 
 def test_stride_is_not_looked_at_for_whole_images(build):
     assert build(slide_crop=0, slide_stride=112).slide_crop == 0
+
+
+@pytest.mark.parametrize('shape', [(5, 31, 43), (31, 43), (1, 3, 31, 43), (1, 31, 43)])
+def test_what_is_no_image_of_three_channels_is_refused(build, shape):
+    with pytest.raises(ValueError, match=rf'an image must have shape \(3, H, W\), not {re.escape(str(shape))}'):
+        build().predict([torch.zeros(shape)])
+
+
+@pytest.mark.parametrize('shape', [(3, 0, 43), (3, 31, 0)])
+def test_an_image_without_pixels_is_refused(build, shape):
+    with pytest.raises(ValueError, match='the image is empty'):
+        build().predict([torch.zeros(shape)])
+
+
+@pytest.mark.parametrize('window_batch_size', [32, 'auto'])
+def test_no_images_give_no_samples(build, window_batch_size):
+    assert build(window_batch_size=window_batch_size).predict([]) == []
