@@ -159,7 +159,7 @@ def test_a_checkpoint_runs_no_code(name, given, scenes, tmp_path, in_process, mo
     EVIL[name](path, tmp_path / 'executed', {'a': torch.zeros(3)})
     config, *options = arguments(scenes, tmp_path / 'work')
     command = [config, str(path), *options] if given == 'argument' else [config, *options, f'load_from={path}']
-    with pytest.raises(ValueError, match=f'^{path} is no checkpoint: it cannot be read .*$'):
+    with pytest.raises(SystemExit, match=f'^tools/test.py: error: {path} is no checkpoint: it cannot be read .*$'):
         in_process('test.py', *command)
     assert not (tmp_path / 'executed').exists()
 

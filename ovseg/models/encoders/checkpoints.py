@@ -20,10 +20,10 @@ _WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, to
 
 
 def read_checkpoint(path: Path) -> Dict[str, Any]:
-    """What a checkpoint holds: ``.safetensors``, a TorchScript archive such as OpenAI's, or what ``torch.save`` wrote.
+    """Content of a checkpoint: ``.safetensors``, a TorchScript archive such as OpenAI's, or a file of ``torch.save``.
 
     Args:
-        path: The file. Its weights are all of it, or, in a training checkpoint, its ``state_dict``.
+        path: The file. Its weights are the whole content or, in a training checkpoint, ``state_dict``.
 
     Raises:
         ValueError: the file is broken, holds anything but containers, strings, numbers and tensors, or its weights are not
@@ -52,8 +52,8 @@ def read_state_dict(path: Path) -> Dict[str, Tensor]:
 def load_from_file(filename: str, map_location: Union[str, torch.device, Callable, None] = None) -> Dict[str, Any]:
     """Read a checkpoint for mmengine: ``load_from``, ``resume``, ``init_cfg`` and ``mmengine.runner.load_checkpoint``.
 
-    Takes the place of all of mmengine's loaders, which call ``torch.load``. The configs in a checkpoint are left out, because
-    mmengine would execute them.
+    Replaces all loaders of mmengine, which call ``torch.load``. The configs in a checkpoint are left out, because mmengine
+    would execute them.
 
     Args:
         filename: A local file; anything else has to be downloaded first.
@@ -89,17 +89,17 @@ def _check_weights(state: Any) -> None:
         raise ValueError('not everything in it is a named tensor')
     for key, value in state.items():
         if value.dtype not in _WEIGHT_TYPES:
-            raise ValueError(f'{key!r} is of the type {value.dtype}, which is none of weights')
-        # the extremes, because they take no memory; in float32, in which models are filled
+            raise ValueError(f'{key!r} is of the type {value.dtype}, which weights cannot have')
+        # minimum and maximum, because they take no memory; in float32, the type of the models
         if value.is_floating_point() and value.numel() and not torch.stack(value.float().aminmax()).isfinite().all():
             raise ValueError(f'{key!r} holds NaN or infinite numbers')
 
 
 def recorded_settings(path: Path) -> Dict[str, Any]:
-    """``open_clip_config.json`` beside a weights file of a Hugging Face folder; empty where there is none.
+    """``open_clip_config.json`` beside a weights file of a Hugging Face folder; empty if there is none.
 
     Raises:
-        ValueError: it is no JSON, or not as open_clip writes it.
+        ValueError: it is not valid JSON, or not in open_clip's format.
     """
     record = path.parent / FOLDER_CONFIG
     if path.name not in FOLDER_FILES or not record.is_file():
@@ -125,7 +125,7 @@ def recorded_settings(path: Path) -> Dict[str, Any]:
 
 
 def recorded_activation(path: Path) -> Optional[bool]:
-    """Whether the weights were trained with QuickGELU, where file or folder tell; OpenAI's archives always were."""
+    """True if the weights were trained with QuickGELU, as OpenAI's archives always were; None if the file does not tell."""
     config = recorded_settings(path).get('model_cfg')
     if config is not None:
         return bool(config.get('quick_gelu', False))

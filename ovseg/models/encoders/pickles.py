@@ -16,7 +16,7 @@ STORAGES = {f'torch {name}Storage': dtype for name, dtype in dict(
     Half=torch.float16, BFloat16=torch.bfloat16, Float=torch.float32, Double=torch.float64, Byte=torch.uint8, Char=torch.int8,
     Short=torch.int16, Int=torch.int32, Long=torch.int64, Bool=torch.bool).items()}
 MOST_DIMENSIONS = 64  # of a tensor that torch can compute with
-MOST_VIEWS = 32  # how many times the bytes of a file may be shown by its tensors together
+MOST_VIEWS = 32  # total size of the tensors, views of shared memory included, as a multiple of the size of the file
 
 
 class Global(NamedTuple):
@@ -46,16 +46,16 @@ class Storage(NamedTuple):
 
 
 class Pickle(NamedTuple):
-    """The tree of a pickle, and the storages that it mentions by their keys."""
+    """The tree of a pickle, and the storages in it by their keys."""
     tree: Any
     storages: Dict[str, Storage]
 
 
 def parse(file: BinaryIO) -> Pickle:
-    """Read one pickle, of which only the instructions that torch writes are known.
+    """Parse one pickle. Only the instructions that torch writes are allowed.
 
     Args:
-        file: Positioned at the pickle; behind it afterwards.
+        file: Positioned at the start of the pickle; afterwards at its end.
 
     Raises:
         ValueError, LookupError, TypeError, UnpicklingError: the pickle is broken or has other instructions.
@@ -70,21 +70,21 @@ def parse(file: BinaryIO) -> Pickle:
 
 
 def rebuild(tree: Any, read: Callable[[Storage], Tensor], available: int) -> Any:
-    """A copy of ``tree`` in which descriptions of tensors are tensors.
+    """A copy of ``tree`` in which each description of a tensor is replaced by that tensor.
 
     Args:
         tree: Dicts, lists and tuples of strings, numbers, None and ``Call``.
-        read: Gives a storage's elements as a 1-D tensor.
-        available: Bytes of the file.
+        read: Returns the elements of a storage as a 1-D tensor.
+        available: Size of the file in bytes.
 
     Raises:
-        UnpicklingError: there is anything else, or a tensor that goes beyond its storage.
+        UnpicklingError: ``tree`` holds anything else, or a tensor that goes beyond its storage.
     """
     return _Rebuilder(read, MOST_VIEWS * available).rebuild(tree)
 
 
 class _Machine:
-    """The stack machine that a pickle is a program of."""
+    """The stack machine that executes the instructions of a pickle."""
 
     def __init__(self) -> None:
         self.stack: List[Any] = []
@@ -99,7 +99,7 @@ class _Machine:
         self.marks.append(len(self.stack))
 
     def items(self) -> List[Any]:
-        """What lies above the last mark, taken off the stack."""
+        """Remove and return the items above the last mark of the stack."""
         start = self.marks.pop()
         items = self.stack[start:]
         del self.stack[start:]
@@ -110,19 +110,19 @@ class _Machine:
 
     def tuple_of(self, length: int) -> None:
         if length > len(self.stack):
-            raise UnpicklingError('its pickle takes more off the stack than there is')
+            raise UnpicklingError('its pickle takes more items off the stack than there are')
         start = len(self.stack) - length
         self.stack[start:] = [tuple(self.stack[start:])]
 
     def append(self, items: List[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise UnpicklingError('its pickle appends to what is no list')
+            raise UnpicklingError('its pickle appends to an object that is not a list')
         self.stack[-1].extend(items)
 
     def set_items(self, items: List[Any]) -> None:
         keys, values = items[::2], items[1::2]
         if type(self.stack[-1]) is not dict or len(keys) != len(values):
-            raise UnpicklingError('its pickle sets items of what is no dict')
+            raise UnpicklingError('its pickle sets items of an object that is not a dict')
         if not all(isinstance(key, (str, int)) for key in keys):  # the hash of nested tuples could exhaust the C stack
             raise UnpicklingError('its pickle has a dict whose keys are neither strings nor integers')
         self.stack[-1].update(zip(keys, values))
@@ -140,30 +140,31 @@ class _Machine:
     def call(self, _: None) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Global) or type(arguments) is not tuple:
-            raise UnpicklingError('its pickle calls what is no function')
+            raise UnpicklingError('its pickle calls an object that is not a function')
         self.push({} if function.name == 'collections OrderedDict' and not arguments else Call(function.name, arguments))
 
     def instance(self, _: None) -> None:
         arguments, class_ = self.stack.pop(), self.stack.pop()
         if not isinstance(class_, Global) or arguments != ():
-            raise UnpicklingError('its pickle makes an instance of what is no class')
+            raise UnpicklingError('its pickle makes an instance of an object that is not a class')
         self.push(Instance(class_.name))
 
     def build(self, _: None) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Instance):
             target.state = state
-        elif type(target) is not dict:  # of an OrderedDict, whose attributes say nothing of tensors
-            raise UnpicklingError('its pickle gives a state to what has none')
+        elif type(target) is not dict:  # the attributes of an OrderedDict hold no tensors
+            raise UnpicklingError('its pickle sets the state of an object that has none')
 
 
+# without LONG4: a product or a hash of integers of more than 255 bytes may take minutes
 _INSTRUCTIONS: Dict[str, Callable[[_Machine, Any], None]] = {
     'PROTO': lambda machine, version: None,
     'STOP': lambda machine, _: None,
     'NONE': _Machine.push,
     'NEWTRUE': lambda machine, _: machine.push(True),
     'NEWFALSE': lambda machine, _: machine.push(False),
-    **dict.fromkeys(['BININT', 'BININT1', 'BININT2', 'LONG1', 'LONG4', 'BINFLOAT', 'BINUNICODE'], _Machine.push),
+    **dict.fromkeys(['BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT', 'BINUNICODE'], _Machine.push),
     'EMPTY_DICT': lambda machine, _: machine.push({}),
     'EMPTY_LIST': lambda machine, _: machine.push([]),
     'EMPTY_TUPLE': lambda machine, _: machine.push(()),
@@ -187,13 +188,13 @@ _INSTRUCTIONS: Dict[str, Callable[[_Machine, Any], None]] = {
 
 
 class _Rebuilder:
-    """See ``rebuild``; ``left`` is how many bytes tensors may still show."""
+    """Implementation of ``rebuild``; ``left`` is the number of bytes that further tensors may have."""
 
     def __init__(self, read: Callable[[Storage], Tensor], left: int) -> None:
         self.read = read
         self.left = left
         self.storages: Dict[str, Tensor] = {}
-        self.done: Dict[int, Any] = {}  # by id, so that what is shared is rebuilt once and stays shared
+        self.done: Dict[int, Any] = {}  # by id, so that shared objects are rebuilt once and stay shared
 
     def rebuild(self, thing: Any) -> Any:
         if thing is None or isinstance(thing, (str, int, float)):
@@ -219,18 +220,18 @@ class _Rebuilder:
         raise UnpicklingError(f'it calls {thing.function!r}, and nothing in a checkpoint is executed')
 
     def _tensor(self, storage: Storage, offset: int, size: Tuple[int, ...], stride: Tuple[int, ...]) -> Tensor:
-        """A view of a storage, not contiguous where the strides say so."""
+        """A view of a storage with the given strides."""
         numbers = (offset, *size, *stride)
         if (not isinstance(storage, Storage) or len(size) != len(stride) or len(size) > MOST_DIMENSIONS
-                or not all(isinstance(number, int) and number >= 0 for number in numbers)):
-            raise UnpicklingError('it describes a tensor that cannot be')
+                or not all(isinstance(number, int) and 0 <= number < 2 ** 63 for number in numbers)):
+            raise UnpicklingError('it describes an invalid tensor')
         numel = math.prod(size)
         last = offset + sum((length - 1) * step for length, step in zip(size, stride))
         if numel > storage.numel or (numel and last >= storage.numel):
             raise UnpicklingError(f'it describes a tensor that goes beyond its storage {storage.key!r}')
         self.left -= numel * storage.dtype.itemsize
         if self.left < 0:
-            raise UnpicklingError(f'its tensors show the bytes of the file more than {MOST_VIEWS} times')
+            raise UnpicklingError(f'its tensors take more than {MOST_VIEWS} times the size of the file')
         if storage.key not in self.storages:
             self.storages[storage.key] = self.read(storage)
         elements = self.storages[storage.key]

@@ -1,7 +1,7 @@
-"""Files of ``torch.save`` and ``torch.jit.save``: their containers and tensors, without executing anything.
+"""Containers and tensors from files of ``torch.save`` and ``torch.jit.save``, read without executing anything.
 
-Not read by ``torch.load``: its ``weights_only`` hands TorchScript archives to ``torch.jit.load`` before torch 2.6, which runs
-their code, and its checks of sizes and names differ from release to release.
+``torch.load`` is not used: before torch 2.6, even with ``weights_only``, it passes TorchScript archives to ``torch.jit.load``,
+which runs their code, and its checks of sizes and names differ between releases.
 """
 import io
 import struct
@@ -19,20 +19,20 @@ from ovseg.models.encoders.pickles import Storage, parse, rebuild
 from ovseg.models.encoders.torchscript import is_script, named_weights
 
 ARCHIVE = b'PK\3\4'
-LEGACY = b'\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # the pickle of a number with which torch.save began before torch 1.6
+LEGACY = b'\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'  # pickled number at the start of files written before torch 1.6
 PROTOCOL = 1001
 LONGEST_PICKLE = LONGEST_CODE = 1 << 24  # a model of 1,000 tensors has some 100 kB
-# what damaged bytes raise inside zipfile, pickletools and torch
+# errors that zipfile, pickletools and torch raise for damaged bytes
 BROKEN = (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError, AttributeError, AssertionError, OverflowError,
           struct.error, zlib.error, UnpicklingError, zipfile.BadZipFile)
 
 
 def read_torch_file(path: Path) -> Any:
-    """The containers, strings, numbers and tensors (on the CPU) of a file that ``torch.save`` or ``torch.jit.save`` wrote.
+    """Content of a file of ``torch.save`` or ``torch.jit.save``: containers, strings, numbers and tensors (on the CPU).
 
     Args:
-        path: A zip archive of either, or the format of ``torch.save`` before torch 1.6. A TorchScript archive gives what its
-            ``state_dict()`` would.
+        path: A zip archive, or the format of ``torch.save`` before torch 1.6. For a TorchScript archive, the result is the
+            ``state_dict()`` of its module.
 
     Raises:
         Any of BROKEN: the file is damaged, or holds anything else.
@@ -47,16 +47,16 @@ def read_torch_file(path: Path) -> Any:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether a file is an archive of ``torch.jit.save``, as far as the names in it tell."""
+    """Return True if the names of its entries show that a file is an archive of ``torch.jit.save``."""
     try:
         with zipfile.ZipFile(path) as archive:
             return any('/code/' in name for name in archive.namelist())
-    except BROKEN:  # no zip archive, or a damaged one, which reading it will tell
+    except BROKEN:  # not a zip archive, or a damaged one: ``read_torch_file`` reports it
         return False
 
 
 class _Archive:
-    """A zip archive of torch, whose entries lie in one folder and are stored as they are, but for code."""
+    """A zip archive of torch: its entries lie in one folder, and only code may be compressed."""
 
     def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
         self.archive = archive
@@ -65,22 +65,24 @@ class _Archive:
         if len(set(names)) < len(names):
             raise ValueError('its archive has two entries of one name')
         if sum(entry.compress_size for entry in entries) > size:
-            raise ValueError('the entries of its archive overlap or claim more than the file has')
+            raise ValueError('the entries of its archive overlap or claim more bytes than the file has')
         if sum(entry.file_size for entry in entries if entry.filename.endswith('.py')) > LONGEST_CODE:
             raise ValueError('its code is too long')
         roots = [name[:-len('/data.pkl')] for name in names if name.endswith('/data.pkl') and name.count('/') == 1]
         if len(roots) != 1:
-            raise ValueError('its archive is none of torch, which has one data.pkl in one folder')
+            raise ValueError('its archive is not one of torch, which must have one data.pkl in one folder')
         self.root, = roots
 
     def has(self, name: str) -> bool:
         return f'{self.root}/{name}' in self.archive.NameToInfo
 
     def read(self, name: str) -> bytearray:
-        """An entry's bytes, whose checksum is right."""
+        """The bytes of an entry, with its checksum verified."""
         entry = self.archive.getinfo(f'{self.root}/{name}')
-        if entry.compress_type != zipfile.ZIP_STORED and not name.endswith('.py'):
-            raise ValueError(f'its entry {name!r} is compressed, as no file of torch is')
+        # of the methods of compression, zipfile limits only the output of deflate to the declared size
+        allowed = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) if name.endswith('.py') else (zipfile.ZIP_STORED,)
+        if entry.compress_type not in allowed:
+            raise ValueError(f'its entry {name!r} has the compression method {entry.compress_type}, which torch does not use')
         return bytearray(self.archive.read(entry))
 
     def read_code(self, name: str) -> str:
@@ -105,7 +107,7 @@ def _read_archive(file: BinaryIO, size: int) -> Any:
 
 
 def _read_legacy(file: BinaryIO, size: int) -> Any:
-    """The rest of the file: a version, a description of the machine, what was saved, its storages' keys, and their bytes."""
+    """Read the rest of the file: version, description of the machine, pickled object, and the keys and bytes of storages."""
     head = io.BytesIO(file.read(LONGEST_PICKLE))
     if parse(head).tree != PROTOCOL:
         raise ValueError('it is of an unknown version of torch.save')

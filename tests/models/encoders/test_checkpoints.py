@@ -11,7 +11,7 @@ from mmengine.runner import CheckpointLoader, load_checkpoint
 from safetensors.torch import save_file
 from torch import nn
 
-from ovseg.models.encoders.checkpoints import FOLDER_CONFIG, FOLDER_FILES, one_line, read_state_dict, recorded_settings, shown
+from ovseg.models.encoders.checkpoints import FOLDER_CONFIG, FOLDER_FILES, read_state_dict, recorded_settings
 
 EVIL = runpy.run_path(str(Path(__file__).parents[2] / 'evil_checkpoints.py'), run_name='evil')['EVIL']
 
@@ -137,11 +137,11 @@ def test_numbers_that_float32_cannot_hold_are_refused(tmp_path):
         read_state_dict(tmp_path / 'weights.pt')
 
 
-def test_a_type_that_is_none_of_weights_is_refused(tmp_path):
+def test_a_type_that_weights_cannot_have_is_refused(tmp_path):
     head = json.dumps({'a': dict(dtype='F8_E4M3', shape=[3], data_offsets=[0, 3])}).encode()
     (tmp_path / 'weights.safetensors').write_bytes(struct.pack('<Q', len(head)) + head + bytes(3))
     # older releases of safetensors do not know it
-    with pytest.raises(ValueError, match=r"'a' is of the type torch\.float8_e4m3fn, which is none|it cannot be read"):
+    with pytest.raises(ValueError, match=r"'a' is of the type torch\.float8_e4m3fn, which weights|it cannot be read"):
         read_state_dict(tmp_path / 'weights.safetensors')
 
 
@@ -227,9 +227,3 @@ def test_settings_that_are_no_json_are_refused(tmp_path, content):
     (tmp_path / FOLDER_CONFIG).write_bytes(content)
     with pytest.raises(ValueError, match=f'^{tmp_path / FOLDER_CONFIG} is not valid JSON: .*$'):
         recorded_settings(tmp_path / FOLDER_FILES[0])
-
-
-def test_messages_are_one_line():
-    assert one_line(ValueError('a\n\tb \x1b[31mred\x00')) == r'a b \x1b[31mred\x00'
-    assert one_line(ValueError('x' * 2000)) == 'x' * 1000 + ' ...'
-    assert shown(Path('a b/ü.pt')) == 'a b/ü.pt' and shown(Path('a\x1b[0m')) == r"'a\x1b[0m'"

@@ -27,7 +27,7 @@ def rebuilt(tree, read=lambda storage: ELEMENTS, available=140):
 
 
 @pytest.mark.parametrize('thing', [
-    None, True, False, 0, 255, 256, 65536, -3, 2 ** 40, 10 ** 700, 0.5, 'a', 'ä' * 300, (), (1,), (1, 2), (1, 2, 3),
+    None, True, False, 0, 255, 256, 65536, -3, 2 ** 40, 10 ** 600, 0.5, 'a', 'ä' * 300, (), (1,), (1, 2), (1, 2, 3),
     (1, 2, 3, 4), [], [5], [1, 2, 3], {}, {'a': 1},
     {1: [dict(b=(2.5, None))], 'c': True}, OrderedDict(a=1, b=OrderedDict())], ids=lambda thing: repr(thing)[:30])
 def test_containers_strings_and_numbers(thing):
@@ -57,12 +57,16 @@ def test_what_is_named_is_not_looked_up():
 @pytest.mark.parametrize(('pickled', 'message'), [
     (b'\x80\x02Vtext\n.', 'UNICODE'), (b'\x80\x04\x8c\x01a\x8c\x01b\x93.', 'SHORT_BINUNICODE'), (b'(ios\nsystem\n.', 'INST'),
     (b'\x80\x02\x82\x01.', 'EXT1'), (b'\x80\x02}\x92.', 'NEWOBJ_EX'), (b'\x80\x02(\x90.', 'ADDITEMS'),
+    (b'\x80\x02\x8b\x02\x00\x00\x00\x01\x01.', 'LONG4'),
     (b'\x80\x02]2.', 'DUP'), (b'\x80\x02]0.', 'POP'), (b'\x80\x02Pkey\n.', 'PERSID'),
-    (b'\x80\x02K\x01K\x02R.', 'calls what is no function'), (b'\x80\x02cos\nsystem\nK\x02R.', 'calls what is no function'),
-    (b'\x80\x02K\x01)\x81.', 'makes an instance of what is no class'),
-    (b'\x80\x02K\x01}b.', 'gives a state to what has none'), (b'\x80\x02}K\x01a.', 'appends to what is no list'),
-    (b'\x80\x02]K\x01K\x02s.', 'sets items of what is no dict'), (b'\x80\x02}(K\x01u.', 'sets items of what is no dict'),
-    (b'\x80\x02})K\x01s.', 'keys are neither strings nor integers'), (b'\x80\x02K\x01\x86.', 'takes more off the stack'),
+    (b'\x80\x02K\x01K\x02R.', 'calls an object that is not a function'),
+    (b'\x80\x02cos\nsystem\nK\x02R.', 'calls an object that is not a function'),
+    (b'\x80\x02K\x01)\x81.', 'makes an instance of an object that is not a class'),
+    (b'\x80\x02K\x01}b.', 'sets the state of an object that has none'),
+    (b'\x80\x02}K\x01a.', 'appends to an object that is not a list'),
+    (b'\x80\x02]K\x01K\x02s.', 'sets items of an object that is not a dict'),
+    (b'\x80\x02}(K\x01u.', 'sets items of an object that is not a dict'),
+    (b'\x80\x02})K\x01s.', 'keys are neither strings nor integers'), (b'\x80\x02K\x01\x86.', 'takes more items off the stack'),
     (b'\x80\x02(X\x07\x00\x00\x00storagecos\nsystem\nX\x01\x00\x00\x000NK\x01tQ.', 'storage of an unknown kind'),
 ])
 def test_other_instructions_are_refused(pickled, message):
@@ -108,15 +112,25 @@ def test_a_tensor_is_the_view_that_is_described(offset, size, stride):
 @pytest.mark.parametrize(('description', 'message'), [
     (dict(size=(5, 8)), 'beyond its storage'), (dict(offset=1), 'beyond its storage'),
     (dict(stride=(8, 1)), 'beyond its storage'), (dict(size=(36,), stride=(0,)), 'beyond its storage'),
-    (dict(size=(10 ** 12,), stride=(0,)), 'beyond its storage'), (dict(size=(2 ** 63, 2), stride=(0, 0)), 'beyond its storage'),
+    (dict(size=(10 ** 12,), stride=(0,)), 'beyond its storage'),
+    (dict(size=(2 ** 63 - 1, 2), stride=(0, 0)), 'beyond its storage'),
     (dict(offset=35, size=(1,), stride=(1,)), 'beyond its storage'),
-    (dict(offset=2 ** 70), 'beyond its storage'), (dict(offset=-1), 'cannot be'), (dict(size=(-5, -7)), 'cannot be'),
-    (dict(stride=(-7, 1), offset=34), 'cannot be'), (dict(size=(5,)), 'cannot be'), (dict(size=(5, 7.0)), 'cannot be'),
-    (dict(offset='0'), 'cannot be'), (dict(storage='0'), 'cannot be'), (dict(size=(1,) * 65, stride=(1,) * 65), 'cannot be'),
-    (dict(storage=Call('os system', ('x',))), 'cannot be')], ids=repr)
+    (dict(offset=2 ** 63), 'invalid tensor'), (dict(size=(2 ** 63,), stride=(0,)), 'invalid tensor'),
+    (dict(size=(0,), stride=(2 ** 63,)), 'invalid tensor'), (dict(offset=-1), 'invalid tensor'),
+    (dict(size=(-5, -7)), 'invalid tensor'), (dict(stride=(-7, 1), offset=34), 'invalid tensor'),
+    (dict(size=(5,)), 'invalid tensor'), (dict(size=(5, 7.0)), 'invalid tensor'), (dict(offset='0'), 'invalid tensor'),
+    (dict(storage='0'), 'invalid tensor'), (dict(size=(1,) * 65, stride=(1,) * 65), 'invalid tensor'),
+    (dict(storage=Call('os system', ('x',))), 'invalid tensor')], ids=repr)
 def test_a_tensor_beyond_its_storage_is_refused(description, message):
     with pytest.raises(UnpicklingError, match=message):
         rebuilt(tensor_call(**description))
+
+
+def test_sizes_of_many_digits_are_not_multiplied(monkeypatch):
+    """The product of 64 numbers of 5 kB each takes minutes."""
+    monkeypatch.setattr('ovseg.models.encoders.pickles.math.prod', lambda numbers: pytest.fail('multiplied'))
+    with pytest.raises(UnpicklingError, match='invalid tensor'):
+        rebuilt(tensor_call(0, (1 << 40_000,) * 64, (1,) * 64))
 
 
 def test_a_storage_is_read_once_and_shared():
@@ -131,7 +145,7 @@ def test_a_storage_is_read_once_and_shared():
 def test_views_without_end_are_refused():
     calls = [tensor_call() for _ in range(33)]
     assert len(rebuilt(calls[:32])) == 32
-    with pytest.raises(UnpicklingError, match='more than 32 times'):
+    with pytest.raises(UnpicklingError, match='more than 32 times the size of the file'):
         rebuilt(calls)
 
 

@@ -116,8 +116,8 @@ def test_other_tensors_are_refused(tmp_path, tensor, name):
     (lambda name, content: [(name, content[:-4] if name.endswith('data/0') else content)], "'0' has 56 bytes instead of 15 "),
     (lambda name, content: [(name, content + b'0000' if name.endswith('data/0') else content)], "'0' has 64 bytes"),
     (lambda name, content: [(name, b'big' if name.endswith('byteorder') else content)], 'another byte order'),
-    (lambda name, content: [(name, content), *[('other/data.pkl', b'')] * name.endswith('data.pkl')], 'none of torch'),
-    (lambda name, content: [(name.split('/', 1)[1], content)], 'none of torch'),
+    (lambda name, content: [(name, content), *[('other/data.pkl', b'')] * name.endswith('data.pkl')], 'must have one data.pkl'),
+    (lambda name, content: [(name.split('/', 1)[1], content)], 'must have one data.pkl'),
     (lambda name, content: [(name, content + b' ' * (1 << 24) if name.endswith('data.pkl') else content)], 'its pickle has'),
     (lambda name, content: [(name, content), *[('weights/code/a.py', b' ' * (1 << 24) + b' ')] * name.endswith('data.pkl')],
      'its code is too long')])
@@ -142,8 +142,27 @@ def test_a_zip_bomb_is_refused(tmp_path):
     assert (tmp_path / 'weights.pt').stat().st_size < 100_000
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match='is compressed, as no file of torch is'):
+        with pytest.raises(ValueError, match='has the compression method 8, which torch does not use'):
             read_torch_file(tmp_path / 'weights.pt')
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize('kind', [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_code_that_is_a_zip_bomb_is_refused(tmp_path, kind):
+    """For these methods zipfile decompresses all that it reads, whatever size the archive declares."""
+    path, declared, size = tmp_path / 'script.pt', 101, 1 << 24
+    torch.jit.script(torch.nn.Linear(3, 5)).save(str(path))
+    rezip(path, lambda name, content: [(name, b' ' * size if name.endswith('.py') else content,
+                                        kind if name.endswith('.py') else zipfile.ZIP_STORED)])
+    content = path.read_bytes()
+    assert struct.pack('<I', size) in content and len(content) < 100_000
+    path.write_bytes(content.replace(struct.pack('<I', size), struct.pack('<I', declared)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=rf"its entry 'code/__torch__.*\.py' has the compression method {kind}"):
+            read_torch_file(path)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -160,7 +179,7 @@ def test_entries_that_overlap_are_refused(tmp_path, state):
                 setattr(copied, field, getattr(large, field))
             archive.filelist.append(copied)
         archive._didModify = True
-    with pytest.raises(BROKEN, match='overlap or claim more than the file has'):
+    with pytest.raises(BROKEN, match='overlap or claim more bytes than the file has'):
         read_torch_file(tmp_path / 'weights.pt')
 
 

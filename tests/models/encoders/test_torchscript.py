@@ -1,3 +1,5 @@
+import tracemalloc
+
 import pytest
 import torch
 from torch import nn
@@ -66,7 +68,7 @@ def test_weights_are_those_of_torch_jit_load(archive):
 
 
 def test_the_archive_is_as_openai_s(tmp_path):
-    """What the comparison above rests on: several types, integers, names with paths, a mask that is none of the weights."""
+    """Check the premise of the comparison above: several types, integers, nested names, and a mask that is not a weight."""
     module = torch.jit.trace(Model().eval(), torch.randn(1, 3, 7, 35))
     module.resblocks.half()
     module.save(str(tmp_path / 'ViT.pt'))
@@ -77,7 +79,7 @@ def test_the_archive_is_as_openai_s(tmp_path):
 
 
 def code(**classes):
-    return lambda name: ''.join(f'class {name}{text}' for name, text in classes.items())
+    return lambda file: ''.join(f'class {name}{text}' for name, text in classes.items())
 
 
 def module(name='A', **state):
@@ -105,6 +107,71 @@ def test_code_that_does_not_tell_is_refused(text, message):
 
 def test_code_of_another_class_does_not_matter():
     assert named_weights(module(), code(B=ONE.replace('forward', '__setstate__'), A=EMPTY, C=ONE)) == {}
+
+
+def test_the_first_of_two_classes_of_one_name_counts():
+    text = code(A=ONE)('') + code(A=EMPTY)('')
+    assert named_weights(module(a=1, b=2), lambda file: text) == {'a': 1, 'b': 2}
+
+
+@pytest.mark.parametrize('line', ['x = 1', ' x = 1', 'def f(a: Tensor) -> Tensor:'])
+def test_a_class_ends_where_the_indentation_does(line):
+    text = code(A=f'(Module):\n  __parameters__ = ["a"]\n\n{line}\n  __buffers__ = ["b"]\n')
+    assert named_weights(module(a=1, b=2), text) == {'a': 1}
+
+
+def test_each_file_of_code_is_read_once():
+    """A deflated file of a few kB holds 16 MB of code; reading it for each class or spelling of its path takes minutes."""
+    read = []
+    root = module('A', b=2, a=1, one=module('B'), two=module('B'), three=module('C'))
+    root.state.update({separators: Instance(f'__torch__{separators[0]}x{separators[1]}y D')
+                       for separators in ('..', './', '/.')})
+    for child in root.state.values():
+        if isinstance(child, Instance):
+            child.state = {}
+    text = code(A=ONE, B=EMPTY, C=EMPTY, D=EMPTY)('')
+    assert named_weights(root, lambda file: read.append(file) or text) == {'a': 1, 'b': 2}
+    assert sorted(read) == ['code/__torch__.py', 'code/__torch__/x/y.py']
+
+
+@pytest.mark.parametrize('text', [EMPTY + '\n' * (1 << 21), EMPTY + '  \n' * (1 << 20)], ids=['empty lines', 'blank lines'])
+def test_long_code_takes_little_memory(text):
+    source = code(A=text)('')
+    tracemalloc.start()
+    try:
+        assert named_weights(module(), lambda file: source) == {}
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(source)
+    finally:
+        tracemalloc.stop()
+
+
+def test_too_many_classes_are_refused():
+    text = ''.join(f'class A{number}:\n' for number in range(100_001))
+    with pytest.raises(ValueError, match='more than 100000 classes'):
+        named_weights(module('A0'), lambda file: text)
+
+
+def test_a_large_state_in_many_places_is_refused():
+    """Each visit counts what it looks at, not only the weights that it finds."""
+    shared = module('B', **{f'a{number}': None for number in range(1009)})
+    root = module('A', **{f'b{number}': shared for number in range(101)})
+    with pytest.raises(ValueError, match='more than 100000 modules'):
+        named_weights(root, code(A=EMPTY, B=EMPTY))
+
+
+def test_many_names_in_many_places_are_refused():
+    shared = module('B', a=None)
+    root = module('A', **{f'b{number}': shared for number in range(101)})
+    repeated = EMPTY.replace('[]', '[' + '"a", ' * 1009 + ']', 1)
+    with pytest.raises(ValueError, match='more than 100000 modules'):
+        named_weights(root, code(A=EMPTY, B=repeated))
+
+
+def test_a_long_name_is_refused_before_it_is_repeated():
+    child = module('A')
+    assert named_weights(module('A', **{'a' * 1000: child}), code(A=EMPTY)) == {}
+    with pytest.raises(ValueError, match='a name of more than 1000 characters'):
+        named_weights(module('A', **{'a' * 1001: None}), code(A=EMPTY))
 
 
 def test_a_state_that_is_none_is_refused():
