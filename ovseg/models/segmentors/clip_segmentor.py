@@ -219,7 +219,7 @@ class CLIPSegmentor(BaseSegmentor):
     def _window_patches(self, images: Images) -> List[ImagePatches]:
         """Per image where its windows lie, and what its patches are scored by, ``(windows, N, E)``."""
         if len(images) == 0:
-            return [], []
+            return []
         for image in images:
             if image.ndim != 3 or len(image) != 3:
                 raise ValueError(f'an image must have shape (3, H, W), not {tuple(image.shape)}')
