@@ -56,16 +56,20 @@ class Guard:
         page: The same, as gradio knows it.
         uploads: The folder of gradio's files.
         max_upload_mb: Larger files are refused, in megabytes.
-        hosts: Names under which the page can be reached, apart from ``localhost``. Any IP address is accepted, too: a web site
-            whose name its owner points to this machine (DNS rebinding) still has that name in the browser's requests.
+        host: Address or name on which the server listens.
+        allowed: Further names under which the page can be reached, apart from ``localhost``, whose pages may send requests
+            even where a proxy has replaced the ``Host`` header. Any IP address is accepted as ``Host``, too: a web site whose
+            name its owner points to this machine (DNS rebinding) still has that name in the browser's requests.
     """
 
-    def __init__(self, app: ASGIApp, page: gr.Blocks, uploads: Path, max_upload_mb: int, hosts: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, page: gr.Blocks, uploads: Path, max_upload_mb: int, host: str = 'localhost',
+                 allowed: Collection[str] = ()) -> None:
         self._app = app
         self._page = page
         self._uploads = uploads
         self._max_upload_mb = max_upload_mb
-        self._hosts = {host.lower() for host in hosts}
+        self._allowed = {name.lower() for name in allowed if name}
+        self._hosts = {'localhost', host.lower(), *self._allowed}
         self._examples = frozenset().union(*page.temp_file_sets)  # all files that there are before the first request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,6 +99,9 @@ class Guard:
         if scope['method'] == 'POST' and path == UPLOAD:
             return await self._upload(scope, receive)
         if scope['method'] == 'POST' and path in CALLS:
+            if Headers(scope=scope).get('content-type', '').partition(';')[0].strip().lower() != 'application/json':
+                # a browser sends text/plain to another site without asking that site first
+                raise HTTPException(415, 'the body must have the content type application/json')
             content = await _within_time(Request(scope, _limited(receive, JSON_BYTES)).body())
             try:
                 return partial(self._call, checked_body(self._page, content, CALLS[path]))
@@ -106,13 +113,14 @@ class Guard:
         """Refuse a request under a foreign name, or one that another site's page has sent."""
         [host] = headers.getlist('host') if len(headers.getlist('host')) == 1 else ['']
         name = _name(host)
-        if name != 'localhost' and name not in self._hosts and not _is_address(name):
+        if name not in self._hosts and not _is_address(name):
             raise HTTPException(403, 'the page is not served under this name: see --allow-host')
         origin = headers.get('origin')
         if origin is not None:
             place = origin.partition('://')[2].lower()
-            # a proxy may have replaced Host, hence the second condition
-            if place != host.lower() and _name(place) not in self._hosts:
+            # A proxy may have replaced Host, hence the second condition. The address of --host does not count there: any
+            # other server of this machine has it, too.
+            if place != host.lower() and place not in self._allowed:
                 raise HTTPException(403, 'this is the request of another site: see --allow-host')
 
     def _is_served(self, path: str) -> bool:
