@@ -44,6 +44,7 @@ JSON_BYTES = 256 * 1024  # of the body of a call
 FORM_BYTES = 16 * 1024  # of an upload, beyond its file
 LONGEST_NAME = 60  # of an uploaded file, in characters
 BODY_SECONDS = 300  # until a body has arrived
+UPLOADS_AT_ONCE = 4  # that are received, and held in memory; others wait
 KEPT_FOLDERS = 200  # of uploads and results, at most
 KEPT_UPLOADS = 20  # the same, in uploads of the largest size
 
@@ -68,6 +69,7 @@ class Guard:
         self._page = page
         self._uploads = uploads
         self._max_upload_mb = max_upload_mb
+        self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self._allowed = {name.lower() for name in allowed if name}
         self._hosts = {'localhost', host.lower(), *self._allowed}
         self._examples = frozenset().union(*page.temp_file_sets)  # all files that there are before the first request
@@ -129,23 +131,25 @@ class Guard:
 
     async def _upload(self, scope: Scope, receive: Receive) -> Response:
         """Keep one file. Gradio's own route leaves temporary files behind when an upload breaks off."""
-        request = Request(scope, _limited(receive, self._max_upload_mb * MB + FORM_BYTES))
-        try:
-            form = await _within_time(request.form(max_files=1, max_fields=0))
-        except (MultiPartException, ValueError) as error:  # ValueError: of the package that parses the form
-            raise HTTPException(400, 'the form is broken, or has other parts than one file') from error
-        file = form.get('files')
-        if not isinstance(file, UploadFile):
-            raise HTTPException(400, 'an upload is a form with one file in its field "files"')
-        content = await file.read()
-        await form.close()
-        if len(content) > self._max_upload_mb * MB:
-            raise _too_large(self._max_upload_mb * MB)
-        name = re.sub(r'[^\w.-]', '_', Path(file.filename or '').name)[-LONGEST_NAME:].lstrip('.') or 'image'
-        path = save_bytes_to_cache(content, name, str(self._uploads))
-        self._page.upload_file_set.add(path)
-        self._tidy()
-        return JSONResponse([path])
+        return await _within_time(self._keep(Request(scope, _limited(receive, self._max_upload_mb * MB + FORM_BYTES))))
+
+    async def _keep(self, request: Request) -> Response:
+        async with self._uploading:
+            try:
+                async with request.form(max_files=1, max_fields=0) as form:
+                    file = form.get('files')
+                    if not isinstance(file, UploadFile):
+                        raise HTTPException(400, 'an upload is a form with one file in its field "files"')
+                    content = await file.read()
+            except (MultiPartException, ValueError) as error:  # ValueError: of the package that parses the form
+                raise HTTPException(400, 'the form is broken, or has other parts than one file') from error
+            if len(content) > self._max_upload_mb * MB:
+                raise _too_large(self._max_upload_mb * MB)
+            name = re.sub(r'[^\w.-]', '_', Path(file.filename or '').name)[-LONGEST_NAME:].lstrip('.') or 'image'
+            path = save_bytes_to_cache(content, name, str(self._uploads))
+            self._page.upload_file_set.add(path)
+            self._tidy()
+            return JSONResponse([path])
 
     async def _call(self, content: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """Let gradio answer with ``content`` as the body."""

@@ -214,6 +214,32 @@ def test_a_body_has_a_time_limit(guarded, monkeypatch):
         assert messages[-2]['status'] == 408
 
 
+def test_few_uploads_are_read_at_a_time(guarded):
+    body = FILE % b'files' + END
+    scope = dict(type='http', method='POST', path='/gradio_api/upload', headers=[
+        (b'host', b'localhost'), (b'content-type', b'multipart/form-data; boundary=b')])
+    begun, statuses = [], []
+
+    async def visit():
+        may_end = asyncio.Event()
+
+        async def receive():
+            begun.append(1)
+            await may_end.wait()
+            return dict(type='http.request', body=body)
+
+        async def send(message):
+            statuses.extend([message['status']] if 'status' in message else [])
+        app = guarded().app
+        uploads = [asyncio.ensure_future(app(scope, receive, send)) for _ in range(guard.UPLOADS_AT_ONCE + 3)]
+        await asyncio.sleep(0.1)
+        assert len(begun) == guard.UPLOADS_AT_ONCE and statuses == []
+        may_end.set()
+        await asyncio.gather(*uploads)
+    asyncio.run(visit())
+    assert statuses == [200] * (guard.UPLOADS_AT_ONCE + 3)
+
+
 def test_old_uploads_make_room(visitor, page, monkeypatch):
     monkeypatch.setattr(guard, 'KEPT_FOLDERS', 3)
     paths = [json.loads(visitor.upload(b'upload %d' % number).content)[0] for number in range(7)]
