@@ -1,6 +1,7 @@
 """Image files: read within bounds, and checked before a decoder takes what they claim for granted."""
 import io
 import os
+import re
 import stat
 import struct
 import warnings
@@ -11,8 +12,11 @@ from typing import List, Optional, Tuple, Union
 from PIL import Image
 
 MAX_FILE_BYTES = 2 ** 29
+MAX_JPEG_SCANS = 100  # as in libtiff; encoders write about ten
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
 FORMATS = ('AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'SUN', 'TIFF', 'WEBP')  # which OpenCV can decode
+
+JPEG_MARKER = re.compile(rb'\xff([\xc0-\xcf\xd9-\xfe])')  # of a segment or of the end: no stuffed 00, no restart marker
 
 # What Pillow raises for broken files: SyntaxError for PNG, OverflowError and ValueError for PPM, RuntimeError for AVIF, ...
 BROKEN = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, EOFError, RuntimeError, struct.error,
@@ -56,19 +60,23 @@ def image_size(content: bytes, name: str) -> Optional[Tuple[int, int]]:
 
 
 def check_content(content: bytes, name: str) -> None:
-    """Refuse files whose decoding would take much memory for nothing, or give an image that is partly grey.
+    """Refuse files whose decoding would take much memory or time for nothing, or give an image that is partly grey.
 
-    A PNG of 69 bytes may claim a chunk of 4 GB, for which OpenCV allocates memory before it reads it; OpenCV 4 fills up what
-    is missing of a JPEG with grey.
+    A PNG of 69 bytes may claim a chunk of 4 GB, for which OpenCV allocates memory before it reads it. A scan of a progressive
+    JPEG may have 40 bytes, and each is decoded for all pixels. OpenCV 4 fills up what is missing of a JPEG with grey.
 
     Raises:
-        ValueError: it is cut off; the message names it.
+        ValueError: it is cut off, or a JPEG of more than ``MAX_JPEG_SCANS`` scans; the message names it.
     """
     claim = _png_claim(content)
     if claim is not None:
-        raise ValueError(f'cannot read {name}: the picture is cut off or damaged: {claim}')
+        raise ValueError(f'cannot read {name}: the image is cut off or damaged: {claim}')
+    if not content.startswith(b'\xff\xd8'):
+        return
+    if _has_too_many_scans(content):
+        raise ValueError(f'cannot read {name}: it is a JPEG of more than {MAX_JPEG_SCANS} scans')
     if _is_cut_off_jpeg(content):
-        raise ValueError(f'cannot read {name}: the picture is cut off')
+        raise ValueError(f'cannot read {name}: the image is cut off')
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -95,9 +103,17 @@ def _png_claim(content: bytes) -> Optional[str]:
     return None
 
 
+def _has_too_many_scans(content: bytes) -> bool:
+    """Count the scans of a JPEG up to its end marker; markers within segments, as those of a thumbnail, do not count."""
+    scans, marker = 0, JPEG_MARKER.search(content)
+    while marker is not None and marker.group(1) != b'\xd9' and scans <= MAX_JPEG_SCANS:
+        scans += marker.group(1) == b'\xda'
+        length = int.from_bytes(content[marker.end():marker.end() + 2], 'big')
+        marker = JPEG_MARKER.search(content, marker.end() + length)
+    return scans > MAX_JPEG_SCANS
+
+
 def _is_cut_off_jpeg(content: bytes) -> bool:
-    if not content.startswith(b'\xff\xd8'):
-        return False
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=['JPEG']) as image:
             warnings.simplefilter('ignore')

@@ -1,3 +1,4 @@
+import io
 import os
 import struct
 import zlib
@@ -113,3 +114,37 @@ def test_size_of_each_format(tmp_path):
         assert image_size(content, 'a') == (43, 31)
         check_content(content, 'a')
     assert image_size(b'some text', 'a') is None
+
+
+def progressive_jpeg(scans, thumbnail=b'', behind=b''):
+    """A progressive JPEG whose last scan is repeated until there are ``scans``."""
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, 'JPEG', progressive=True, comment=thumbnail)
+    content = buffer.getvalue()[:-2]
+    last = content.rindex(b'\xff\xda')
+    own = content.count(b'\xff\xda') - thumbnail.count(b'\xff\xda')
+    return content + (scans - own) * content[last:] + b'\xff\xd9' + behind
+
+
+@READERS
+def test_a_jpeg_of_too_many_scans_is_refused_undecoded(tmp_path, monkeypatch, read):
+    (tmp_path / 'a.jpg').write_bytes(progressive_jpeg(image_files.MAX_JPEG_SCANS))
+    assert read(tmp_path / 'a.jpg').shape == (31, 43, 3)
+    decoded = []
+    monkeypatch.setattr('mmcv.imfrombytes', lambda *args, **kwargs: decoded.append(args))
+    monkeypatch.setattr('PIL.ImageFile.ImageFile.load', lambda self: decoded.append(self))
+    (tmp_path / 'a.jpg').write_bytes(progressive_jpeg(image_files.MAX_JPEG_SCANS + 1))
+    with pytest.raises(ValueError, match=r'cannot read .*a\.jpg: it is a JPEG of more than 100 scans$'):
+        read(tmp_path / 'a.jpg')
+    assert not decoded
+
+
+def test_what_looks_like_scans_in_a_segment_or_behind_the_end_is_not_counted():
+    check_content(progressive_jpeg(10, b'\xff\xda\0\x02' * 200, b'\xff\xda\0\x02' * 200), 'a.jpg')
+
+
+@pytest.mark.parametrize('fill', [b'\xff', b'\xff\0\xff\xd0', b'\0'])
+def test_scans_are_counted_whatever_lies_between_them(fill):
+    content = progressive_jpeg(image_files.MAX_JPEG_SCANS + 1).replace(b'\xff\xda', fill + b'\xff\xda')
+    with pytest.raises(ValueError, match='more than 100 scans'):
+        check_content(content, 'a.jpg')

@@ -20,16 +20,17 @@ def served(models: Any, folder: Path, **options: Any) -> Iterator[Any]:
     os.environ['GRADIO_TEMP_DIR'] = str(folder)
     with listen('127.0.0.1', 0) as listener:
         server = make_server(models, **options)
-        thread = threading.Thread(target=server.run, kwargs=dict(sockets=[listener]))
+        thread = threading.Thread(target=server.run, kwargs=dict(sockets=[listener]), daemon=True)
         thread.start()
         try:
             yield server, Visitor(listener.getsockname()[1])
         finally:
             server.should_exit = True
-            thread.join()
+            thread.join(PATIENCE)
             os.environ.pop('GRADIO_TEMP_DIR')
             if before is not None:
                 os.environ['GRADIO_TEMP_DIR'] = before
+            assert not thread.is_alive(), f'the server has not ended within {PATIENCE} seconds'
 
 
 class Answer(NamedTuple):

@@ -105,7 +105,7 @@ def read_picture(source: Source, max_pixels: int) -> np.ndarray:
             return image
     except cv2.error:  # for some formats, where others give None
         pass
-    raise ValueError(f'cannot read {name}: the picture is cut off, damaged or of a kind that OpenCV cannot read')
+    raise ValueError(f'cannot read {name}: the image is cut off, damaged or of a kind that OpenCV cannot read')
 
 
 def _sources_of(item: Any) -> List[Source]:

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         from ovseg.web.segment import Models, Setting
         models = Models(args.model, args.weights, args.device, args.max_pixels)
         models.get(Setting.of(models.cfg.model))  # what is wrong with model, weights or device is said now
-        server = make_server(models, args.max_upload_mb, args.max_seconds, [args.host, *args.allow_host])
+        server = make_server(models, args.max_upload_mb, args.max_seconds, args.host, args.allow_host)
         host, port = listener.getsockname()[:2]
         print(f'ovseg is at http://{f"[{host}]" if ":" in host else host}:{port} (Ctrl-C ends it)', flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder is removed then, too

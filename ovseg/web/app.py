@@ -56,21 +56,23 @@ FONTS: Dict[str, Any] = dict(font=['system-ui', 'sans-serif'], font_mono=['ui-mo
 ONE_AT_A_TIME: Dict[str, Any] = dict(concurrency_id='model', concurrency_limit=1, api_visibility='private')
 
 
-def make_server(models: Models, max_upload_mb: int, max_seconds: int = 300, hosts: Collection[str] = ()) -> uvicorn.Server:
+def make_server(models: Models, max_upload_mb: int, max_seconds: int = 300, host: str = 'localhost',
+                allowed: Collection[str] = ()) -> uvicorn.Server:
     """A server of the page; its ``run(sockets=[...])`` returns after Ctrl-C or ``should_exit``.
 
     Args:
         models: What segments.
         max_upload_mb: Larger files are refused, in megabytes.
         max_seconds: How long a request may wait for its turn, and then how long it may take.
-        hosts: Names under which the page can be reached; see ``Guard``.
+        host: Address or name on which it listens; see ``Guard``.
+        allowed: Further names under which the page can be reached; see ``Guard``.
     """
     page = build_page(models, max_seconds)
     # show_error=False: messages of errors that are not ours, which may name files, stay on the server
     app = gr.mount_gradio_app(FastAPI(openapi_url=None), page, '/', max_file_size=f'{max_upload_mb}mb', show_error=False,
                               footer_links=[], run_history=False, ssr_mode=False, mcp_server=False, pwa=False,
                               enable_monitoring=False, theme=gr.themes.Default(**FONTS), css=CSS)
-    guarded = Guard(app, page, Path(get_upload_folder()), max_upload_mb, hosts)
+    guarded = Guard(app, page, Path(get_upload_folder()), max_upload_mb, host, allowed)
     return uvicorn.Server(uvicorn.Config(guarded, log_level='warning', timeout_graceful_shutdown=3, ws='none',
                                          limit_concurrency=CONNECTIONS))
 

@@ -44,6 +44,7 @@ JSON_BYTES = 256 * 1024  # of the body of a call
 FORM_BYTES = 16 * 1024  # of an upload, beyond its file
 LONGEST_NAME = 60  # of an uploaded file, in characters
 BODY_SECONDS = 300  # until a body has arrived
+UPLOADS_AT_ONCE = 4  # that are received, and held in memory; others wait
 KEPT_FOLDERS = 200  # of uploads and results, at most
 KEPT_UPLOADS = 20  # the same, in uploads of the largest size
 
@@ -56,16 +57,21 @@ class Guard:
         page: The same, as gradio knows it.
         uploads: The folder of gradio's files.
         max_upload_mb: Larger files are refused, in megabytes.
-        hosts: Names under which the page can be reached, apart from ``localhost``. Any IP address is accepted, too: a web site
-            whose name its owner points to this machine (DNS rebinding) still has that name in the browser's requests.
+        host: Address or name on which the server listens.
+        allowed: Further names under which the page can be reached, apart from ``localhost``, whose pages may send requests
+            even where a proxy has replaced the ``Host`` header. Any IP address is accepted as ``Host``, too: a web site whose
+            name its owner points to this machine (DNS rebinding) still has that name in the browser's requests.
     """
 
-    def __init__(self, app: ASGIApp, page: gr.Blocks, uploads: Path, max_upload_mb: int, hosts: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, page: gr.Blocks, uploads: Path, max_upload_mb: int, host: str = 'localhost',
+                 allowed: Collection[str] = ()) -> None:
         self._app = app
         self._page = page
         self._uploads = uploads
         self._max_upload_mb = max_upload_mb
-        self._hosts = {host.lower() for host in hosts}
+        self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
+        self._allowed = {name.lower() for name in allowed if name}
+        self._hosts = {'localhost', host.lower(), *self._allowed}
         self._examples = frozenset().union(*page.temp_file_sets)  # all files that there are before the first request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,6 +101,9 @@ class Guard:
         if scope['method'] == 'POST' and path == UPLOAD:
             return await self._upload(scope, receive)
         if scope['method'] == 'POST' and path in CALLS:
+            if Headers(scope=scope).get('content-type', '').partition(';')[0].strip().lower() != 'application/json':
+                # a browser sends text/plain to another site without asking that site first
+                raise HTTPException(415, 'the body must have the content type application/json')
             content = await _within_time(Request(scope, _limited(receive, JSON_BYTES)).body())
             try:
                 return partial(self._call, checked_body(self._page, content, CALLS[path]))
@@ -106,13 +115,14 @@ class Guard:
         """Refuse a request under a foreign name, or one that another site's page has sent."""
         [host] = headers.getlist('host') if len(headers.getlist('host')) == 1 else ['']
         name = _name(host)
-        if name != 'localhost' and name not in self._hosts and not _is_address(name):
+        if name not in self._hosts and not _is_address(name):
             raise HTTPException(403, 'the page is not served under this name: see --allow-host')
         origin = headers.get('origin')
         if origin is not None:
             place = origin.partition('://')[2].lower()
-            # a proxy may have replaced Host, hence the second condition
-            if place != host.lower() and _name(place) not in self._hosts:
+            # A proxy may have replaced Host, hence the second condition. The address of --host does not count there: any
+            # other server of this machine has it, too.
+            if place != host.lower() and place not in self._allowed:
                 raise HTTPException(403, 'this is the request of another site: see --allow-host')
 
     def _is_served(self, path: str) -> bool:
@@ -121,23 +131,25 @@ class Guard:
 
     async def _upload(self, scope: Scope, receive: Receive) -> Response:
         """Keep one file. Gradio's own route leaves temporary files behind when an upload breaks off."""
-        request = Request(scope, _limited(receive, self._max_upload_mb * MB + FORM_BYTES))
-        try:
-            form = await _within_time(request.form(max_files=1, max_fields=0))
-        except (MultiPartException, ValueError) as error:  # ValueError: of the package that parses the form
-            raise HTTPException(400, 'the form is broken, or has other parts than one file') from error
-        file = form.get('files')
-        if not isinstance(file, UploadFile):
-            raise HTTPException(400, 'an upload is a form with one file in its field "files"')
-        content = await file.read()
-        await form.close()
-        if len(content) > self._max_upload_mb * MB:
-            raise _too_large(self._max_upload_mb * MB)
-        name = re.sub(r'[^\w.-]', '_', Path(file.filename or '').name)[-LONGEST_NAME:].lstrip('.') or 'image'
-        path = save_bytes_to_cache(content, name, str(self._uploads))
-        self._page.upload_file_set.add(path)
-        self._tidy()
-        return JSONResponse([path])
+        return await _within_time(self._keep(Request(scope, _limited(receive, self._max_upload_mb * MB + FORM_BYTES))))
+
+    async def _keep(self, request: Request) -> Response:
+        async with self._uploading:
+            try:
+                async with request.form(max_files=1, max_fields=0) as form:
+                    file = form.get('files')
+                    if not isinstance(file, UploadFile):
+                        raise HTTPException(400, 'an upload is a form with one file in its field "files"')
+                    content = await file.read()
+            except (MultiPartException, ValueError) as error:  # ValueError: of the package that parses the form
+                raise HTTPException(400, 'the form is broken, or has other parts than one file') from error
+            if len(content) > self._max_upload_mb * MB:
+                raise _too_large(self._max_upload_mb * MB)
+            name = re.sub(r'[^\w.-]', '_', Path(file.filename or '').name)[-LONGEST_NAME:].lstrip('.') or 'image'
+            path = save_bytes_to_cache(content, name, str(self._uploads))
+            self._page.upload_file_set.add(path)
+            self._tidy()
+            return JSONResponse([path])
 
     async def _call(self, content: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """Let gradio answer with ``content`` as the body."""

@@ -183,7 +183,7 @@ def test_a_truncated_picture_is_named(tmp_path, suffix, kept):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (211, 307, 3), np.uint8)).save(path)
     content = path.read_bytes()
     path.write_bytes(content[:int(len(content) * kept)])
-    with pytest.raises(ValueError, match=rf'cannot read .*cut\.{suffix}: the picture is cut off'):
+    with pytest.raises(ValueError, match=rf'cannot read .*cut\.{suffix}: the image is cut off'):
         read_picture(path, LIMIT)
     with Image.open(path) as late, pytest.raises(ValueError, match=r'cannot read .*ImageFile of 307 x 211 pixels: '):
         read_picture(late, LIMIT)
@@ -199,7 +199,7 @@ def test_a_jpeg_without_its_end_is_refused_although_opencv_may_fill_it_up(tmp_pa
     assert read_picture(tmp_path / 'a.jpg', LIMIT) is RGB
     content = (tmp_path / 'a.jpg').read_bytes()
     (tmp_path / 'a.jpg').write_bytes(content[:-missing])
-    with pytest.raises(ValueError, match=r'cannot read .*a\.jpg: the picture is cut off'):
+    with pytest.raises(ValueError, match=r'cannot read .*a\.jpg: the image is cut off'):
         read_picture(tmp_path / 'a.jpg', LIMIT)
 
 

@@ -79,7 +79,9 @@ def serve_and_end(tmp_path, end, left):
         with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310  our own server
             page = answer.read().decode()
         assert 'ovseg-tiny-clip' in page
-        assert [status_under(name, url) for name in ('demo.example.org', 'evil.org')] == [200, 403]
+        assert [status_with(url, Host=name) for name in ('demo.example.org', 'evil.org')] == [200, 403]
+        origins = (url, 'https://demo.example.org', 'http://127.0.0.1:1', 'http://127.0.0.1')  # of pages that send requests
+        assert [status_with(url, Origin=origin) for origin in origins] == [200, 200, 403, 403]
         assert len(list(folders['temporary'].glob('ovseg-web-*'))) == 1
     finally:
         process.send_signal(end)
@@ -89,9 +91,9 @@ def serve_and_end(tmp_path, end, left):
     assert len(list(folders['temporary'].iterdir())) == left
 
 
-def status_under(name, url):
+def status_with(url, **headers):
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers={'Host': name}), timeout=60) as answer:  # noqa: S310
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as answer:  # noqa: S310
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
-from ovseg.datasets import LoadWideAnnotations
+from ovseg.datasets import LoadWideAnnotations, label_files
 from ovseg.datasets.benchmarks import Benchmark
 from ovseg.datasets.label_files import MANY, LabelFile, Labels, check_label_files, read_label_files
 
@@ -72,7 +74,8 @@ def test_files_that_are_cut_off_are_found(tmp_path, which, share):
 def test_reading_stops_in_time_and_is_spread_over_the_data_set(tmp_path, monkeypatch):
     pairs = [write(tmp_path, ramp(6, (3, 5)), f'{index:02d}') for index in range(40)]
     now = iter(range(1000))
-    monkeypatch.setattr('ovseg.datasets.label_files.time.monotonic', lambda: next(now))
+    # not time.monotonic itself, which threads of other tests use
+    monkeypatch.setattr(label_files, 'time', SimpleNamespace(monotonic=lambda: next(now)))
     files = read_label_files(pairs, LoadAnnotations(), seconds=11, nproc=1)
     assert len(files) == 10
     numbers = sorted(int(file.path[-6:-4]) for file in files)

@@ -35,7 +35,7 @@ def picture_file(tmp_path, noise) -> Path:
     return path
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def server_and_visitor(models, tmp_path_factory):
     """The page, served with uploads of a megabyte at most, and who visits it."""
     pytest.importorskip('gradio', reason='the web page needs gradio: pip install "ovseg[web]"')

@@ -25,11 +25,11 @@ GET_ROUTES = ['/openapi.json', '/docs', '/redoc', '/robots.txt', '/login', '/log
 
 @pytest.fixture
 def guarded(server_and_visitor):
-    """A client of the app that is served, under any name."""
+    """A client of the app that is served, under any name, with the default --host."""
     app = server_and_visitor[0].config.app
 
-    def client(name='localhost:7860', hosts=()):
-        return TestClient(Guard(app._app, app._page, app._uploads, 1, hosts), base_url=f'http://{name}')
+    def client(name='localhost:7860', allowed=(), host='127.0.0.1'):
+        return TestClient(Guard(app._app, app._page, app._uploads, 1, host, allowed), base_url=f'http://{name}')
     return client
 
 
@@ -81,14 +81,15 @@ def test_headers(visitor, path):
 @pytest.mark.parametrize('name', ['localhost', 'LocalHost:7860', '127.0.0.1:7860', '10.2.3.4', '[::1]:7860', 'Demo.Example.org',
                                   'demo.example.org.:80'])
 def test_names_of_the_page(guarded, name):
-    assert guarded(hosts=['demo.example.org']).get('/theme.css', headers={'Host': name}).status_code == 200
+    assert guarded(allowed=['Demo.example.org']).get('/theme.css', headers={'Host': name}).status_code == 200
+    assert guarded(host='demo.Example.org').get('/theme.css', headers={'Host': name}).status_code == 200
 
 
 @pytest.mark.parametrize('name', ['evil.org', 'localhost.evil.org', 'evil.org:7860', '127.0.0.1.evil.org', 'demo.example.org',
                                   '', 'x@127.0.0.1', '[::1', '127.0.0.1:x', 'localhost/'])
 def test_foreign_names_are_refused(guarded, name):
     for method, path in (('GET', '/'), ('GET', '/config'), ('POST', '/gradio_api/upload'), ('POST', '/gradio_api/queue/join')):
-        answer = guarded().request(method, path, headers={'Host': name})
+        answer = guarded(allowed=['']).request(method, path, headers={'Host': name})
         assert answer.status_code == 403 and '--allow-host' in answer.text
 
 
@@ -101,13 +102,32 @@ def test_two_names_or_none_are_refused(visitor):
 
 @pytest.mark.parametrize(('origin', 'status'), [
     ('http://localhost:7860', 200), ('https://localhost:7860', 200), ('https://demo.example.org', 200),
-    ('http://localhost:80', 403), ('http://evil.org', 403), ('http://127.0.0.1:7860', 403), ('null', 403), ('', 403),
+    ('https://proxy.example.org:8443', 200), ('http://proxy.example.org', 403), ('http://demo.example.org:3000', 403),
+    ('http://127.0.0.1:3000', 403), ('http://localhost:3000', 403), ('http://127.0.0.1', 403), ('http://localhost:80', 403),
+    ('http://evil.org', 403), ('http://127.0.0.1:7860', 403), ('null', 403), ('', 403),
     ('http://localhost:7860.evil.org', 403)])
 def test_requests_of_other_sites_are_refused(guarded, origin, status):
-    client = guarded(hosts=['demo.example.org'])
+    client = guarded(allowed=['demo.example.org', 'proxy.example.org:8443', ''])
     assert client.get('/theme.css', headers={'Origin': origin}).status_code == status
     assert client.get('/gradio_api/upload_progress', headers={'Origin': origin}).status_code == status
     assert (client.post('/gradio_api/upload', headers={'Origin': origin}).status_code == 403) == (status == 403)
+
+
+def test_pages_of_other_ports_of_the_same_address_are_refused(guarded):
+    for host in ('127.0.0.1', '10.2.3.4', 'demo.example.org'):
+        client = guarded(f'{host}:7860', host=host)
+        for port, status in ((7860, 200), (3000, 403), (80, 403)):
+            assert client.get('/theme.css', headers={'Origin': f'http://{host}:{port}'}).status_code == status
+        assert client.get('/theme.css', headers={'Origin': f'http://{host}'}).status_code == 403
+
+
+@pytest.mark.parametrize(('kind', 'status'), [
+    ('application/json', 400), ('Application/JSON; charset=utf-8', 400), ('text/plain', 415), ('', 415), (None, 415),
+    ('application/x-www-form-urlencoded', 415), ('text/plain; application/json', 415)])
+def test_a_call_must_say_that_it_is_json(visitor, kind, status):
+    for path in ('/gradio_api/queue/join', '/gradio_api/run/predict'):
+        answer = visitor.request('POST', path, b'no JSON', {} if kind is None else {'Content-Type': kind})
+        assert answer.status == status and len(answer.content.splitlines()) == 1
 
 
 def test_an_upload_is_kept_under_a_harmless_name(visitor, page):
@@ -187,11 +207,37 @@ def test_a_body_has_a_time_limit(guarded, monkeypatch):
 
     async def send(message):
         messages.append(message)
-    for path in ('/gradio_api/upload', '/gradio_api/queue/join'):
-        scope = dict(type='http', method='POST', path=path, headers=[(b'host', b'localhost'), (
-            b'content-type', b'multipart/form-data; boundary=b')])
+    for path, kind in (('upload', b'multipart/form-data; boundary=b'), ('queue/join', b'application/json')):
+        headers = [(b'host', b'localhost'), (b'content-type', kind)]
+        scope = dict(type='http', method='POST', path=f'/gradio_api/{path}', headers=headers)
         asyncio.run(guarded().app(scope, never, send))
         assert messages[-2]['status'] == 408
+
+
+def test_few_uploads_are_read_at_a_time(guarded):
+    body = FILE % b'files' + END
+    scope = dict(type='http', method='POST', path='/gradio_api/upload', headers=[
+        (b'host', b'localhost'), (b'content-type', b'multipart/form-data; boundary=b')])
+    begun, statuses = [], []
+
+    async def visit():
+        may_end = asyncio.Event()
+
+        async def receive():
+            begun.append(1)
+            await may_end.wait()
+            return dict(type='http.request', body=body)
+
+        async def send(message):
+            statuses.extend([message['status']] if 'status' in message else [])
+        app = guarded().app
+        uploads = [asyncio.ensure_future(app(scope, receive, send)) for _ in range(guard.UPLOADS_AT_ONCE + 3)]
+        await asyncio.sleep(0.1)
+        assert len(begun) == guard.UPLOADS_AT_ONCE and statuses == []
+        may_end.set()
+        await asyncio.gather(*uploads)
+    asyncio.run(visit())
+    assert statuses == [200] * (guard.UPLOADS_AT_ONCE + 3)
 
 
 def test_old_uploads_make_room(visitor, page, monkeypatch):

@@ -1,5 +1,7 @@
 import io
 import logging
+import time
+from types import SimpleNamespace
 
 import pytest
 from mmengine.logging import MMLogger
@@ -13,7 +15,8 @@ from ovseg.models.encoders.late_progress import LateProgress
 def clock(monkeypatch):
     """A clock that stands until it is moved: ``clock[0] += seconds``."""
     now = [100.0]
-    monkeypatch.setattr(late_progress.time, 'monotonic', lambda: now[0])
+    # not time.monotonic itself, which threads of other tests use
+    monkeypatch.setattr(late_progress, 'time', SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 
@@ -44,6 +47,10 @@ def work(clock, steps=7, seconds=1.0):
         for _ in range(steps):
             clock[0] += seconds
             progress.advance(10)
+
+
+def test_the_clock_of_everything_else_runs_on(clock):
+    assert time.monotonic() != clock[0] == late_progress.time.monotonic()
 
 
 def test_short_work_shows_nothing(clock, screen, lines):
