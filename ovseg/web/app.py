@@ -134,7 +134,7 @@ def build_page(models: Models, max_seconds: int) -> gr.Blocks:
 
 
 def _guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """What the page says when something cannot be done: the error's message. Warnings of the log are shown as well."""
+    """Show the message of an error on the page, and warnings of the log."""
     @functools.wraps(answer)
     def guarded(self: '_Answers', request: gr.Request, *args: Any) -> Any:
         try:
@@ -151,7 +151,7 @@ def _guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Answers:
-    """What the page does when something is pressed. Values come in the order of the page's parts."""
+    """Answers of the page to its controls. Values come in the order of the inputs."""
 
     def __init__(self, models: Models, max_seconds: int) -> None:
         self._models = models

@@ -87,7 +87,7 @@ class Guard:
         await answer(scope, receive, partial(_send_with_headers, send))
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
-        """What answers a request.
+        """The application that answers a request.
 
         Raises:
             HTTPException: It is none of the page's.
@@ -126,7 +126,7 @@ class Guard:
                 raise HTTPException(403, 'this is the request of another site: see --allow-host')
 
     def _is_served(self, path: str) -> bool:
-        """Whether gradio made the file for the page. Paths are compared, not resolved."""
+        """Membership of a path in the files that gradio made for the page. Paths are compared, not resolved."""
         return any(path in files for files in self._page.temp_file_sets)
 
     async def _upload(self, scope: Scope, receive: Receive) -> Response:

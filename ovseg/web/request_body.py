@@ -52,7 +52,7 @@ def checked_body(page: gr.Blocks, content: bytes, queued: bool) -> bytes:
 
 
 def _checked_value(page: gr.Blocks, component: Any, value: Any) -> Any:
-    """What gradio gets as the value of an input."""
+    """The value of an input as gradio gets it."""
     if type(component) is gr.Image:
         return None if value is None else _checked_file(page, value)
     if not ACCEPTED[type(component)](component, value):
@@ -79,7 +79,7 @@ def _examples(page: gr.Blocks) -> set:
 
 
 def _checked_place(event: Any) -> Any:
-    """Where the page was clicked: ``[x, y]``, in pixels."""
+    """The pixel that was clicked, ``[x, y]``."""
     place = event.get('index') if isinstance(event, dict) else None
     if not (isinstance(place, list) and len(place) == 2 and all(type(number) is int and number >= 0 for number in place)):
         raise ValueError('event_data has no index of a pixel')

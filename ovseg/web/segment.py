@@ -35,7 +35,7 @@ FOLDERS = re.compile(r'(?<![\w.<])/(?:[^/\s\'":,]+/)+')  # of an absolute path
 
 
 class Setting(NamedTuple):
-    """What the page can change of a model.
+    """Options of a model that the page can change.
 
     Args:
         attention: A name in ``ATTENTIONS``.
@@ -56,7 +56,7 @@ class Setting(NamedTuple):
 
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> 'Setting':
-        """That of the config of a ``CLIPSegmentor``."""
+        """The setting of the config of a ``CLIPSegmentor``."""
         default_top_k = OutlierSuppression().top_k
         return cls(_attention(model), model.get('apply_similarity_enhancement', False),
                    model.get('apply_self_attn_enhancement', False), model.get('apply_outlier_suppression', False),
@@ -105,7 +105,7 @@ class Models:
 
 
 class Words(NamedTuple):
-    """What to look for.
+    """The vocabulary of a request.
 
     Args:
         classes: One string per class, synonyms separated by semicolons.
@@ -118,7 +118,7 @@ class Words(NamedTuple):
 
     @classmethod
     def typed(cls, classes: str, background: str, threshold: float) -> 'Words':
-        """As they stand on the page: classes separated by commas or line ends.
+        """Parse the words typed on the page: classes separated by commas or line ends.
 
         Raises:
             ValueError: no word, too many, or one that is too long or has characters that cannot be seen.
@@ -130,7 +130,7 @@ class Words(NamedTuple):
         return cls(names, background.strip() or None, threshold)
 
     def vocabulary(self, model: Mapping[str, Any]) -> Vocabulary:
-        """The same for the config of a ``CLIPSegmentor``; see ``make_vocabulary``."""
+        """Vocabulary for the config of a ``CLIPSegmentor``; see ``make_vocabulary``."""
         return make_vocabulary(model, self.classes, self.background, self.threshold)
 
 
@@ -240,7 +240,7 @@ def config_text(inferencer: OVSegInferencer, words: Words) -> str:
 
 
 def attention_at(inferencer: OVSegInferencer, image: np.ndarray, place: Tuple[float, float]) -> Figure:
-    """Where the patch at a place attends to in the last block, as unmodified CLIP has it and as configured.
+    """Figure of the attention of one patch in the last block, as in unmodified CLIP and as configured.
 
     Args:
         inferencer: The model and its pipeline.
