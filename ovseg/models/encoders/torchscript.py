@@ -50,8 +50,8 @@ def named_weights(root: Instance, read_code: Callable[[str], str]) -> Dict[str, 
             raise ValueError(f'the module {prefix!r} has no attributes')
         visited += len(names) + len(module.state)
         if visited > MOST_NAMES or any(len(f'{prefix}{name}') > LONGEST_NAME for name in module.state):
-            raise ValueError(f'it has more than {MOST_NAMES} modules and attributes, modules that contain themselves, or a name '
-                             f'of more than {LONGEST_NAME} characters')
+            raise ValueError(f'it has more than {MOST_NAMES} modules and attributes, modules that contain themselves, or a '
+                             f'name of more than {LONGEST_NAME} characters')
         weights.update({prefix + name: module.state[name] for name in names if module.state[name] is not None})
         children = [(f'{prefix}{name}.', child) for name, child in module.state.items() if is_script(child)]
         waiting += reversed(children)
