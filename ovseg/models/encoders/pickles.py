@@ -157,7 +157,7 @@ class _Machine:
             raise UnpicklingError('its pickle sets the state of an object that has none')
 
 
-# without LONG4: a product or a hash of integers of more than 255 bytes may take minutes
+# without LONG4: the work with integers of more than 255 bytes, which a pickle can repeat, has no useful limit
 _INSTRUCTIONS: Dict[str, Callable[[_Machine, Any], None]] = {
     'PROTO': lambda machine, version: None,
     'STOP': lambda machine, _: None,

@@ -127,7 +127,7 @@ def test_a_tensor_beyond_its_storage_is_refused(description, message):
 
 
 def test_sizes_of_many_digits_are_not_multiplied(monkeypatch):
-    """The product of 64 numbers of 5 kB each takes minutes."""
+    """A pickle can repeat one number of many kB, and the time of the product grows faster than its length."""
     monkeypatch.setattr('ovseg.models.encoders.pickles.math.prod', lambda numbers: pytest.fail('multiplied'))
     with pytest.raises(UnpicklingError, match='invalid tensor'):
         rebuilt(tensor_call(0, (1 << 40_000,) * 64, (1,) * 64))
