@@ -15,7 +15,7 @@ from ovseg.inference.cache import keep_recent
 from ovseg.inference.windows import AxisWindows, WindowLayout
 
 CPU_STRIP_BYTES = 4 * 2 ** 20  # dense scores that stay in a core's cache between the product and the maximum
-COLUMNS_PER_STRIP = 640  # products with less are slower, and with more take in many cells that their outputs do not need
+OUTPUTS_PER_STRIP = 640  # products with less are slower, and with more take in many cells that their outputs do not need
 
 Refine = Callable[[Tensor], Tensor]
 
@@ -183,7 +183,7 @@ def label_map(probabilities: Tensor, prob_thd: float = 0.0, bg_idx: int = 0, are
 
 def _merge_columns(scores: Tensor, layout: WindowLayout, width: int) -> Tensor:
     """Mosaic ``(rows * h, cols * w, Q)`` to ``(rows * h, Q, width)``: merged and resized along the width."""
-    strips = axis_strips(layout.cols, width, COLUMNS_PER_STRIP, scores.device)
+    strips = axis_strips(layout.cols, width, OUTPUTS_PER_STRIP, scores.device)
     products = (scores[:, strip.band].transpose(1, 2) @ strip.operator.t() for strip in strips)
     if len(strips) == 1:
         return next(products)
@@ -198,7 +198,7 @@ def _merge_rows(columns: Tensor, layout: WindowLayout, height: int,
     """``(rows * h, Q, width)`` to rows of the output and their dense scores ``(rows, Q, width)``, strip by strip."""
     strip_bytes = CPU_STRIP_BYTES if columns.device.type == 'cpu' else memory_mb * 2 ** 20 / 4
     rows = max(1, int(strip_bytes / (4 * columns[0].numel())))
-    for strip in axis_strips(layout.rows, height, min(rows, height), columns.device):
+    for strip in axis_strips(layout.rows, height, min(rows, OUTPUTS_PER_STRIP), columns.device):
         yield strip.outputs, (strip.operator @ columns[strip.band].flatten(1)).unflatten(1, columns.shape[1:])
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch.nn import functional as F
 
+from ovseg.inference import decode
 from ovseg.inference.decode import (
     _first_max,
     axis_strips,
@@ -177,6 +178,21 @@ def test_small_classes_are_emptied_as_in_the_published_loop(area_thd, bg_idx):
             expected[y, x] = bg_idx if weighted[best] < 0.4 else best
     assert torch.equal(label_map(probabilities, 0.4, bg_idx, area_thd), expected)
     assert torch.equal(probabilities, before)
+
+
+@pytest.mark.parametrize('size', [(5, 12_011), (12_011, 5)])
+def test_no_strip_of_a_thin_image_needs_all_cells(monkeypatch, size):
+    strips = []
+
+    def recorded(axis, out_size, length, device):
+        strips.extend(axis_strips(axis, out_size, length, device))
+        return axis_strips(axis, out_size, length, device)
+
+    monkeypatch.setattr(decode, 'axis_strips', recorded)
+    layout = WindowLayout.plan(size, 224, 112, (16, 16))
+    patches = torch.randn(len(layout), layout.rows.cells * layout.cols.cells, 3)
+    best_queries(patches, torch.randn(2, 3), layout, size)
+    assert max(strip.operator.shape[1] for strip in strips) < 120
 
 
 # ---- without all dense scores at once ----------------------------------------------------------------------------------
