@@ -1,9 +1,7 @@
-import logging
 import random
 
 import pytest
 import torch
-from mmengine.logging import MMLogger
 
 from ovseg.models.encoders import text_cache
 from ovseg.models.encoders.text_cache import load_rows, store_rows
@@ -14,7 +12,6 @@ from tests.attack.mutations import damaged
 def _quiet(monkeypatch):
     """A warning for each of thousands of files would be kept for the report of a failure."""
     monkeypatch.setattr(text_cache, '_warn_once', lambda message: None)
-    MMLogger.get_current_instance().setLevel(logging.ERROR)
 
 
 def test_damaged_cache_files_are_computed_again(attack, tmp_path):
