@@ -72,8 +72,10 @@ def test_place_of_the_cut_with_open_clip_s_tokenizer(name, warnings_logged):
 
 
 def test_the_same_names_warn_each_time_on_the_terminal(tokenizer_and_room, monkeypatch):
-    terminal = io.StringIO()
-    monkeypatch.setattr(MMLogger.get_current_instance().handlers[0], 'stream', terminal)
+    terminal, name = io.StringIO(), 'a logger that no other test has changed'
+    logger = MMLogger(name, log_level='INFO')
+    monkeypatch.setattr(logger.handlers[0], 'stream', terminal)
+    monkeypatch.setattr(MMLogger, 'get_current_instance', classmethod(lambda cls: logger))
     for times in (1, 2, 3):
         warn_of_cuts(['cat', 'x ' * 13, 'y ' * 17], TEMPLATES, tokenizer_and_room[0])
         assert terminal.getvalue().count('CLIP reads 11 tokens') == 2 * times
