@@ -3,14 +3,16 @@ import argparse
 import inspect
 import re
 import traceback
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
+from mmseg.registry import MODELS
 
-from ovseg.resources import PACKAGE
+from ovseg.components import named_errors
+from ovseg.models.segmentors import CLIPSegmentor
+from ovseg.models.segmentors.switches import COMPONENTS, FLAT, nested_model
 from ovseg.utils import check_keys, one_line, quoted, read_small_text, shown
 
 LOOKED_UP_BY_RUNNER = {'activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'find_unused_parameters',
@@ -81,7 +83,11 @@ def check_config(cfg: Config, name: str, needed: Sequence[str] = ()) -> None:
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:
-    """Merge settings by dotted key into a config that errors call ``name``.
+    """Merge settings by dotted key into a config that errors call ``name``, and bring the model into its nested form.
+
+    ``X.type=T`` replaces X: its keywords are another type's, and only those given in ``options`` remain. A flat switch such as
+    ``model.apply_ctd=True`` sets the component that it belongs to, see ``ovseg.models.segmentors.switches``. A component that
+    is a type alone may be given keywords.
 
     Raises:
         ValueError: the first part of a key stands neither in the config nor among what is read of one, it is a variable from
@@ -96,32 +102,86 @@ def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:
                              f'{quoted(name)}, and what is made of it stands elsewhere by now; set that, e.g. '
                              'test_dataloader.dataset.data_root, test_dataloader.dataset.pipeline.1.scale or '
                              'visualizer.vis_backends.0.type')
+    with named_errors(name):
+        flat = _nest(cfg, options)
+    rest = {key: value for key, value in options.items() if not (flat is not None and _switch(key))}
     try:
-        cfg.merge_from_dict(dict(options))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # mmengine's, of a key behind something that has none
+        for key in rest:
+            _make_room(cfg, key)
+        cfg.merge_from_dict(rest)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # of a key behind something that has none
         raise ValueError(f'{", ".join(map(quoted, options))} cannot be set in {quoted(name)}: {one_line(error)}') from error
+    if flat:
+        given = {key.split('.')[1] for key in rest if key.startswith('model.')}
+        chain = [key for key in flat if FLAT[key] == 'post_processors' and flat[key]]
+        if 'post_processors' in given and chain and 'model.post_processors' in rest:
+            raise ValueError(f'model.post_processors replaces the whole chain and cannot be given together with '
+                             f'{", ".join(f"model.{key}" for key in chain)}')
+        cfg.model = _with_switches(cfg.model, flat, replace=True)
     if isinstance(cfg.get('model'), dict) and cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.pop('data_preprocessor'))  # where mmengine's Runner would put it
 
 
-@contextmanager
-def named_errors(name: str) -> Iterator[None]:
-    """Turn what mmengine, mmcv, mmseg and torch raise when they build something from a config into a line that names it.
+def _nest(cfg: Config, options: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+    """Bring the config's model into its nested form.
 
-    What ovseg's own code raises passes: a ``ValueError`` says what is wrong, and another type is a defect.
-
-    Raises:
-        ValueError: in place of their errors.
+    Returns:
+        The flat switches among ``options``, with what is given of their keywords; None where the model is no ``CLIPSegmentor``.
     """
-    try:
-        yield
-    except (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError,
-            ValueError) as error:
-        innermost = traceback.extract_tb(error.__traceback__)[-1].filename
-        of_config = isinstance(error, TypeError) and 'unexpected keyword argument' in str(error)
-        if Path(innermost).is_relative_to(PACKAGE) and not of_config:
-            raise
-        raise ValueError(f'{quoted(name)}: {one_line(error)} ({type(error).__name__})') from error
+    model = cfg.get('model')
+    if not isinstance(model, Mapping) or not issubclass(_class_of(model), CLIPSegmentor):
+        return None
+    switches = {key: model[key] for key in model if key in FLAT}
+    if switches:
+        cfg.model = _with_switches({key: model[key] for key in model if key not in switches}, switches, replace=False)
+    flat: Dict[str, Any] = {}
+    for key, value in options.items():
+        switch = _switch(key)
+        if switch:
+            for part in reversed(str(key).split('.')[2:]):
+                value = {part: value}
+            flat[switch] = {**flat.get(switch, {}), **value} if isinstance(value, Mapping) else value
+    return flat
+
+
+def _switch(key: Any) -> str:
+    """The flat switch that an option sets; empty for any other option."""
+    first, *parts = str(key).split('.')
+    return parts[0] if first == 'model' and parts and parts[0] in FLAT else ''
+
+
+def _with_switches(model: Mapping[str, Any], switches: Mapping[str, Any], replace: bool) -> Dict[str, Any]:
+    """A config of a ``CLIPSegmentor`` with flat switches in its components; what mmseg's tools set stays outside."""
+    switches = dict(switches)
+    if 'clip' in model and switches.get('pretrained', '') is None and not replace:
+        del switches['pretrained']
+    components = {key: model[key] for key in COMPONENTS if model.get(key) is not None}
+    others = {key: value for key, value in model.items() if key not in COMPONENTS}
+    return {**others, **nested_model(components, switches, replace)}
+
+
+def _class_of(model: Mapping[str, Any]) -> type:
+    """The class that a model's config names; ``object`` where there is none."""
+    type_ = model.get('type')
+    found = MODELS.get(type_) if isinstance(type_, str) and type_ else type_
+    return found if isinstance(found, type) else object
+
+
+def _make_room(cfg: Config, key: str) -> None:
+    """Write components on the way of a dotted key that are a type alone as dicts, and empty one whose type the key sets."""
+    *parents, last = str(key).split('.')
+    node: Any = cfg
+    for index, part in enumerate(parents):
+        place = int(part) if isinstance(node, list) else part
+        if not isinstance(node, list) and place not in node:
+            return
+        if isinstance(node[place], str) and parents[0] == 'model':
+            node[place] = dict(type=node[place])
+        if last == 'type' and index == len(parents) - 1 and isinstance(node[place], Mapping):
+            node[place] = {}
+        node = node[place]
+        if not isinstance(node, (Mapping, list)):
+            return
 
 
 def setting(text: str) -> str:

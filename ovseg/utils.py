@@ -194,8 +194,13 @@ def type_name(type_: Union[str, type]) -> str:
     return type_.__name__ if isinstance(type_, type) else type_
 
 
-def build_checked(registry: Registry, cfg: Union[Mapping[str, Any], str, type]) -> Any:
+def build_checked(registry: Registry, cfg: Union[Mapping[str, Any], str, type], key: str = '') -> Any:
     """Build ``cfg``, a dict with a ``type`` or the type alone, by ``registry``, with errors that list what is allowed.
+
+    Args:
+        registry: Where the type is registered.
+        cfg: The config.
+        key: What errors call it, in front of the type.
 
     Raises:
         ValueError: no or an unknown ``type``, or a key that its constructor does not have.
@@ -205,9 +210,10 @@ def build_checked(registry: Registry, cfg: Union[Mapping[str, Any], str, type]) 
     type_ = cfg.get('type')
     class_ = type_ if isinstance(type_, type) else registry.get(type_) if isinstance(type_, str) and type_ else None
     if class_ is None:
-        raise ValueError(f'{registry.name} type={shown(type_)} is unknown; known: {", ".join(sorted(registry.module_dict))}')
+        where = f'{key}.type' if key else f'{registry.name} type'
+        raise ValueError(f'{where}={shown(type_)} is unknown; known: {", ".join(sorted(registry.module_dict))}')
     parameters = inspect.signature(class_).parameters.values()
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        check_keys(class_.__name__, {key: value for key, value in cfg.items() if key != 'type'},
-                   [parameter.name for parameter in parameters])
+        check_keys(f'{key} ({class_.__name__})' if key else class_.__name__,
+                   {name: value for name, value in cfg.items() if name != 'type'}, [parameter.name for parameter in parameters])
     return registry.build(dict(cfg))

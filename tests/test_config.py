@@ -7,7 +7,8 @@ import torch
 from mmengine.config import Config, DictAction
 from mmseg.registry import DATASETS, METRICS
 
-from ovseg.config import check_config, merge_options, named_errors, read_config, setting
+from ovseg.components import named_errors
+from ovseg.config import check_config, merge_options, read_config, setting
 from ovseg.utils import shown
 
 

@@ -22,7 +22,7 @@ from ovseg.cli import main
 ROOT = Path(__file__).parents[1]
 PARTS = ('configs', 'ovseg', 'tests', 'tools', 'CHANGELOG.md', 'LICENSE', 'MANIFEST.in', 'README.md', 'model-index.yml',
          'pyproject.toml', 'requirements.txt', 'setup.py')
-WEIGHTS = 'ovseg/models/encoders/tiny_clip/ovseg-tiny-clip.safetensors'
+WEIGHTS = 'ovseg/models/towers/tiny_clip/ovseg-tiny-clip.safetensors'
 INFO = f'ovseg-{ovseg.__version__}.dist-info/'
 
 
@@ -99,7 +99,7 @@ def test_the_wheel_is_the_package_with_configs_tools_and_model_index_and_nothing
 
 
 def test_the_wheel_has_one_of_each(wheel):
-    names = ('py.typed', 'datasets/resources/class_lists/ade20k.txt', 'datasets/resources/demo_scenes/images/059.jpg',
+    names = ('py.typed', 'vocabulary/resources/ade20k.txt', 'datasets/resources/demo_scenes/images/059.jpg',
              '.mim/configs/_base_/default_runtime.py', '.mim/configs/gated/README.md', '.mim/configs/gated/metafile.yml',
              '.mim/tools/test.py')
     assert {WEIGHTS, *(f'ovseg/{name}' for name in names)} <= wheel_contents(wheel).keys()

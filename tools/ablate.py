@@ -20,7 +20,8 @@ from ovseg.ablation.report import terminal_table, write_report
 from ovseg.ablation.results import read_results
 from ovseg.ablation.runner import Pass, claimed_folder, plan, run, unfinished_groups
 from ovseg.ablation.settings import Setting, all_settings
-from ovseg.config import named_errors, setting
+from ovseg.components import named_errors
+from ovseg.config import setting
 from ovseg.program import ERRORS, errors_as_lines
 from ovseg.utils import check_integer, quoted
 

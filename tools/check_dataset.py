@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from ovseg.config import named_errors, read_config, setting
+from ovseg.components import named_errors
+from ovseg.config import read_config, setting
 from ovseg.datasets.check import Report, check_dataset
 from ovseg.files import write_text
 from ovseg.program import errors_as_lines

@@ -12,7 +12,8 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.utils.dl_utils import set_multi_processing
 
-from ovseg.config import named_errors, read_config, setting
+from ovseg.components import named_errors
+from ovseg.config import read_config, setting
 from ovseg.datasets.data_files import check_data_files
 from ovseg.evaluation import LabelMapEvaluator
 from ovseg.program import errors_as_lines

@@ -16,7 +16,8 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from ovseg.config import check_config, named_errors, read_config, setting
+from ovseg.components import named_errors
+from ovseg.config import check_config, read_config, setting
 from ovseg.evaluation.run_record import claimed_label_maps
 from ovseg.launch import end_with_parent, join_processes_on_cpu
 from ovseg.program import errors_as_lines

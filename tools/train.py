@@ -9,7 +9,8 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from ovseg.config import named_errors, read_config, setting
+from ovseg.components import named_errors
+from ovseg.config import read_config, setting
 from ovseg.program import errors_as_lines
 
 NEEDED = ('model.type', 'train_dataloader.dataset.type', 'train_cfg', 'optim_wrapper')

@@ -20,7 +20,8 @@ from rich.console import Console
 
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.pictures import read_picture
-from ovseg.config import named_errors, setting
+from ovseg.components import named_errors
+from ovseg.config import setting
 from ovseg.files import write_figure
 from ovseg.program import errors_as_lines
 from ovseg.utils import expanded, quoted

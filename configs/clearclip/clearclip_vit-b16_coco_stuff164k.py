@@ -2,4 +2,4 @@
 # 23.9 mIoU published; not yet measured here on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/clearclip.py', '../_base_/datasets/coco_stuff164k_448.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='coco_stuff_sclip')
+model = dict(_base_.method, vocabulary=dict(names='coco_stuff_sclip'))

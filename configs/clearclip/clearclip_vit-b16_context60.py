@@ -2,4 +2,7 @@
 # 32.6 mIoU published; not yet measured here on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/clearclip.py', '../_base_/datasets/context60_448.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='context60_sclip', prob_thd=0.15)
+model = dict(
+    _base_.method,
+    vocabulary=dict(names='context60_sclip'),
+    decoder=dict(_base_.method.decoder, prob_thd=0.15))

@@ -2,4 +2,7 @@
 # 51.8 mIoU published; not yet measured here on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/clearclip.py', '../_base_/datasets/voc21_448.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='voc21_clearclip', prob_thd=0.5)
+model = dict(
+    _base_.method,
+    vocabulary=dict(names='voc21_clearclip'),
+    decoder=dict(_base_.method.decoder, prob_thd=0.5))

@@ -2,4 +2,4 @@
 # 3.2 mIoU published; not yet measured here on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/clip.py', '../_base_/datasets/ade20k.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='ade20k_sclip')
+model = dict(_base_.method, vocabulary=dict(names='ade20k_sclip'))

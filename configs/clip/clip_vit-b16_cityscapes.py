@@ -2,4 +2,4 @@
 # 6.7 mIoU published; not yet measured here on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/clip.py', '../_base_/datasets/cityscapes.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='cityscapes_sclip')
+model = dict(_base_.method, vocabulary=dict(names='cityscapes_sclip'))

@@ -2,4 +2,4 @@
 # 18.6 mIoU published; not yet measured here on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/clip.py', '../_base_/datasets/voc21.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='voc21_sclip', prob_thd=0.1)
+model = dict(_base_.method, vocabulary=dict(names='voc21_sclip'), decoder=dict(prob_thd=0.1))

@@ -3,8 +3,7 @@
 _base_ = ['../_base_/default_runtime.py']
 model = dict(
     type='TokenClassifier',
-    clip_model='ovseg-tiny-clip',
-    pretrained='embedded',
+    clip=dict(name='ovseg-tiny-clip', pretrained='embedded'),
     num_classes=16,
     heads=dict(n1=dict(n=1), n4=dict(n=4)))
 train_dataloader = dict(

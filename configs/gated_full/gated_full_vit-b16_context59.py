@@ -2,4 +2,4 @@
 # Not yet measured on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/gated_full.py', '../_base_/datasets/context59.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='context59_sclip')
+model = dict(_base_.method, vocabulary=dict(names='context59_sclip'))

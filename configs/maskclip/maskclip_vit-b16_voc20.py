@@ -2,4 +2,4 @@
 # 74.9 mIoU published; not yet measured here on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/maskclip.py', '../_base_/datasets/voc20.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='voc20_sclip')
+model = dict(_base_.method, vocabulary=dict(names='voc20_sclip'))

@@ -1,4 +1,4 @@
 # python tools/test.py configs/naclip/naclip-pamr_vit-b16_coco_object.py
 # 36.19 mIoU published; not yet measured here on real weights.
 _base_ = ['naclip_vit-b16_coco_object.py']
-model = dict(refine=dict(type='PAMR', num_iter=10, dilations=(8, 16)))
+model = dict(decoder=dict(refiner=dict(type='PAMR', num_iter=10, dilations=(8, 16))))

@@ -2,4 +2,7 @@
 # 79.7 mIoU published; not yet measured here on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/naclip.py', '../_base_/datasets/voc20.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='voc20_sclip', slide_crop=0)
+model = dict(
+    _base_.method,
+    vocabulary=dict(names='voc20_sclip'),
+    windows=dict(_base_.method.windows, crop=0))

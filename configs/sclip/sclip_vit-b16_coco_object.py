@@ -2,4 +2,7 @@
 # 30.5 mIoU published; not yet measured here on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/sclip.py', '../_base_/datasets/coco_object.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='coco_object_sclip', logit_scale=50, prob_thd=0.1)
+model = dict(
+    _base_.method,
+    vocabulary=dict(names='coco_object_sclip'),
+    decoder=dict(logit_scale=50, prob_thd=0.1))

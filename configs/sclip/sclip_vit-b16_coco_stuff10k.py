@@ -2,4 +2,4 @@
 # 25.91 mIoU published; not yet measured here on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/sclip.py', '../_base_/datasets/coco_stuff10k.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='coco_stuff_sclip')
+model = dict(_base_.method, vocabulary=dict(names='coco_stuff_sclip'))

@@ -2,4 +2,4 @@
 # Not yet measured on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/segearth_ov.py', '../_base_/datasets/ade20k_448.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='ade20k_sclip')
+model = dict(_base_.method, vocabulary=dict(names='ade20k_sclip'))

@@ -2,4 +2,7 @@
 # Not yet measured on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/segearth_ov.py', '../_base_/datasets/coco_object_448.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='coco_object', prob_thd=0.4)
+model = dict(
+    _base_.method,
+    vocabulary=dict(names='coco_object'),
+    decoder=dict(_base_.method.decoder, prob_thd=0.4))

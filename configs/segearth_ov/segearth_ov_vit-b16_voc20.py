@@ -2,4 +2,4 @@
 # Not yet measured on real weights.
 _base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/segearth_ov.py', '../_base_/datasets/voc20_448.py',
           '../_base_/default_runtime.py']
-model = dict(_base_.method, name_path='voc20_clearclip')
+model = dict(_base_.method, vocabulary=dict(names='voc20_clearclip'))

@@ -1,4 +1,4 @@
-"""What is varied in an ablation: read, checked, and combined into chains of steps."""
+"""The axes of an ablation: read, checked, and combined into chains of steps."""
 import argparse
 from dataclasses import dataclass, field, fields
 from itertools import product
@@ -9,6 +9,7 @@ import yaml  # type: ignore[import-untyped]
 from mmengine.config import DictAction
 
 from ovseg.config import setting
+from ovseg.models.segmentors.switches import switch_value
 from ovseg.utils import check_choice, check_keys, one_line, quoted, read_small_text, shown
 
 SWITCHES = ('apply_similarity_enhancement', 'apply_self_attn_enhancement', 'apply_outlier_suppression', 'global_debias_factor',
@@ -182,7 +183,9 @@ def chains(axes: Sequence[Axis], combine: str) -> List[Tuple[Step, ...]]:
 
 def _flip(switch: str, model: Mapping[str, Any]) -> Step:
     """Off where the config has it on, and the reverse."""
-    now = model.get(switch, switch == 'ignore_residual')
+    now = switch_value(model, switch)
+    if switch == 'ignore_residual':
+        now = now is not False  # on by default
     new: Union[bool, float] = not now
     if switch == 'global_debias_factor':
         new = 0.0 if now else 0.2

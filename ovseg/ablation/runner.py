@@ -1,4 +1,4 @@
-"""Running settings: each image goes through the encoder once for all settings that share it."""
+"""Running settings: each image is read once, and goes through each image encoder once."""
 import copy
 import json
 from contextlib import contextmanager
@@ -53,10 +53,10 @@ def claimed_folder(folder: Path, settings: Sequence[Setting]) -> Iterator[None]:
 
 
 class Pass:
-    """Settings that share the encoder, evaluated on a data set together.
+    """Settings that share the weights, evaluated on a data set together.
 
     Args:
-        settings: With one ``encoder_digest``.
+        settings: With one ``weights_digest``.
         dataset: Theirs.
     """
 
@@ -98,7 +98,7 @@ class Pass:
         subset.get_subset_(indices)  # get_subset keeps a memo of ids over calls, in which freed objects live on as others
         loader = Runner.build_dataloader(dict(cfg.test_dataloader, dataset=subset))
         return Runner(model=model, work_dir=str(folder / 'logs'), test_dataloader=loader, test_cfg=cfg.get('test_cfg', {}),
-                      test_evaluator=evaluator, default_hooks=hooks, experiment_name=self.settings[0].encoder_digest, **wanted)
+                      test_evaluator=evaluator, default_hooks=hooks, experiment_name=self.settings[0].weights_digest, **wanted)
 
 
 def image_stamps(dataset: BaseSegDataset) -> Dict[str, Stamps]:
@@ -124,18 +124,18 @@ def plan(settings: Sequence[Setting], folder: Path) -> List[Pass]:
 def run(passes: Sequence[Pass], folder: Path) -> None:
     """Evaluate what ``plan`` has found, one after the other."""
     for number, one in enumerate(passes, 1):
-        print_log(f'pass {number} of {len(passes)} of the encoder, {len(one.dataset)} images, for '
+        print_log(f'pass {number} of {len(passes)} over the data set, {len(one.dataset)} images, for '
                   + '; '.join(setting.name for setting in one.settings), 'current')
         one.evaluate(folder)
 
 
 def unfinished_groups(settings: Sequence[Setting], folder: Path) -> List[List[Setting]]:
-    """The settings without a finished row, each once, those that share an encoder together."""
+    """The settings without a finished row, each once, those that share weights together."""
     groups: Dict[str, List[Setting]] = {}
     seen = {digest for digest, writer in _writers(settings, folder).items() if writer.finished}
     for setting in settings:
         if setting.digest not in seen:
-            groups.setdefault(setting.encoder_digest, []).append(setting)
+            groups.setdefault(setting.weights_digest, []).append(setting)
         seen.add(setting.digest)
     return list(groups.values())
 

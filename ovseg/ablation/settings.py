@@ -4,7 +4,6 @@ import json
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
-from inspect import signature
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
@@ -14,19 +13,12 @@ from mmseg.registry import METRICS, MODELS
 
 from ovseg.ablation.axes import Axes, Step, as_written, axes_of, chains
 from ovseg.config import read_config
-from ovseg.datasets.class_lists import class_names
+from ovseg.vocabulary.class_lists import class_names
 from ovseg.evaluation.run_record import custom_code, software
-from ovseg.models.encoders.loading import weights_digest
-from ovseg.models.post_processors import modules_from_switches
+from ovseg.models.towers.loading import weights_digest
 from ovseg.models.segmentors import CLIPSegmentor
+from ovseg.models.segmentors.switches import CHAIN, COMPONENTS, SIMILARITY, switch_value
 from ovseg.utils import shown, type_name
-
-# Keys of the model that say what is done with the encoder's tokens, which settings that differ in nothing else share.
-AFTER_ENCODER = {*signature(modules_from_switches).parameters, 'name_path', 'prompt_templates', 'cls_token_lambda',
-                 'logit_scale', 'prob_thd', 'area_thd', 'bg_idx', 'refine', 'decode_memory_mb', 'with_seg_logits'}
-SWITCH_OF = dict(similarity_enhancement_cfg='apply_similarity_enhancement', ctd_cfg='apply_ctd',
-                 self_attn_enhancement_cfg='apply_self_attn_enhancement', outlier_suppression_cfg='apply_outlier_suppression')
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -60,12 +52,13 @@ class Setting:
     @cached_property
     def digest(self) -> str:
         """Of everything that the figures depend on, apart from images and masks."""
-        return _digest(dict(self._content(self.cfg.model), class_list=class_names(self.cfg.model.name_path)))
+        return _digest(dict(self._content(self.cfg.model), class_list=class_names(self.cfg.model.vocabulary.names)))
 
     @cached_property
-    def encoder_digest(self) -> str:
-        """Of everything that the encoder's tokens, the data set and the metric depend on."""
-        return _digest(self._content({key: value for key, value in self.cfg.model.items() if key not in AFTER_ENCODER}))
+    def weights_digest(self) -> str:
+        """Of the weights, the network's input, the data set and the metric: settings with one run side by side."""
+        return _digest(self._content({key: value for key, value in self.cfg.model.items()
+                                      if key == 'clip' or key not in COMPONENTS}))
 
     @property
     def command(self) -> str:
@@ -77,7 +70,7 @@ class Setting:
         return shlex.join(['python', 'tools/test.py', self.config, *(['--cfg-options', *options] if options else [])])
 
     def _content(self, model: Mapping[str, Any]) -> Dict[str, Any]:
-        weights = weights_digest(self.cfg.model.clip_model, self.cfg.model.pretrained)
+        weights = weights_digest(**self.cfg.model.clip)
         return dict(software=software(), custom_imports=custom_code(self.cfg), model=model, weights=weights,
                     dataset=self.cfg.test_dataloader.dataset, metric=self.metric, test_cfg=self.cfg.get('test_cfg'))
 
@@ -95,9 +88,9 @@ def all_settings(configs: Sequence[str], axes: Axes, options: Mapping[str, Any])
     """
     methods = {method: data_of(_checked(method, options)) for method in axes.methods}
     data = {config: data_of(_checked(config, options)) for config in configs}
-    strangers = [method for method, its_data in methods.items() if its_data not in data.values()]
-    if strangers:
-        raise ValueError(f'{", ".join(strangers)} evaluate on another data set than {", ".join(configs)}')
+    others = [method for method, its_data in methods.items() if its_data not in data.values()]
+    if others:
+        raise ValueError(f'{", ".join(others)} evaluate on another data set than {", ".join(configs)}')
     settings: List[Setting] = []
     for config, benchmark in zip(configs, short_names(configs)):
         beside = [method for method, its_data in methods.items()
@@ -108,8 +101,7 @@ def all_settings(configs: Sequence[str], axes: Axes, options: Mapping[str, Any])
         for method, name in zip(beside, names[1:]):
             rows = _rows(benchmark, method, name, [name], axes, options)
             settings += rows if axes.combine == 'full' else rows[:1]
-    for setting in settings:
-        _warn_of_no_effect(setting)
+    _warn_of_no_effect(settings)
     return settings
 
 
@@ -169,7 +161,7 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
     if not any(_is_miou(metric) for metric in (evaluator if isinstance(evaluator, (list, tuple)) else [evaluator])):
         raise ValueError(f'{config} has no IoUMetric with mIoU in its test_evaluator, which tables and intervals are made of')
     if cfg.get('load_from'):
-        raise ValueError(f'{config} has load_from={shown(cfg.load_from)}; put the weights into model.pretrained')
+        raise ValueError(f'{config} has load_from={shown(cfg.load_from)}; put the weights into model.clip.pretrained')
     return cfg
 
 
@@ -179,12 +171,23 @@ def _is_miou(metric: Mapping[str, Any]) -> bool:
     return METRICS.get(type_name(metric['type'])) is METRICS.get('IoUMetric') and 'mIoU' in metric.get('iou_metrics', ['mIoU'])
 
 
-def _warn_of_no_effect(setting: Setting) -> None:
-    for key in setting.points:
-        part = key.split('.')[1] if key.startswith('model.') else ''
-        switch = SWITCH_OF.get(part)
-        if switch and not setting.cfg.model.get(switch):
-            print_log(f'{setting.benchmark}, {setting.name}: {key} has no effect, model.{switch} is off', 'current', 30)
+def _warn_of_no_effect(settings: Sequence[Setting]) -> None:
+    """Warn of grid values, other than the config's own, that leave the model as it is."""
+    baselines: Dict[str, Setting] = {}
+    for setting in settings:
+        baseline = baselines.setdefault(setting.config, setting)
+        if setting.points and setting is not baseline and setting.digest == baseline.digest:
+            keys = ', '.join(key for key in setting.points if _switched_off(key, setting))
+            if keys:
+                print_log(f'{setting.benchmark}, {setting.name}: {keys} has no effect, the module is off', 'current', 30)
+
+
+def _switched_off(key: str, setting: Setting) -> bool:
+    """Whether a grid key is a keyword of a module that the setting does not have."""
+    name = key.split('.')[1] if key.startswith('model.') else ''
+    switch = next((module.switch for module in CHAIN if module.keywords == name),
+                  SIMILARITY if name == 'similarity_enhancement_cfg' else '')
+    return bool(switch) and not switch_value(setting.cfg.model, switch)
 
 
 def _common(parts: Sequence[Sequence[str]]) -> int:

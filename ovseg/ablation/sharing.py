@@ -1,5 +1,5 @@
-"""Several segmentors that share one encoder, and what it has computed."""
-from typing import Any, Callable, List, Sequence, Tuple
+"""Several segmentors of the same weights that share what they compute."""
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import torch
 from mmengine.model import BaseModel
@@ -7,68 +7,91 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ovseg.ablation.settings import AFTER_ENCODER, Setting
+from ovseg.ablation.settings import Setting
+from ovseg.components import build_registered, with_defaults
+from ovseg.models.dense import DenseEncoder, WindowBatch
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.encoders import tiny_clip
 from ovseg.models.segmentors import CLIPSegmentor
+from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS
+from ovseg.models.towers import ImageTower
+from ovseg.registry import DENSE_ENCODERS
 
-WINDOW_KEYS = ('type', 'slide_crop', 'slide_stride', 'pad_mode', 'window_batch_size')
 
-
-class SharedTokens:
-    """``CLIPImageEncoder.tokens`` that computes once what several segmentors ask for, until it is told to forget.
+class SharedEncoder(DenseEncoder):
+    """A dense encoder that computes once what several segmentors ask for, until it is told to forget.
 
     Args:
-        tokens: The encoder's own.
+        encoder: The encoder itself.
+
+    Attributes:
         with_attention: Whether any of the segmentors needs the attention.
     """
 
-    def __init__(self, tokens: Callable[..., DenseFeatures], with_attention: bool) -> None:
-        self.tokens, self.with_attention = tokens, with_attention
+    def __init__(self, encoder: DenseEncoder) -> None:
+        super().__init__()
+        self.encoder, self.precision = encoder, encoder.precision
+        self.gives_attention, self.gives_cls = encoder.gives_attention, encoder.gives_cls
+        self.with_attention = False
         self.known: List[Tuple[Tensor, DenseFeatures]] = []
 
+    def check(self, tower: ImageTower) -> None:
+        """See ``DenseEncoder``."""
+        self.encoder.check(tower)
+
     def forget(self) -> None:
-        """Free what belongs to the images so far."""
+        """Free the features of the images so far."""
         self.known.clear()
 
-    def __call__(self, images: Tensor, with_attention: bool = False) -> DenseFeatures:
-        """As ``CLIPImageEncoder.tokens``; the attention is there for those who ask for it."""
-        features = next((features for windows, features in self.known if _equal(windows, images)), None)
+    def tokens(self, tower: ImageTower, batch: WindowBatch, with_attention: bool = False) -> DenseFeatures:
+        """See ``DenseEncoder``; the attention is there for those who ask for it."""
+        features = next((features for windows, features in self.known if _equal(windows, batch.images)), None)
         if features is None:
-            features = self.tokens(images, with_attention=self.with_attention)
-            self.known.append((images, features))
+            features = self.encoder.tokens(tower, batch, with_attention=self.with_attention)
+            self.known.append((batch.images, features))
         return features if with_attention else features.replace(attn=None)
 
 
 class SettingsModel(BaseModel):
-    """The segmentors of settings with one ``encoder_digest``, run side by side on the same images.
+    """The segmentors of settings with one ``weights_digest``, run side by side on the same images.
+
+    The CLIP is loaded once; settings with equal image encoders share one, which runs once on equal windows.
 
     Args:
-        settings: At least one. The encoder of the first serves all; the others are built around the embedded tiny CLIP, which
-            is small, and then given that encoder.
+        settings: At least one.
     """
 
     segmentors: Sequence[CLIPSegmentor]
 
     def __init__(self, settings: Sequence[Setting]) -> None:
-        leader: CLIPSegmentor = MODELS.build(settings[0].cfg.model)
-        super().__init__(leader.data_preprocessor)
-        self.segmentors = nn.ModuleList([leader, *map(_around_tiny_clip, settings[1:])])  # type: ignore[assignment]
+        encoders: List[Tuple[Dict[str, Any], SharedEncoder]] = []
+        configs = [{**DEFAULTS, **setting.cfg.model} for setting in settings]
+        for cfg in configs:
+            cfg['image_encoder'] = _shared(cfg['image_encoder'], encoders)
+        first: CLIPSegmentor = MODELS.build(configs[0])
+        super().__init__(first.data_preprocessor)
+        others = [first.variant(**{key: cfg[key] for key in COMPONENTS if key != 'clip'}) for cfg in configs[1:]]
+        self.segmentors = nn.ModuleList([first, *others])  # type: ignore[assignment]
+        self.encoders = [encoder for _, encoder in encoders]
         for segmentor in self.segmentors:
-            segmentor.image_encoder, segmentor.text_encoder = leader.image_encoder, leader.text_encoder
-        needed = any(segmentor.post_processors.needs_attention for segmentor in self.segmentors)
-        self.shared = SharedTokens(leader.image_encoder.tokens, needed)
-        leader.image_encoder.tokens = self.shared  # type: ignore[method-assign]
+            if segmentor.post_processors.needs_attention:
+                segmentor.image_encoder.with_attention = True  # type: ignore[assignment]
 
     def forward(self, inputs: Any, data_samples: List[SegDataSample], mode: str = 'predict') -> List[List[SegDataSample]]:
         """Per setting what its ``CLIPSegmentor.predict`` returns, whatever ``mode``."""
-        self.shared.forget()
+        for encoder in self.encoders:
+            encoder.forget()
         return [segmentor.predict(inputs, [sample.new() for sample in data_samples]) for segmentor in self.segmentors]
 
 
-def _around_tiny_clip(setting: Setting) -> CLIPSegmentor:
-    kept = {key: value for key, value in setting.cfg.model.items() if key in AFTER_ENCODER or key in WINDOW_KEYS}
-    return MODELS.build(dict(kept, clip_model=tiny_clip.MODEL_NAME, pretrained='embedded'))
+def _shared(cfg: Mapping[str, Any], known: List[Tuple[Dict[str, Any], SharedEncoder]]) -> SharedEncoder:
+    """The encoder of a config: the one that an equal config has given, or a new one, which is added to ``known``."""
+    built = build_registered('image_encoder', DENSE_ENCODERS, DenseEncoder, cfg, 'LastBlockEncoder')
+    resolved = with_defaults(DENSE_ENCODERS, {'type': 'LastBlockEncoder', **cfg} if isinstance(cfg, Mapping) else cfg)
+    for other, encoder in known:
+        if other == resolved:
+            return encoder
+    known.append((resolved, SharedEncoder(built)))
+    return known[-1][1]
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

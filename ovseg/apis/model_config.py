@@ -20,7 +20,7 @@ def load_config(model: Union[str, Path, Mapping[str, Any], Config], weights: Opt
 
     Args:
         model: What ``find_config`` finds, or a config as a dict.
-        weights: Replaces ``model.pretrained``, if it is given.
+        weights: Replaces ``model.clip.pretrained``, if it is given.
         options: Settings by dotted key.
 
     Raises:
@@ -40,7 +40,7 @@ def load_config(model: Union[str, Path, Mapping[str, Any], Config], weights: Opt
     else:
         raise TypeError(f'model={shown(model)} must be the name of a config, its path, or a config as a dict')
     if weights is not None:
-        cfg.model.pretrained = str(weights)
+        merge_options(cfg, {'model.clip.pretrained': str(weights)}, config_name(cfg))
     return cfg
 
 

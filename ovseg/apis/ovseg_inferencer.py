@@ -1,6 +1,8 @@
 """Pictures and words in, label maps out."""
+import copy
 import threading
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
@@ -21,11 +23,12 @@ from rich.progress import track
 import ovseg  # noqa: F401  registers everything
 from ovseg.apis.model_config import config_name, load_config
 from ovseg.apis.pictures import Source, describe, find_sources, new_name, read_picture
+from ovseg.apis.request import ClassList, Request, make_request
 from ovseg.apis.result_folder import ResultFolder
-from ovseg.apis.vocabulary import ClassList, Vocabulary, make_vocabulary
-from ovseg.config import named_errors
+from ovseg.components import named_errors
 from ovseg.models import CLIPSegmentor
 from ovseg.models.segmentors.diagnosis import explain_nonfinite
+from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS
 from ovseg.utils import check_integer, quoted, shown, type_name
 from ovseg.visualization.legend import painted_with_legend
 from ovseg.visualization.palette import distinct_colours
@@ -69,7 +72,7 @@ class OVSegInferencer:
             or a config as a dict. None for the tiny CLIP that comes with ovseg, works offline and knows 16 words.
         weights: CLIP weights in place of the config's: an open_clip tag, a file or a folder.
         device: Where to compute; by default the GPU, if there is one.
-        cfg_options: Settings of the config by dotted key: ``{'model.precision': 'fp16', 'model.apply_ctd': True}``.
+        cfg_options: Settings of the config by dotted key: ``{'model.image_encoder.precision': 'fp16', 'model.apply_ctd': True}``.
         max_pixels: Larger pictures are refused; so are those of over a fifth of it where the config's pipeline has no Resize,
             as that of the tiny CLIP.
 
@@ -143,24 +146,43 @@ class OVSegInferencer:
         Wrong arguments are refused at once, not with the first picture.
         """
         check_integer('batch_size', batch_size, 1)
-        vocabulary = make_vocabulary(self.cfg.model, classes, background, threshold)
+        request = make_request(self.cfg.model, classes, background, threshold)
         sources = find_sources(images)
-        colours = distinct_colours(len(vocabulary.names))
+        colours = distinct_colours(len(request.names))
         palette = colours if background is None else [[0, 0, 0], *colours[:-1]]
-        folder = None if out_dir is None else ResultFolder(out_dir, vocabulary, palette)
+        folder = None if out_dir is None else ResultFolder(out_dir, request, palette)
         with self._lock:
-            self._use(vocabulary)
+            self._use(request)
         pictures = self._read(_tracked(sources, show_progress))
         batches = iter(lambda: list(islice(pictures, batch_size)), [])
-        return self._segment(batches, vocabulary, palette, folder, return_vis, allow_nonfinite)
+        return self._segment(batches, request, palette, folder, return_vis, allow_nonfinite)
 
-    def _use(self, vocabulary: Vocabulary) -> None:
-        """Give the model these words, and encode those that it has not met, unless it has them already."""
-        for key in ('prob_thd', 'area_thd', 'bg_idx'):
-            setattr(self.model, key, getattr(vocabulary, key))
-        if vocabulary.synonyms != self.model.synonyms:
-            self.model.set_classes(vocabulary.name_path)
-        _ = self.model.query_embeddings  # encoded here and now, if need be
+    def variant(self, cfg_options: Mapping[str, Any]) -> 'OVSegInferencer':
+        """An inferencer of the same CLIP, which is not loaded again, with other settings.
+
+        Args:
+            cfg_options: As in the constructor; they may change everything but ``clip`` and ``data_preprocessor``.
+
+        Raises:
+            ValueError: a setting that the model or the pipeline refuses, or one of those two.
+        """
+        other = copy.copy(self)
+        other.cfg = load_config(self.cfg, None, cfg_options)
+        for key in ('type', 'clip', 'data_preprocessor'):
+            if other.cfg.model.get(key) != self.cfg.model.get(key):
+                raise ValueError(f'model.{key} cannot be changed in a variant, which has the same weights and preprocessing')
+        other.model = self.model.variant(**{**DEFAULTS, **{key: other.cfg.model[key] for key in COMPONENTS
+                                                           if key != 'clip' and key in other.cfg.model}})
+        other.model.cfg, other.pipeline, other._lock = other.cfg, _pipeline(other.cfg), threading.Lock()
+        return other
+
+    def _use(self, request: Request) -> None:
+        """Give the model the classes of a request, unless it has them already, and encode their names."""
+        decoder = replace(self.model.decoder, **request.thresholds)
+        if (request.vocabulary, decoder) != (self.model.vocabulary, self.model.decoder):
+            self.model = self.model.variant(vocabulary=request.vocabulary, decoder=decoder)
+            self.model.cfg = self.cfg
+        _ = self.model.text_embeddings  # encoded here and now, if need be
 
     def _read(self, sources: Iterable[Source]) -> Iterator[Picture]:
         """Name, description and BGR pixels of each picture."""
@@ -168,28 +190,28 @@ class OVSegInferencer:
         for index, source in enumerate(sources):
             yield new_name(source, index, taken), describe(source), read_picture(source, self.max_pixels)
 
-    def _segment(self, batches: Iterator[List[Picture]], vocabulary: Vocabulary, palette: List[List[int]],
+    def _segment(self, batches: Iterator[List[Picture]], request: Request, palette: List[List[int]],
                  folder: Optional[ResultFolder], return_vis: bool, allow_nonfinite: bool) -> Iterator[Segmentation]:
         with folder or nullcontext():
             for batch in batches:
-                for (name, source, image), sample in zip(batch, self._predict(batch, vocabulary, allow_nonfinite)):
+                for (name, source, image), sample in zip(batch, self._predict(batch, request, allow_nonfinite)):
                     labels, undefined = sample.pred_sem_seg.data[0], sample.get('nonfinite_pixels', 0)
-                    areas = _areas(labels, vocabulary.names)
-                    label_map = labels.cpu().numpy().astype(np.min_scalar_type(len(vocabulary.names)))  # 255 stays free
+                    areas = _areas(labels, request.names)
+                    label_map = labels.cpu().numpy().astype(np.min_scalar_type(len(request.names)))  # 255 stays free
                     painted = None
                     if return_vis or folder:
-                        painted = _paint(image, label_map, palette, areas, vocabulary.names)
+                        painted = _paint(image, label_map, palette, areas, request.names)
                         if folder:
                             folder.add(name, source, label_map, areas, painted, undefined)
                     yield Segmentation(name, label_map, areas, painted if return_vis else None, undefined)
 
     @torch.no_grad()
-    def _predict(self, batch: Sequence[Picture], vocabulary: Vocabulary, allow_nonfinite: bool) -> List[SegDataSample]:
+    def _predict(self, batch: Sequence[Picture], request: Request, allow_nonfinite: bool) -> List[SegDataSample]:
         """What ``CLIPSegmentor.predict`` returns for the pictures."""
         packed = [self.prepare(source, image) for _, source, image in batch]
         data = {key: [item[key] for item in packed] for key in packed[0]}
         with self._lock:  # another call, perhaps of another thread, may have given the model other words
-            self._use(vocabulary)
+            self._use(request)
             try:
                 samples = self.model.test_step(data)
                 for (_, source, _), inputs, sample in zip(batch, data['inputs'], samples):
@@ -199,8 +221,8 @@ class OVSegInferencer:
                 return samples
             except torch.cuda.OutOfMemoryError as error:
                 sources = ', '.join(source for _, source, _ in batch)
-                raise MemoryError(f'{sources}: the GPU has too little memory. Lower batch_size or model.window_batch_size, set '
-                                  f"model.slide_crop, or take device='cpu' ({str(error).splitlines()[0]})") from error
+                raise MemoryError(f'{sources}: the GPU has too little memory. Lower batch_size or model.windows.batch_size, set '
+                                  f"model.windows.crop, or take device='cpu' ({str(error).splitlines()[0]})") from error
 
     def prepare(self, source: str, image: np.ndarray) -> Dict[str, Any]:
         """The picture as the config's test pipeline leaves it."""
@@ -240,8 +262,14 @@ def _build(cfg: Config) -> Tuple[CLIPSegmentor, Compose]:
         model = MODELS.build(cfg.model)
         if not isinstance(model, CLIPSegmentor):
             raise ValueError(f'the model of {quoted(name)} is a {type(model).__name__}; words need a CLIPSegmentor')
-        return model, Compose([transform for transform in cfg.test_dataloader.dataset.pipeline
-                               if not type_name(transform['type']).rsplit('.', 1)[-1].startswith('Load')])
+        return model, _pipeline(cfg)
+
+
+def _pipeline(cfg: Config) -> Compose:
+    """The test pipeline of a config from behind the loading on."""
+    with DefaultScope.overwrite_default_scope('mmseg'), named_errors(config_name(cfg)):
+        return Compose([transform for transform in cfg.test_dataloader.dataset.pipeline
+                        if not type_name(transform['type']).rsplit('.', 1)[-1].startswith('Load')])
 
 
 def _tracked(sources: Union[List[Source], Iterator[Source]], show_progress: bool) -> Iterable[Source]:

@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Type,
 
 import numpy as np
 
-from ovseg.apis.vocabulary import Vocabulary
+from ovseg.apis.request import Request
 from ovseg.claims import claim
 from ovseg.evaluation.label_maps import write_label_map
 from ovseg.files import write_image, write_whole
@@ -21,7 +21,7 @@ class ResultFolder:
 
     Args:
         folder: Made if need be.
-        vocabulary: The classes.
+        request: The classes.
         palette: One RGB colour per class.
 
     Raises:
@@ -29,11 +29,11 @@ class ResultFolder:
         ValueError: more classes than a PNG of 16 bits can tell apart.
     """
 
-    def __init__(self, folder: Union[str, Path], vocabulary: Vocabulary, palette: Sequence[Sequence[int]]) -> None:
-        if len(vocabulary.names) >= 2 ** 16:
-            raise ValueError(f'out_dir: {len(vocabulary.names)} classes do not fit into label maps of 16 bits')
+    def __init__(self, folder: Union[str, Path], request: Request, palette: Sequence[Sequence[int]]) -> None:
+        if len(request.names) >= 2 ** 16:
+            raise ValueError(f'out_dir: {len(request.names)} classes do not fit into label maps of 16 bits')
         self.folder = expanded('out_dir', folder)
-        classes = zip(vocabulary.names, vocabulary.synonyms, palette)
+        classes = zip(request.names, request.vocabulary.synonyms, palette)
         self._legend: Dict[str, List[Dict[str, Any]]] = dict(
             classes=[dict(id=index, name=name, synonyms=words, colour=list(colour))
                      for index, (name, words, colour) in enumerate(classes)],

@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 import ovseg.models  # noqa: F401  fills the registries
-from ovseg.datasets import bundled_class_lists, class_names
-from ovseg.models.encoders.backbones import Backbone, pretrained_backbones
+from ovseg.vocabulary import bundled_class_lists, class_names
+from ovseg.models.towers.backbones import Backbone, pretrained_backbones
 from ovseg.registry import ATTENTIONS, POST_PROCESSORS, REFINERS
 from ovseg.resources import configs_dir
 
@@ -46,7 +46,7 @@ def refiners() -> Entries:
 
 
 def class_lists() -> Entries:
-    """Values of ``name_path``."""
+    """Values of ``vocabulary.names``."""
     return [dict(name=name, description=_size_and_first_names(class_names(name))) for name in bundled_class_lists()]
 
 
@@ -54,7 +54,7 @@ def config_backbones() -> Entries:
     """The CLIPs that the configs use, by their file in ``_base_/models``."""
     entries = []
     for path in sorted((configs_dir() / '_base_' / 'models').glob('*.py')):
-        clip_model, pretrained = operator.itemgetter('clip_model', 'pretrained')(Config.fromfile(path).model)
+        clip_model, pretrained = operator.itemgetter('name', 'pretrained')(Config.fromfile(path).model.clip)
         entries.append(dict(name=path.stem, description=f'{clip_model} {pretrained}: {_comment(path)}', path=str(path),
                             clip_model=clip_model, pretrained=pretrained))
     return entries

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ovseg.apis import OVSegInferencer
 from ovseg.config import setting
-from ovseg.datasets import bundled_class_lists
+from ovseg.vocabulary import bundled_class_lists
 from ovseg.utils import expanded, quoted
 
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C has ended

@@ -1,6 +1,5 @@
-"""Data sets, class lists and prompt templates that mmseg lacks, and the demo's scenes."""
+"""Data sets that mmseg lacks, and the demo's scenes."""
 from ovseg.datasets.ade20k847_dataset import ADE20K847Dataset
-from ovseg.datasets.class_lists import bundled_class_lists, class_names
 from ovseg.datasets.coco_object_dataset import COCOObjectDataset
 from ovseg.datasets.demo_scenes_dataset import DemoScenesDataset
 from ovseg.datasets.load_wide_annotations import LoadWideAnnotations
@@ -8,8 +7,6 @@ from ovseg.datasets.loading import LoadImage
 from ovseg.datasets.main_texture_dataset import MainTextureDataset
 from ovseg.datasets.pascal_context459_dataset import PascalContext459Dataset
 from ovseg.datasets.pascal_voc20_dataset import PascalVOC20Dataset
-from ovseg.datasets.prompt_templates import prompt_templates
 
 __all__ = ['ADE20K847Dataset', 'COCOObjectDataset', 'DemoScenesDataset', 'LoadImage', 'LoadWideAnnotations',
-           'MainTextureDataset', 'PascalContext459Dataset', 'PascalVOC20Dataset', 'bundled_class_lists', 'class_names',
-           'prompt_templates']
+           'MainTextureDataset', 'PascalContext459Dataset', 'PascalVOC20Dataset']

@@ -10,7 +10,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ovseg.datasets.benchmarks import Benchmark, find_benchmark
-from ovseg.datasets.class_lists import class_names
+from ovseg.vocabulary.class_lists import class_names
 from ovseg.datasets.label_files import Finding, Labels, check_label_files, read_label_files
 from ovseg.utils import shown, type_name
 
@@ -137,11 +137,11 @@ def _check_pairs(dataset: BaseSegDataset, pairs: Sequence[Mapping[str, Any]], mi
 def _check_classes(cfg: Config, labels: Labels) -> List[Finding]:
     """Compare the classes with the model's class list and with the label that the metric leaves out."""
     findings = []
-    total, name_path = len(labels.classes), cfg.get('model', {}).get('name_path')
+    total, name_path = len(labels.classes), cfg.get('model', {}).get('vocabulary', {}).get('names')
     listed = len(class_names(name_path)) if name_path else total
     if listed != total:
-        findings.append(Finding(f'name_path={shown(name_path)} lists {listed} classes, the data set has {total}',
-                                ["set model.name_path to the data set's list"]))
+        findings.append(Finding(f'vocabulary.names={shown(name_path)} lists {listed} classes, the data set has {total}',
+                                ["set model.vocabulary.names to the data set's list"]))
     if labels.ignore_index < total:
         findings.append(Finding(f'the metric ignores label {labels.ignore_index}, which is a class '
                                 f'({labels.classes[labels.ignore_index]!r})', ['set test_evaluator.ignore_index=65535']))

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from ovseg.datasets.class_lists import class_names
+from ovseg.vocabulary.class_lists import class_names
 from ovseg.datasets.palettes import voc_colours
 
 

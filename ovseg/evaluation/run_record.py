@@ -27,7 +27,7 @@ from mmseg.registry import DATASETS
 from torch import nn
 
 from ovseg.claims import claim
-from ovseg.config import named_errors
+from ovseg.components import named_errors
 from ovseg.datasets.data_files import check_data_files
 from ovseg.digests import code_digest, file_digest, tensors_digest
 from ovseg.evaluation.label_maps import is_whole, label_map_paths
@@ -73,7 +73,7 @@ def run_settings(cfg: Config, model: nn.Module) -> Dict[str, Any]:
         'checkpoint': cfg.get('load_from') and file_digest(expanded('load_from', cfg.load_from)),
         'software': software()}
     if isinstance(segmentor, CLIPSegmentor):
-        settings.update({'class list': segmentor.synonyms, 'templates': list(segmentor.templates)})
+        settings.update({'class list': segmentor.vocabulary.synonyms, 'templates': list(segmentor.vocabulary.sentences)})
     return settings
 
 

@@ -30,17 +30,17 @@ class VocabularyCheckHook(Hook):
         classes = dataset.metainfo['classes']
         if len(classes) != len(model.class_names):
             raise ValueError(
-                f'name_path lists {len(model.class_names)} classes ({_ends(model.class_names)}), but '
+                f'vocabulary.names lists {len(model.class_names)} classes ({_ends(model.class_names)}), but '
                 f'{type(dataset).__name__} has {len(classes)} ({_ends(classes)}): their labels would be mixed up')
         places = _places(classes)
         if any(index not in places.get(_letters(name), [index]) for index, name in enumerate(model.class_names)):
-            raise ValueError(f"name_path lists the classes of {type(dataset).__name__} in another order: their labels would be "
+            raise ValueError(f"vocabulary.names lists the classes of {type(dataset).__name__} in another order: their labels would be "
                              f"mixed up (the data set's order: {', '.join(classes)})")
-        if model.prob_thd > 0 and 'background' not in classes:
-            print_log(f'prob_thd={model.prob_thd} turns uncertain pixels into class {model.bg_idx} '
-                      f'({classes[model.bg_idx]!r}), but {type(dataset).__name__} has no background class: set prob_thd=0',
+        if model.decoder.prob_thd > 0 and 'background' not in classes:
+            print_log(f'decoder.prob_thd={model.decoder.prob_thd} turns uncertain pixels into class {model.decoder.bg_idx} '
+                      f'({classes[model.decoder.bg_idx]!r}), but {type(dataset).__name__} has no background class: set decoder.prob_thd=0',
                       'current', 30)
-        print_log(f'class list: {model.vocabulary} ({len(classes)} classes, {len(model.query_names)} names)', 'current')
+        print_log(f'class list: {model.vocabulary.label} ({len(classes)} classes, {len(model.vocabulary.all_names)} names)', 'current')
         runner.message_hub.update_info('test/class_list', model.vocabulary)  # LoggerHook writes what begins with test/
 
 

@@ -1,7 +1,7 @@
 """From patch scores to a label map.
 
 Upsampling every window, summing, dividing by the number of windows over a pixel and resizing to the output size are all
-linear and separable. Per query they are one product ``A @ scores @ B.T`` with matrices that depend on the geometry only.
+linear and separable. Per text embedding they are one product ``A @ scores @ B.T`` with matrices that depend on the geometry only.
 Cells lie in the order of the image (``AxisWindows.order``), so that these matrices are banded: an output row needs a few
 neighbouring rows of cells. They are stored as ``Strip``s, which hold the bands alone, and memory and time grow linearly with
 the sides of an image.
@@ -98,34 +98,34 @@ def merge_windows(scores: Tensor, layout: WindowLayout, out_size: Tuple[int, int
     return _dense(_merge_columns(layout.mosaic(scores).float(), layout, out_size[1]), layout, out_size[0]).transpose(0, 1)
 
 
-def best_queries(patches: Tensor, queries: Tensor, layout: WindowLayout, out_size: Tuple[int, int], logit_scale: float = 1.0,
+def best_texts(patches: Tensor, texts: Tensor, layout: WindowLayout, out_size: Tuple[int, int], logit_scale: float = 1.0,
                  with_probability: bool = False, memory_mb: float = 256,
                  refine: Optional[Refine] = None) -> Tuple[Tensor, Optional[Tensor]]:
-    """The best query of every pixel, without ever holding the dense scores of all queries.
+    """The best text embedding of every pixel, without ever holding the dense scores of all text embeddings.
 
-    Equal to ``merge_windows(patches @ queries.T, ...)``, softmax, max: a chunk of queries at a time, with a running maximum
+    Equal to ``merge_windows(patches @ texts.T, ...)``, softmax, max: a chunk of text embeddings at a time, with a running maximum
     and a running sum of exponentials.
 
     Args:
         patches: ``(windows, N, E)``, row by row.
-        queries: ``(Q, E)``.
+        texts: ``(Q, E)``.
         layout: Where the windows lie.
         out_size: Wanted ``(height, width)``.
         logit_scale: Multiplies the scores before the softmax.
-        with_probability: Compute the softmax over queries too.
-        memory_mb: Bound for what a chunk of queries takes; at least one query is taken.
-        refine: Maps dense scores ``(q, height, width)`` to refined ones, each query on its own.
+        with_probability: Compute the softmax over text embeddings too.
+        memory_mb: Bound for what a chunk of text embeddings takes; at least one is taken.
+        refine: Maps dense scores ``(q, height, width)`` to refined ones, each on its own.
 
     Returns:
-        Index ``(height, width)`` int64 of the query of largest score, the first of several; and its probability, or None.
+        Index ``(height, width)`` int64 of the text embedding of largest score, the first of several; and its probability, or None.
     """
-    mosaic, queries = layout.mosaic(patches).float(), queries.float()
+    mosaic, texts = layout.mosaic(patches).float(), texts.float()
     best = patches.new_full(out_size, -torch.inf, dtype=torch.float32)
     index = torch.zeros(out_size, dtype=torch.int64, device=patches.device)
     total = torch.zeros_like(best) if with_probability else None
-    chunk_size = _queries_per_chunk(layout, out_size, memory_mb, refine is not None)
-    for first in range(0, len(queries), chunk_size):
-        chunk = queries[first:first + chunk_size]
+    chunk_size = _texts_per_chunk(layout, out_size, memory_mb, refine is not None)
+    for first in range(0, len(texts), chunk_size):
+        chunk = texts[first:first + chunk_size]
         # no name for the columns: it would keep them until the next chunk's are there
         strips = _dense_rows(_merge_columns(mosaic @ chunk.t(), layout, out_size[1]), layout, out_size[0], memory_mb, refine)
         for rows, dense in strips:
@@ -139,12 +139,12 @@ def best_queries(patches: Tensor, queries: Tensor, layout: WindowLayout, out_siz
     return index, None if total is None else total.reciprocal_()
 
 
-def class_probabilities(scores: Tensor, query_to_class: Tensor, num_classes: int, logit_scale: float) -> Tensor:
-    """Softmax over all queries; a class takes the largest probability among its synonyms.
+def class_probabilities(scores: Tensor, class_of: Tensor, num_classes: int, logit_scale: float) -> Tensor:
+    """Softmax over all text embeddings; a class takes the largest probability among its synonyms.
 
     Args:
         scores: ``(Q, height, width)``.
-        query_to_class: Class of each query, ``(Q,)`` int64, ascending.
+        class_of: Class of each text embedding, ``(Q,)`` int64, ascending.
         num_classes: K.
         logit_scale: Multiplies the scores before the softmax.
 
@@ -152,9 +152,9 @@ def class_probabilities(scores: Tensor, query_to_class: Tensor, num_classes: int
         ``(K, height, width)``; sums to 1 over K only where no class has synonyms.
     """
     probabilities = (scores * logit_scale).softmax(dim=0)
-    if num_classes == len(query_to_class):
+    if num_classes == len(class_of):
         return probabilities
-    index = query_to_class.view(-1, 1, 1).expand_as(probabilities)
+    index = class_of.view(-1, 1, 1).expand_as(probabilities)
     return probabilities.new_zeros(num_classes, *scores.shape[1:]).scatter_reduce_(0, index, probabilities, 'amax')
 
 
@@ -232,8 +232,8 @@ def _first_max(dense: Tensor) -> Tuple[Tensor, Tensor]:
     return scores, (count - marked.amax(dim=1).nan_to_num_(count)).long()
 
 
-def _queries_per_chunk(layout: WindowLayout, out_size: Tuple[int, int], memory_mb: float, refined: bool) -> int:
-    """How many queries fit into the memory that a chunk may take."""
+def _texts_per_chunk(layout: WindowLayout, out_size: Tuple[int, int], memory_mb: float, refined: bool) -> int:
+    """Number of text embeddings that fit into the memory that a chunk may take."""
     cell_rows, cell_cols = (len(axis.starts) * axis.cells for axis in (layout.rows, layout.cols))
     floats = cell_rows * (2 * cell_cols + out_size[1])  # scores of the cells, twice while they are transposed; columns
     if refined:

@@ -1,13 +1,13 @@
 """Sliding windows: where they lie, and how an image is cut into one batch of them."""
-from dataclasses import dataclass
-from typing import Callable, Dict, List, Sequence, Tuple
+from dataclasses import dataclass, replace
+from typing import Callable, Dict, List, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.inference.cache import keep_recent
-from ovseg.utils import check_choice
+from ovseg.utils import check_choice, check_integer
 
 PAD_MODES = ('center', 'none')
 
@@ -42,11 +42,10 @@ class AxisWindows:
         to the patch embedding to drop the remainder.
 
         Raises:
-            ValueError: an image without pixels, an unknown ``pad_mode``, or ``'none'`` for an image smaller than one patch.
+            ValueError: an image without pixels, or ``'none'`` for an image smaller than one patch.
         """
         if size < 1:
             raise ValueError(f'an image side of {size} pixels: the image is empty')
-        check_choice('pad_mode', pad_mode, PAD_MODES)
         length = min(crop, size) if crop else size
         starts = window_starts(size, length, stride) if crop else (0,)
         if pad_mode == 'center':
@@ -83,6 +82,12 @@ class WindowLayout:
     def __len__(self) -> int:
         return len(self.rows.starts) * len(self.cols.starts)
 
+    def on_grid(self, grid_size: Tuple[int, int]) -> 'WindowLayout':
+        """The same windows with ``grid_size`` cells each, spread evenly over a window and its padding."""
+        rows, cols = (axis if axis.cells == cells else replace(axis, cells=cells)
+                      for axis, cells in zip((self.rows, self.cols), grid_size))
+        return WindowLayout(rows, cols)
+
     def cut(self, image: Tensor) -> Tensor:
         """The windows of ``image (C, H, W)``, padded: ``(rows * cols, C, h, w)``, row by row."""
         y, x = (_pixels(axis, image.device) for axis in (self.rows, self.cols))
@@ -95,6 +100,38 @@ class WindowLayout:
         Row r of it is ``rows.order[r]``, column c ``cols.order[c]``; overlapping windows lie interleaved.
         """
         return cells.flatten(0, 1)[_mosaic_index(self, cells.device)]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The component that says how images are cut into windows.
+
+    Args:
+        crop: Side of the square windows in pixels; 0 takes the whole image.
+        stride: Step between them in pixels.
+        pad_mode: ``'center'`` or ``'none'``, see ``AxisWindows.plan``.
+        batch_size: Windows per forward pass; ``'auto'`` takes what fits into the GPU's free memory (32 on a CPU).
+
+    Raises:
+        ValueError: a number out of range, or an unknown name.
+    """
+    crop: int = 224
+    stride: int = 112
+    pad_mode: str = 'center'
+    batch_size: Union[int, str] = 32
+
+    def __post_init__(self) -> None:
+        if check_integer('windows.crop', self.crop, 0, meaning='pixels, or 0 for the whole image'):
+            check_integer('windows.stride', self.stride, 1, self.crop, f'windows.crop={self.crop}: no pixel is left out')
+        check_choice('windows.pad_mode', self.pad_mode, PAD_MODES)
+        if isinstance(self.batch_size, str):
+            check_choice('windows.batch_size', self.batch_size, ['auto'])
+        else:
+            check_integer('windows.batch_size', self.batch_size, 1, meaning="or 'auto'")
+
+    def plan(self, image_size: Tuple[int, int], patch_size: Tuple[int, int]) -> WindowLayout:
+        """The windows of an image; both sizes are ``(height, width)`` in pixels."""
+        return WindowLayout.plan(image_size, self.crop, self.stride, patch_size, self.pad_mode)
 
 
 # Indices are made once per geometry and device: copying them there each time would wait for it.

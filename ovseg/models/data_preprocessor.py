@@ -1,14 +1,15 @@
 """Images to the encoder's input."""
 import math
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
+import torch
 from mmengine.model import BaseDataPreprocessor, ImgDataPreprocessor
 from mmseg.models import SegDataPreProcessor
 from mmseg.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
-from ovseg.config import named_errors
-from ovseg.models.encoders.loading import LoadedCLIP
+from ovseg.components import named_errors
+from ovseg.models.towers.loading import LoadedCLIP
 from ovseg.utils import check_number, shown
 
 
@@ -45,8 +46,13 @@ class OVSegDataPreProcessor(SegDataPreProcessor):
         return dict(inputs=images, data_samples=data.get('data_samples'))
 
 
-def build_data_preprocessor(clip: LoadedCLIP, cfg: Optional[Mapping[str, Any]] = None) -> BaseDataPreprocessor:
-    """What ``cfg`` says, or for None RGB from mmcv's BGR, normalised as the weights of ``clip`` want it.
+def build_data_preprocessor(clip: LoadedCLIP, cfg: Union[Mapping[str, Any], BaseDataPreprocessor, None] = None
+                            ) -> BaseDataPreprocessor:
+    """The data preprocessor of a config; for None, RGB from mmcv's BGR, normalised as the weights of ``clip`` want it.
+
+    Args:
+        clip: The model.
+        cfg: A config, or a data preprocessor, which is returned as it is.
 
     Raises:
         ValueError: it is no config of a data preprocessor.
@@ -54,6 +60,8 @@ def build_data_preprocessor(clip: LoadedCLIP, cfg: Optional[Mapping[str, Any]] =
     if cfg is None:
         cfg = dict(type='OVSegDataPreProcessor', bgr_to_rgb=True, mean=[255 * value for value in clip.mean],
                    std=[255 * value for value in clip.std])
+    if isinstance(cfg, BaseDataPreprocessor):
+        return cfg
     if not isinstance(cfg, Mapping) or not cfg.get('type'):
         raise ValueError(f"data_preprocessor={shown(cfg)} must be a dict with a type, e.g. dict(type='OVSegDataPreProcessor')")
     with named_errors('data_preprocessor'):
@@ -63,6 +71,14 @@ def build_data_preprocessor(clip: LoadedCLIP, cfg: Optional[Mapping[str, Any]] =
     return built
 
 
+def mean_and_std(preprocessor: BaseDataPreprocessor) -> Tuple[Tensor, Tensor]:
+    """Mean and deviation of RGB in [0, 1] that a data preprocessor normalises images by, ``(3, 1, 1)`` each."""
+    mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
+    if mean is None or std is None:  # the network's input is in [0, 255]
+        return torch.zeros(3, 1, 1), torch.full((3, 1, 1), 1 / 255)
+    return mean.view(3, 1, 1) / 255, std.view(3, 1, 1) / 255
+
+
 def check_no_padding(preprocessor: nn.Module) -> None:
     """Refuse a data preprocessor that pads images in testing: the label map of the padded image would be resized to
     ``ori_shape``, and every label moved.
@@ -70,7 +86,7 @@ def check_no_padding(preprocessor: nn.Module) -> None:
     Raises:
         ValueError: names the key of the config.
     """
-    advice = 'which moves labels; windows are padded as pad_mode says'
+    advice = 'which moves labels; windows are padded as windows.pad_mode says'
     if getattr(preprocessor, 'test_cfg', None):
         raise ValueError(f'data_preprocessor.test_cfg={preprocessor.test_cfg!r} pads images, {advice}: leave test_cfg out')
     if isinstance(preprocessor, ImgDataPreprocessor):

@@ -1,4 +1,4 @@
-"""What walks through the pipeline: the features of a batch of windows."""
+"""The features of a batch of windows."""
 from dataclasses import dataclass, replace
 from typing import Any, Optional, Tuple
 
@@ -12,13 +12,13 @@ class DenseFeatures:
     Args:
         patches: Patch features ``(B, N, C)``, row by row; ``C`` is the ViT width D before the projection and the joint
             image-text width E after it.
-        cls_token: The CLS token ``(B, C)``.
+        cls_token: The CLS token ``(B, C)``; None where there is none.
         attn: Attention ``(B, 1+N, 1+N)`` float32, mean over heads, rows sum to 1, index 0 is the CLS token; None where no
             module asked for it.
         grid_size: ``(h, w)``.
     """
     patches: Tensor
-    cls_token: Tensor
+    cls_token: Optional[Tensor]
     attn: Optional[Tensor]
     grid_size: Tuple[int, int]
 

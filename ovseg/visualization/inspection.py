@@ -1,5 +1,4 @@
-"""What a ``CLIPSegmentor`` computes on its way from a picture to labels. Nothing else reaches into it for figures."""
-import copy
+"""Intermediate results of a ``CLIPSegmentor``, for figures."""
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
@@ -7,16 +6,16 @@ import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from ovseg.inference.decode import merge_windows
 from ovseg.inference.windows import AxisWindows, WindowLayout
 from ovseg.models import CLIPSegmentor, DenseFeatures
-from ovseg.models.encoders import CLIPImageEncoder
-from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression, PostProcessor, PostProcessorChain
+from ovseg.models.dense import LastBlockEncoder, project
+from ovseg.models.dense.last_block_encoder import enter_last_block, leave_last_block
+from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression, PostProcessor
 from ovseg.models.post_processors.outlier_detectors import DETECTORS
 from ovseg.models.post_processors.outlier_suppression import outlier_mask
 from ovseg.models.post_processors.post_processor import STAGES, cosine
 from ovseg.models.segmentors.diagnosis import explain_nonfinite
-from ovseg.precision import full_precision
+from ovseg.models.towers import ImageTower
 from ovseg.registry import ATTENTIONS
 from ovseg.utils import shown
 
@@ -46,41 +45,36 @@ class WindowInspection:
     """
 
     def __init__(self, segmentor: CLIPSegmentor, inputs: Tensor, points: Points, ori_shape: Tuple[int, int]) -> None:
-        encoder = segmentor.image_encoder
-        layout = WindowLayout.plan((inputs.shape[1], inputs.shape[2]), segmentor.slide_crop, segmentor.slide_stride,
-                                   encoder.patch_size, segmentor.pad_mode)
-        window, self.patches = _locate(layout, encoder.patch_size, points, ori_shape)
+        encoder, patch_size = segmentor.image_encoder, segmentor.tower.patch_size
+        if not isinstance(encoder, LastBlockEncoder):
+            raise ValueError(f'an inspection needs a LastBlockEncoder, and the model has {type(encoder).__name__}')
+        layout = segmentor.windows.plan((inputs.shape[1], inputs.shape[2]), patch_size)
+        window, self.patches = _locate(layout, patch_size, points, ori_shape)
         self.grid_size = (layout.rows.cells, layout.cols.cells)
-        height, width = (cells * patch for cells, patch in zip(self.grid_size, encoder.patch_size))
+        height, width = (cells * patch for cells, patch in zip(self.grid_size, patch_size))
         self.picture = layout.cut(inputs[[2, 1, 0]])[window, :, :height, :width].permute(1, 2, 0).cpu().numpy()
-        self._encoder, self._chain = encoder, segmentor.post_processors
-        self._run(layout.cut(_preprocessed(segmentor, inputs))[window:window + 1])
+        self._chain = segmentor.post_processors
+        self._run(encoder, segmentor.tower, layout.cut(_preprocessed(segmentor, inputs))[window:window + 1])
 
     @torch.no_grad()
-    def _run(self, window: Tensor) -> None:
-        """The window ``(1, 3, H, W)`` through encoder and chain, with all that happens noted."""
-        encoder, on = self._encoder, self._encoder.similarity
-        twin = copy.copy(encoder)  # shares the weights; what is set on it stays with it
-        layers = len(encoder.visual.transformer.resblocks)
-        twin.similarity = {**dict(layer=layers // 2, temperature=1.0, add_self_similarity=True), **(on or {}),
-                           'similarity_weight': 1.0}
-
-        def attend(q: Tensor, k: Tensor, v: Tensor, grid_size: Tuple[int, int], similarity: Tensor) -> Tensor:
-            self._heads, self._similarity = (q, k, v, grid_size), similarity[0, 0, 1:, 1:]
-            self._weights = encoder.attend(q, k, v, grid_size, on['similarity_weight'] * similarity if on else None)
-            return self._weights
-
-        twin.attend = attend
-        features = CLIPImageEncoder.tokens(twin, window, with_attention=True)  # the method itself, never its compiled form
+    def _run(self, encoder: LastBlockEncoder, tower: ImageTower, window: Tensor) -> None:
+        """The window ``(1, 3, H, W)`` through encoder and chain, with all intermediate results kept."""
+        mapping = LastBlockEncoder(similarity={**(encoder.similarity or {}), 'similarity_weight': 1.0})
+        bias = enter_last_block(mapping, tower, window, with_attention=False).bias
+        patches = slice(int(tower.has_cls), None)
+        self._similarity = bias[0, 0, patches, patches] if bias is not None else window.new_empty(0)
+        entered = enter_last_block(encoder, tower, window, with_attention=True)
+        self._heads, self._first_patch = (entered.q, entered.k, entered.v, entered.grid_size), int(tower.has_cls)
+        self._weights = encoder.attend(*self._heads, entered.bias)
+        features = leave_last_block(encoder, tower, entered)
         self._entered: List[Tuple[PostProcessor, DenseFeatures]] = []
         self._ends: Dict[str, DenseFeatures] = {}
         for stage in STAGES:
             if stage == 'embeddings':
-                features = encoder.project(features)
-            for module in self._chain.modules:
-                if module.stage == stage:
-                    self._entered.append((module, features))
-                    features = PostProcessorChain([module])(features, stage)
+                features = project(tower, features)
+            for module, left in self._chain.steps(features, stage):
+                self._entered.append((module, features))
+                features = left
             self._ends[stage] = features
 
     def attention(self, model_types: Sequence[str]) -> Dict[str, np.ndarray]:
@@ -99,9 +93,9 @@ class WindowInspection:
         for name in model_types:
             attention = ATTENTIONS.get(name)
             if attention is None:
-                raise ValueError(f'model_type={shown(name)} is unknown; known: {", ".join(sorted(ATTENTIONS.module_dict))}')
+                raise ValueError(f'attention type={shown(name)} is unknown; known: {", ".join(sorted(ATTENTIONS.module_dict))}')
             weights[name] = attention(*self._heads)
-        return {name: self._maps(_shares(w)) for name, w in {**weights, AS_CONFIGURED: self._weights}.items()}
+        return {name: self._maps(_shares(w, self._first_patch)) for name, w in {**weights, AS_CONFIGURED: self._weights}.items()}
 
     def similarity(self) -> np.ndarray:
         """The mid-layer similarity of the patches of the points to all patches, ``(P, h, w)``; see ``similarity_map``."""
@@ -159,28 +153,23 @@ def predicted_labels(segmentor: CLIPSegmentor, inputs: Tensor, ori_shape: Tuple[
 def class_scores(segmentor: CLIPSegmentor, inputs: Tensor, size: Tuple[int, int], classes: Sequence[int]) -> np.ndarray:
     """Scores of some classes, each the largest of its synonyms, ``(K, *size)``; other arguments as in ``WindowInspection``.
 
-    Cosine similarities, and what ``cls_token_lambda`` and ``refine`` make of them, before ``logit_scale`` and softmax.
+    Cosine similarities, changed by ``cls_token_lambda`` and the refiner where the decoder has them, before ``logit_scale`` and softmax.
     """
     image = _preprocessed(segmentor, inputs)
-    (layout, patches, _), = segmentor._window_patches([image])
-    refine = segmentor._refine(image, size)
-    scores = []
-    with full_precision(patches):
-        for index in classes:
-            queries = segmentor.query_embeddings[segmentor.query_to_class == index]
-            dense = merge_windows(patches @ queries.t(), layout, size)
-            scores.append((refine(dense) if refine else dense).amax(dim=0))
-    return torch.stack(scores).cpu().numpy()
+    windows, = segmentor.window_patches([image])
+    embeddings, class_of, _ = segmentor.texts
+    return torch.stack([segmentor.decoder.dense_scores(image, windows, embeddings[class_of == index], size).amax(dim=0)
+                        for index in classes]).cpu().numpy()
 
 
 def _preprocessed(segmentor: CLIPSegmentor, inputs: Tensor) -> Tensor:
     return segmentor.data_preprocessor(dict(inputs=[inputs]))['inputs'][0]
 
 
-def _shares(weights: Tensor) -> Tensor:
-    """Mean over heads of ``weights (1, H, T, T)``, rows divided by their sum, patches only: ``(N, N)``."""
+def _shares(weights: Tensor, first: int) -> Tensor:
+    """Mean over heads of ``weights (1, H, T, T)``, rows divided by their sum, patches only, from ``first`` on: ``(N, N)``."""
     mean = weights[0].float().mean(dim=0)
-    return (mean / mean.sum(dim=-1, keepdim=True))[1:, 1:]
+    return (mean / mean.sum(dim=-1, keepdim=True))[first:, first:]
 
 
 def _locate(layout: WindowLayout, patch_size: Tuple[int, int], points: Points,
@@ -197,7 +186,7 @@ def _locate(layout: WindowLayout, patch_size: Tuple[int, int], points: Points,
     if along_rows is None or along_columns is None:
         lengths = ' x '.join(str(round(axis.length * size / axis.size)) for axis, size in zip(axes, ori_shape))
         raise ValueError(f'no window holds all points: a window takes {lengths} pixels of the picture. Choose points nearer to '
-                         'each other, or make the whole picture one window by model.slide_crop=0')
+                         'each other, or make the whole picture one window by model.windows.crop=0')
     (row, rows), (column, columns) = along_rows, along_columns
     return row * len(layout.cols.starts) + column, list(zip(rows, columns))
 

@@ -226,9 +226,9 @@ def _shown(**kwargs: Any) -> gr.Image:
 
 
 def _heading(cfg: Any) -> str:
-    weights = Path(str(cfg.pretrained)).name  # without the folder of a file, which is the server's business
-    text = f'# ovseg\nOpen-vocabulary segmentation without training, by **{cfg.clip_model}** ({weights}).'
-    if cfg.pretrained == 'embedded':
+    weights = Path(str(cfg.clip.pretrained)).name  # without the folder of a file, which is the server's business
+    text = f'# ovseg\nOpen-vocabulary segmentation without training, by **{cfg.clip.name}** ({weights}).'
+    if cfg.clip.pretrained == 'embedded':
         text += ' It knows 16 words and nothing of photographs; `ovseg web --model gated_vit-b16` takes a real CLIP.'
     return text
 

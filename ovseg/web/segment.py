@@ -1,10 +1,10 @@
-"""From what stands on the page to what is shown on it. Nothing here knows of gradio."""
+"""The computations of the page, without gradio."""
 import copy
 import html
 import re
 import time
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 
@@ -16,19 +16,18 @@ from mmengine.config import Config
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ovseg.apis import OVSegInferencer
-from ovseg.apis.model_config import load_config
 from ovseg.apis.ovseg_inferencer import WITHOUT_A_MODEL
 from ovseg.apis.pictures import read_picture
-from ovseg.apis.vocabulary import Vocabulary, make_vocabulary
-from ovseg.datasets.class_lists import class_names
-from ovseg.models.post_processors import OutlierSuppression
+from ovseg.apis.request import Request, make_request
+from ovseg.vocabulary.class_lists import class_names
+from ovseg.models.segmentors.switches import module_keyword, switch_value
 from ovseg.registry import ATTENTIONS
 from ovseg.visualization.contact_sheet import overlay
 from ovseg.visualization.inspection import WindowInspection
 from ovseg.visualization.palette import distinct_colours
 from ovseg.visualization.patch_figures import attention_figure
 
-KEPT = 2  # models in memory: those of the two settings that are compared
+KEPT = 8  # settings whose text embeddings stay in memory
 LONGEST_SIDE = 1024  # of a picture on the page, in pixels
 MOST_WORDS, LONGEST_WORD = 1000, 100  # of one request; a word is a class or a synonym, its length is in characters
 FOLDERS = re.compile(r'(?<![\w.<])/(?:[^/\s\'":,]+/)+')  # of an absolute path
@@ -57,30 +56,25 @@ class Setting(NamedTuple):
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> 'Setting':
         """The setting of the config of a ``CLIPSegmentor``."""
-        default_top_k = OutlierSuppression().top_k
-        return cls(_attention(model), model.get('apply_similarity_enhancement', False),
-                   model.get('apply_self_attn_enhancement', False), model.get('apply_outlier_suppression', False),
-                   (model.get('outlier_suppression_cfg') or {}).get('top_k', default_top_k),
-                   model.get('global_debias_factor', 0.0), model.get('apply_ctd', False))
+        on = partial(switch_value, model)
+        return cls(_attention(model), on('apply_similarity_enhancement'), on('apply_self_attn_enhancement'),
+                   on('apply_outlier_suppression'), module_keyword(model, 'OutlierSuppression', 'top_k'),
+                   on('global_debias_factor'), on('apply_ctd'))
 
     def options(self, model: Mapping[str, Any]) -> Dict[str, Any]:
         """``cfg_options`` that give the config of a ``CLIPSegmentor`` this setting."""
-        options = dict(model_type=self.attention, apply_similarity_enhancement=self.similarity,
-                       apply_self_attn_enhancement=self.self_attn_enhancement,
+        options = dict(apply_similarity_enhancement=self.similarity, apply_self_attn_enhancement=self.self_attn_enhancement,
                        apply_outlier_suppression=self.outlier_suppression, global_debias_factor=self.debias,
                        apply_ctd=self.ctd)
         if self.outlier_suppression:
-            options['outlier_suppression_cfg'] = {**(model.get('outlier_suppression_cfg') or {}), 'top_k': self.top_k}
-        if self.attention != _attention(model):
-            options['attention_cfg'] = None  # its keywords are another attention's
+            options['outlier_suppression_cfg'] = dict(top_k=self.top_k)
+        if self.attention != _attention(model):  # else it keeps its keywords
+            options['model_type'] = self.attention
         return {f'model.{key}': value for key, value in options.items()}
 
 
 class Models:
-    """Inferencers by setting.
-
-    Every setting is a model of its own, built when it is first asked for, which takes as long as loading its CLIP; the last
-    two stay in memory.
+    """Inferencers by setting, all of the same CLIP; the last few stay in memory.
 
     Args:
         model: As ``OVSegInferencer`` takes it, for this and the next three.
@@ -95,11 +89,11 @@ class Models:
 
     def __init__(self, model: Union[str, Path, None] = None, weights: Optional[str] = None,
                  device: Union[str, torch.device, None] = None, max_pixels: int = 20_000_000) -> None:
-        self.cfg = load_config(WITHOUT_A_MODEL if model is None else model, weights, {})
-        self.max_pixels = max_pixels
+        configured = OVSegInferencer(WITHOUT_A_MODEL if model is None else model, weights, device, max_pixels=max_pixels)
+        self.cfg, self.max_pixels = configured.cfg, max_pixels
 
         def build(setting: Setting) -> OVSegInferencer:
-            return OVSegInferencer(self.cfg, None, device, cfg_options=setting.options(self.cfg.model), max_pixels=max_pixels)
+            return configured.variant(setting.options(self.cfg.model))
 
         self.get: Callable[[Setting], OVSegInferencer] = lru_cache(maxsize=KEPT)(build)
 
@@ -129,9 +123,9 @@ class Words(NamedTuple):
         _check_words(re.split('[,;\n]', f'{classes},{background}'))
         return cls(names, background.strip() or None, threshold)
 
-    def vocabulary(self, model: Mapping[str, Any]) -> Vocabulary:
-        """Vocabulary for the config of a ``CLIPSegmentor``; see ``make_vocabulary``."""
-        return make_vocabulary(model, self.classes, self.background, self.threshold)
+    def request(self, model: Mapping[str, Any]) -> Request:
+        """The request for the config of a ``CLIPSegmentor``; see ``make_request``."""
+        return make_request(model, self.classes, self.background, self.threshold)
 
 
 class Segmented(NamedTuple):
@@ -208,7 +202,7 @@ def segment(inferencer: OVSegInferencer, image: np.ndarray, words: Words) -> Seg
     Raises:
         ValueError: a repeated word, a threshold without background, or a picture that the model's pipeline cannot take.
     """
-    names = words.vocabulary(inferencer.cfg.model).names
+    names = words.request(inferencer.cfg.model).names
     start = time.perf_counter()
     found = inferencer(image, words.classes, background=words.background, threshold=words.threshold)
     seconds = time.perf_counter() - start
@@ -234,8 +228,10 @@ def legend(columns: Mapping[str, Segmented]) -> str:
 def config_text(inferencer: OVSegInferencer, words: Words) -> str:
     """The model and its words, as they go into a config for ``tools/test.py`` in place of its own ``model``."""
     model = copy.deepcopy(inferencer.cfg.model)
-    vocabulary = words.vocabulary(model)
-    model.update({key: getattr(vocabulary, key) for key in ('name_path', 'prob_thd', 'area_thd', 'bg_idx')})
+    request = words.request(model)
+    model.vocabulary.names = request.vocabulary.names
+    model.decoder = {**model.get('decoder', {}), **{key: value for key, value in request.thresholds.items()
+                                                    if value is not None}}
     return Config(dict(model=model)).pretty_text
 
 
@@ -256,7 +252,7 @@ def attention_at(inferencer: OVSegInferencer, image: np.ndarray, place: Tuple[fl
 
 def own_words(model: Mapping[str, Any], most: int = 20) -> str:
     """The words of the config of a ``CLIPSegmentor``, as they would be typed; nothing where they are too many to show."""
-    classes = class_names(model['name_path'])
+    classes = class_names(model['vocabulary']['names'])
     return ', '.join('; '.join(synonyms) for synonyms in classes) if len(classes) <= most else ''
 
 
@@ -272,7 +268,7 @@ def _check_words(words: List[str]) -> None:
 
 def _attention(model: Mapping[str, Any]) -> str:
     """The attention of the config of a ``CLIPSegmentor``, written as in ``ATTENTIONS``, where it is known."""
-    given = model.get('model_type', 'Experimental')
+    given = switch_value(model, 'model_type') or 'Gated'
     return next((name for name in ATTENTIONS.module_dict if name.casefold() == given.casefold()), given)
 
 

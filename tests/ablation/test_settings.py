@@ -11,7 +11,7 @@ from ovseg.ablation.axes import Axes
 from ovseg.ablation.settings import AFTER_ENCODER, Setting, all_settings, short_names
 from ovseg.config import read_config
 from ovseg.evaluation import run_record
-from ovseg.models.encoders.tiny_clip import WEIGHTS_FILE
+from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
 
 CONFIGS = Path(ovseg.__file__).parents[1] / 'configs'
 DEMO = str(CONFIGS / 'demo' / 'gated_tiny-clip_demo.py')

@@ -17,7 +17,7 @@ from PIL import Image
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.model_config import load_config
 from ovseg.models import CLIPSegmentor
-from ovseg.models.encoders import loading
+from ovseg.models.towers import loading
 
 EVIL = runpy.run_path(str(Path(__file__).parents[1] / 'evil_checkpoints.py'), run_name='evil')['EVIL']
 WORDS = ['zebra', 'ladybug; beetle', 'snow']

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save, save_file
 from torch import nn
 
-from ovseg.models.encoders import load_clip
-from ovseg.models.encoders.checkpoints import FOLDER_CONFIG, FOLDER_FILES, load_from_file
+from ovseg.models.towers import load_clip
+from ovseg.models.towers.checkpoints import FOLDER_CONFIG, FOLDER_FILES, load_from_file
 
 MODEL = 'attacked-vit-quickgelu'
 CONFIG = dict(embed_dim=3, vision_cfg=dict(layers=1, width=10, head_width=5, image_size=14, patch_size=7), quick_gelu=True,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovseg.datasets import class_names
+from ovseg.vocabulary import class_names
 
 NASTY = ('\0\t\n\r\x0b\x1b\x85\xad\u034f\u061c\u200b\u200d\u202e\u2028\u2060\u3000\u3164\ud800\ufeff'
          '，；、#,; .-_"\'\\/{}%木é🐈aA1')

@@ -3,8 +3,8 @@ import random
 import pytest
 import torch
 
-from ovseg.models.encoders import text_cache
-from ovseg.models.encoders.text_cache import load_rows, store_rows
+from ovseg.models.text import text_cache
+from ovseg.models.text.text_cache import load_rows, store_rows
 from tests.attack.mutations import damaged
 
 

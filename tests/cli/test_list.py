@@ -4,7 +4,7 @@ import pytest
 
 from ovseg.cli import main
 from ovseg.cli.catalogue import KINDS, open_clip_backbones
-from ovseg.datasets import bundled_class_lists
+from ovseg.vocabulary import bundled_class_lists
 from ovseg.registry import ATTENTIONS, POST_PROCESSORS, REFINERS
 
 

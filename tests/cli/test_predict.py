@@ -11,9 +11,9 @@ from PIL import Image
 
 from ovseg.apis import OVSegInferencer, ovseg_inferencer
 from ovseg.cli import main
-from ovseg.datasets import class_names
+from ovseg.vocabulary import class_names
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
-from ovseg.models.encoders import TextEncoder
+from ovseg.models.text import TextEncoder
 from ovseg.models.post_processors import PostProcessorChain
 
 EVIL = runpy.run_path(str(Path(__file__).parents[1] / 'evil_checkpoints.py'), run_name='evil')['EVIL']

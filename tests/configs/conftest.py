@@ -8,7 +8,7 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
 import ovseg  # noqa: F401  registers CLIPSegmentor
-from ovseg.models.encoders import load_clip
+from ovseg.models.towers import load_clip
 from ovseg.models.segmentors import clip_segmentor
 
 ROOT = Path(__file__).parents[2]

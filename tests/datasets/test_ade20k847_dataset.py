@@ -4,7 +4,8 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 from PIL import Image
 
-from ovseg.datasets import ADE20K847Dataset, class_names
+from ovseg.datasets import ADE20K847Dataset
+from ovseg.vocabulary import class_names
 
 
 def test_its_classes_are_those_of_the_bundled_list():

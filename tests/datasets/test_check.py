@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from ovseg.datasets import class_names
+from ovseg.vocabulary import class_names
 from ovseg.datasets.benchmarks import BENCHMARKS
 from ovseg.datasets.check import check_dataset
 

@@ -3,7 +3,8 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 from PIL import Image
 
-from ovseg.datasets import COCOObjectDataset, class_names
+from ovseg.datasets import COCOObjectDataset
+from ovseg.vocabulary import class_names
 
 
 def test_its_classes_are_the_background_and_the_things_of_coco_stuff():

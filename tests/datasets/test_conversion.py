@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from ovseg.datasets import class_names
+from ovseg.vocabulary import class_names
 from ovseg.datasets.conversion import (
     ADE20K_847_IDS,
     MARKER,

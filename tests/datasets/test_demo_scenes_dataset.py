@@ -4,7 +4,8 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 from PIL import Image
 
-from ovseg.datasets import DemoScenesDataset, class_names
+from ovseg.datasets import DemoScenesDataset
+from ovseg.vocabulary import class_names
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 
 PREFIX = dict(img_path='images', seg_map_path='annotations')

@@ -4,7 +4,8 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 from PIL import Image
 
-from ovseg.datasets import PascalContext459Dataset, class_names
+from ovseg.datasets import PascalContext459Dataset
+from ovseg.vocabulary import class_names
 
 
 def test_its_classes_are_those_of_the_bundled_list():

@@ -4,7 +4,8 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 from PIL import Image
 
-from ovseg.datasets import PascalVOC20Dataset, class_names
+from ovseg.datasets import PascalVOC20Dataset
+from ovseg.vocabulary import class_names
 
 VOC21 = DATASETS.get('PascalVOCDataset').METAINFO
 

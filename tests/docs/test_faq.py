@@ -10,7 +10,7 @@ from mmseg.apis import inference_model
 from ovseg import cli
 from ovseg.apis import OVSegInferencer
 from ovseg.config import read_config
-from ovseg.datasets import bundled_class_lists, class_names
+from ovseg.vocabulary import bundled_class_lists, class_names
 from ovseg.models import CLIPSegmentor
 
 HERE = Path(__file__).parent

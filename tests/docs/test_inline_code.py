@@ -11,8 +11,8 @@ from mmseg.registry import MODELS
 import ovseg
 from ovseg.config import read_config
 from ovseg.models import CLIPSegmentor
-from ovseg.models.encoders.image_encoder import SIMILARITY_KEYS
-from ovseg.models.encoders.tiny_clip import WEIGHTS_FILE
+from ovseg.models.dense.last_block_encoder import SIMILARITY_KEYS
+from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
 from ovseg.models.post_processors import modules_from_switches
 from ovseg.registry import POST_PROCESSORS
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ovseg.datasets.prompt_templates import PROMPT_TEMPLATES
+from ovseg.vocabulary.prompt_templates import PROMPT_TEMPLATES
 from ovseg.inference.windows import PAD_MODES
 from ovseg.models import CLIPSegmentor
-from ovseg.models.encoders.image_encoder import CLS_SOURCES, SIMILARITY_KEYS
+from ovseg.models.dense.last_block_encoder import CLS_SOURCES, SIMILARITY_KEYS
 from ovseg.models.post_processors import modules_from_switches
 from ovseg.models.segmentors.clip_segmentor import PRECISIONS
 from ovseg.registry import ATTENTIONS

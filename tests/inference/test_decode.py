@@ -22,7 +22,7 @@ from ovseg.inference.decode import (
     merge_windows,
 )
 from ovseg.inference.windows import WindowLayout
-from ovseg.models.encoders import CLIPImageEncoder
+from ovseg.models.dense import CLIPImageEncoder
 
 LOOPS = runpy.run_path(str(Path(__file__).parents[1] / 'window_loops.py'))
 loop_merge = LOOPS['loop_merge']

@@ -15,7 +15,7 @@ from mmseg.registry import DATASETS, MODELS
 from PIL import Image
 
 import ovseg
-from ovseg.datasets import class_names
+from ovseg.vocabulary import class_names
 
 ROOT = Path(ovseg.__file__).parents[1]
 TOOL = ROOT / 'tools' / 'test.py'

@@ -12,7 +12,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import DATASETS, MODELS
 from PIL import Image
 
-from ovseg.datasets import class_names
+from ovseg.vocabulary import class_names
 
 TESTS = Path(__file__).parents[1]
 BASE = TESTS.parent / 'configs' / '_base_'

@@ -12,16 +12,16 @@ from ovseg.models.post_processors.outlier_suppression import grid_neighbours
 
 
 def loop_predict(model: CLIPSegmentor, image: Tensor, out_size: Tuple[int, int]) -> Tensor:
-    """One window at a time through the encoder, its scores upsampled and added to a canvas of all queries."""
-    layout = WindowLayout.plan(tuple(image.shape[1:]), model.slide_crop, model.slide_stride, model.image_encoder.patch_size)
+    """One window at a time through the encoder, its scores upsampled and added to a canvas of all text embeddings."""
+    layout = model.windows.plan((image.shape[1], image.shape[2]), model.tower.patch_size)
     scores = []
     for window in layout.cut(image):
-        patches = F.normalize(model.extract_feat(window.unsqueeze(0)).patches, dim=-1)
-        scores.append((patches @ model.query_embeddings.to(patches.dtype).t())[0])
-    return loop_decode(torch.stack(scores), layout, out_size, model.logit_scale, model.query_to_class, model.out_channels)
+        patches = F.normalize(model.embed(window.unsqueeze(0)).patches, dim=-1)
+        scores.append((patches @ model.text_embeddings.to(patches.dtype).t())[0])
+    return loop_decode(torch.stack(scores), layout, out_size, model.decoder.logit_scale, model.class_of_text, model.out_channels)
 
 
-def loop_decode(scores: Tensor, layout: WindowLayout, out_size: Tuple[int, int], logit_scale: float, query_to_class: Tensor,
+def loop_decode(scores: Tensor, layout: WindowLayout, out_size: Tuple[int, int], logit_scale: float, class_of: Tensor,
                 num_classes: int) -> Tensor:
     """Scores ``(windows, N, Q)`` to labels as the field writes it: canvas, counts, resize, softmax, one-hot product, argmax."""
     rows, cols = layout.rows, layout.cols
@@ -34,8 +34,8 @@ def loop_decode(scores: Tensor, layout: WindowLayout, out_size: Tuple[int, int],
         counts[:, :, top:top + rows.length, left:left + cols.length] += 1
     logits = F.interpolate(canvas / counts, size=out_size, mode='bilinear')[0]
     probabilities = (logits * logit_scale).softmax(dim=0)
-    if num_classes != len(query_to_class):
-        member = F.one_hot(query_to_class).t().view(num_classes, -1, 1, 1)
+    if num_classes != len(class_of):
+        member = F.one_hot(class_of).t().view(num_classes, -1, 1, 1)
         probabilities = (probabilities.unsqueeze(0) * member).amax(dim=1)
     return probabilities.argmax(dim=0)
 

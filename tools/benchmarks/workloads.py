@@ -17,14 +17,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.apis import OVSegInferencer
-from ovseg.datasets import class_names, prompt_templates
+from ovseg.vocabulary import class_names, prompt_templates
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.evaluation.label_maps import write_label_map
-from ovseg.inference.decode import best_queries
+from ovseg.inference.decode import best_texts
 from ovseg.inference.windows import WindowLayout
 from ovseg.models import CLIPSegmentor
-from ovseg.models.encoders import load_clip
-from ovseg.models.encoders.text_encoder import TextEncoder
+from ovseg.models.dense import project
+from ovseg.models.towers import load_clip
+from ovseg.models.text.text_encoder import TextEncoder
 from ovseg.models.post_processors import CTD, OutlierSuppression, PostProcessorChain
 
 MODELS = {'small': 'ovseg-tiny-clip', 'full': 'ViT-B-16-quickgelu'}
@@ -33,12 +34,14 @@ ALL = [dict(type='SelfAttnEnhancement'), dict(type='OutlierSuppression'), dict(t
        dict(type='CTD')]
 
 
-def build(clip_model: str, device: str, queries: int, **cfg: Any) -> CLIPSegmentor:
+def build(clip_model: str, device: str, classes: int, precision: str = 'fp32', batch_size: int = 32) -> CLIPSegmentor:
     """Our method with random weights, and random unit rows in place of text embeddings."""
-    model = CLIPSegmentor(clip_model, None, [f'thing {index}' for index in range(queries)], prompt_templates=['{}'],
-                          model_type='Gated', apply_similarity_enhancement=True, **cfg).to(device)
-    rows = torch.randn(queries, model.image_encoder.visual.output_dim, generator=torch.Generator().manual_seed(1))
-    model._query_embeddings = F.normalize(rows, dim=-1).to(device)
+    model = CLIPSegmentor(
+        clip=dict(name=clip_model, pretrained=None),
+        vocabulary=dict(names=[f'thing {index}' for index in range(classes)], templates=['{}']),
+        image_encoder=dict(attention='Gated', similarity={}, precision=precision), windows=dict(batch_size=batch_size)).to(device)
+    rows = torch.randn(classes, model.tower.output_width, generator=torch.Generator().manual_seed(1))
+    model.text_embeddings = F.normalize(rows, dim=-1)
     return model
 
 
@@ -50,11 +53,11 @@ def original_size(model: CLIPSegmentor, images: List[Tensor], out_size: Tuple[in
 def whole_job(clip_model: str, device: str, precision: str, baseline: Optional[str], images: int,
               batch_size: int = 32) -> Iterator[Group]:
     """Image to labels over the plain ViT's forward of the same windows in one batch."""
-    for queries in (21, 150, 171):
-        model = build(clip_model, device, queries, precision=precision, window_batch_size=batch_size)
+    for classes in (21, 150, 171):
+        model = build(clip_model, device, classes, precision=precision, batch_size=batch_size)
         batch = [torch.randn(3, *IMAGE, device=device) for _ in range(images)]
-        layout = WindowLayout.plan(IMAGE, 224, 112, model.image_encoder.patch_size)
-        visual = model.image_encoder.visual
+        layout = WindowLayout.plan(IMAGE, 224, 112, model.tower.patch_size)
+        visual = model.tower.visual
         windows = torch.cat([layout.cut(image) for image in batch]).to(visual.conv1.weight.dtype)
 
         def plain(visual: Any = visual, windows: Tensor = windows) -> None:
@@ -67,7 +70,7 @@ def whole_job(clip_model: str, device: str, precision: str, baseline: Optional[s
             candidates['loop, one window at a time'] = lambda model=model, batch=batch: [
                 loop_predict(model, image, OUTPUT) for image in batch]
         yield Group('whole job', f'{images} x {IMAGE[0]}x{IMAGE[1]}, {len(windows)} windows, to {OUTPUT[0]}x{OUTPUT[1]}, '
-                                 f'{queries} queries', candidates, precision, images)
+                                 f'{classes} classes', candidates, precision, images)
 
 
 def label_map_on_disk(clip_model: str, device: str, folder: Path) -> Group:
@@ -80,7 +83,7 @@ def label_map_on_disk(clip_model: str, device: str, folder: Path) -> Group:
         with patch('os.fsync'):
             write()
 
-    return Group('label map on disk', f'{OUTPUT[0]}x{OUTPUT[1]}, 171 queries',
+    return Group('label map on disk', f'{OUTPUT[0]}x{OUTPUT[1]}, 171 classes',
                  {'ovseg predict': partial(original_size, model, [image], OUTPUT), 'write, no fsync': without_fsync,
                   'write, fsync': write}, 'fp32', 1)
 
@@ -90,7 +93,7 @@ def precisions(clip_model: str, device: str) -> Group:
     image = torch.randn(3, *IMAGE, device=device)
     candidates = {precision: partial(original_size, build(clip_model, device, 171, precision=precision), [image], OUTPUT)
                   for precision in ('fp32', 'bf16')}
-    return Group('precision', f'{IMAGE[0]}x{IMAGE[1]}, 6 windows, 171 queries', candidates, 'each its own', 1)
+    return Group('precision', f'{IMAGE[0]}x{IMAGE[1]}, 6 windows, 171 classes', candidates, 'each its own', 1)
 
 
 def label_agreement(device: str) -> Dict[str, float]:
@@ -98,7 +101,7 @@ def label_agreement(device: str) -> Dict[str, float]:
     images = sorted((DEMO_SCENES / 'images').glob('*.jpg'))
 
     def labels(precision: str) -> np.ndarray:
-        inferencer = OVSegInferencer('gated_tiny-clip', device=device, cfg_options={'model.precision': precision})
+        inferencer = OVSegInferencer('gated_tiny-clip', device=device, cfg_options={'model.image_encoder.precision': precision})
         return np.concatenate([found.ravel() for found in inferencer(images, show_progress=False)['predictions']])
 
     expected = labels('fp32')
@@ -109,10 +112,10 @@ def decoding(device: str) -> Group:
     """Scores of six windows to labels."""
     layout = WindowLayout.plan(IMAGE, 224, 112, (16, 16))
     patches = F.normalize(torch.randn(len(layout), 196, 512, device=device), dim=-1)
-    queries = F.normalize(torch.randn(171, 512, device=device), dim=-1)
-    return Group('decode', '6 windows, 171 queries, to 480x640', {
-        'plain loop': lambda: loop_decode(patches @ queries.t(), layout, OUTPUT, 40, torch.arange(171, device=device), 171),
-        'ovseg': lambda: best_queries(patches, queries, layout, OUTPUT, 40)})
+    classes = F.normalize(torch.randn(171, 512, device=device), dim=-1)
+    return Group('decode', '6 windows, 171 classes, to 480x640', {
+        'plain loop': lambda: loop_decode(patches @ classes.t(), layout, OUTPUT, 40, torch.arange(171, device=device), 171),
+        'ovseg': lambda: best_texts(patches, classes, layout, OUTPUT, 40)})
 
 
 def modules(clip_model: str, device: str, windows: int) -> Iterator[Group]:
@@ -121,12 +124,13 @@ def modules(clip_model: str, device: str, windows: int) -> Iterator[Group]:
     images = torch.randn(windows, 3, 224, 224, device=device)
     chains = dict(none=PostProcessorChain(), all=PostProcessorChain(ALL), ctd=PostProcessorChain([dict(type='CTD')]))
 
-    def extract(name: str) -> None:
-        model.post_processors = chains[name]
-        model.extract_feat(images)
+    models = {name: model.variant(post_processors=chain) for name, chain in chains.items()}
 
-    tokens = model.image_encoder.tokens(images, with_attention=True)
-    embeddings = model.image_encoder.project(tokens)
+    def extract(name: str) -> None:
+        models[name].embed(images)
+
+    tokens = models['all'].tokens(images)
+    embeddings = project(model.tower, tokens)
     suppress, ctd = OutlierSuppression(), CTD()
     sizes = f'{windows} windows of 224x224'
     yield Group('encoder and modules', sizes, {name: partial(extract, name) for name in chains})
@@ -138,18 +142,17 @@ def modules(clip_model: str, device: str, windows: int) -> Iterator[Group]:
 
 def text(clip_model: str, device: str) -> Iterator[Group]:
     """COCO-Stuff's class names in 80 templates; every 15th name where all of them would take ten minutes at full length."""
-    clip = load_clip(clip_model, None)
-    clip.model.to(device)
+    clip = load_clip(clip_model, None).text_encoder.to(device)
     all_names = [synonyms[0] for synonyms in class_names('coco_stuff')]
     names, templates = all_names[::15], prompt_templates('imagenet80')
     prompts = [template.format(name) for name in names for template in templates]
 
     def full_length() -> None:
         for start in range(0, len(prompts), 256):
-            clip.model.encode_text(clip.tokenizer(prompts[start:start + 256]).to(device), normalize=True)
+            clip.clip.encode_text(clip.tokenizer(prompts[start:start + 256]).to(device), normalize=True)
 
     def ovseg_encode(names: Sequence[str], cache: bool) -> None:
-        TextEncoder(clip.model, clip.tokenizer, cache=cache).encode(names, templates)  # a new one: it remembers rows
+        TextEncoder(clip.clip, clip.tokenizer, cache=cache).encode(names, templates)  # a new one: it remembers rows
 
     yield Group('text', f'{len(names)} of 171 names x 80 templates', {
         'all 77 tokens': full_length, 'ovseg': lambda: ovseg_encode(names, cache=False)}, rounds=2)
@@ -177,18 +180,18 @@ with mmcv_operators():
                                             'import ovseg, build tiny': lambda: run(tiny)})
 
 
-def decode_memory(queries: int) -> float:
-    """Peak MB of a process that decodes a Cityscapes-sized image with so many queries."""
+def decode_memory(classes: int) -> float:
+    """Peak MB of a process that decodes a Cityscapes-sized image with so many classes."""
     torch.manual_seed(0)
     layout = WindowLayout.plan((560, 1120), 224, 112, (16, 16))
     patches = F.normalize(torch.randn(len(layout), 196, 512), dim=-1)
-    embeddings = F.normalize(torch.randn(queries, 512), dim=-1)
-    best_queries(patches, embeddings, layout, (1024, 2048), 40, with_probability=True)
+    embeddings = F.normalize(torch.randn(classes, 512), dim=-1)
+    best_texts(patches, embeddings, layout, (1024, 2048), 40, with_probability=True)
     return peak_memory_mb()
 
 
 def memory_by_vocabulary(vocabularies: Tuple[int, ...] = (19, 847, 10000)) -> Dict[int, float]:
-    return {queries: in_fresh_process(decode_memory, queries) for queries in vocabularies}
+    return {classes: in_fresh_process(decode_memory, classes) for classes in vocabularies}
 
 
 def predict_memory(height: int, width: int) -> float:
@@ -204,12 +207,12 @@ def memory_by_size(sizes: Sequence[Tuple[int, int]] = ((64, 64), (64, 16_000), (
 
 def geometry_growth(sizes: int = 1000, skipped: int = 20) -> float:
     """MB by which resident memory grows while images of different sizes, up to 2,500 x 1,500, are decoded."""
-    queries, start = F.normalize(torch.randn(2, 4), dim=-1), 0.0
+    classes, start = F.normalize(torch.randn(2, 4), dim=-1), 0.0
     for index in range(sizes):
         size = 500 + 2 * index, 500 + index
         layout = WindowLayout.plan(size, 0, 0, (16, 16))
         out_size = (7, 64 + index) if index % 2 else (64 + index, 7)
-        best_queries(torch.randn(1, layout.rows.cells * layout.cols.cells, 4), queries, layout, out_size)
+        best_texts(torch.randn(1, layout.rows.cells * layout.cols.cells, 4), classes, layout, out_size)
         if index == skipped:
             start = resident_mb()
     return resident_mb() - start
@@ -279,15 +282,14 @@ def sweeps(clip_model: str, device: str) -> Dict[str, Tuple[str, str, Dict[int, 
     sides = (224, 336, 448, 672)
     area = {side * side: per_image(model, (side, side)) for side in sides}
     vocabulary = {}
-    for queries in (20, 100, 1000, 10000):
-        vocabulary[queries] = per_image(build(clip_model, device, queries), IMAGE)
+    for classes in (20, 100, 1000, 10000):
+        vocabulary[classes] = per_image(build(clip_model, device, classes), IMAGE)
     windows = {}
     for stride in (224, 112, 56):
-        model.slide_stride = stride
-        windows[len(WindowLayout.plan((448, 448), 224, stride, (16, 16)))] = per_image(model, (448, 448))
-    model.slide_stride = 112
+        strided = model.variant(windows=dict(stride=stride), vocabulary=model.vocabulary)
+        windows[len(strided.windows.plan((448, 448), (16, 16)))] = per_image(strided, (448, 448))
     batch = {count: per_image(model, (224, 224), count) for count in (1, 2, 4, 8)}
-    figures = dict(area=('image area in pixels', 's per image', area), vocabulary=('queries', 's per image', vocabulary),
+    figures = dict(area=('image area in pixels', 's per image', area), vocabulary=('classes', 's per image', vocabulary),
                    windows=('windows per image', 's per image', windows), batch=('images per batch', 's per image', batch))
     if device == 'cpu':
         figures['ranks'] = 'processes of one thread', 'images per s', {

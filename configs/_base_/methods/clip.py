@@ -1,2 +1,4 @@
 # Unmodified CLIP: its own attention, residual and MLP in the last block, every patch scored.
-method = dict(model_type='Vanilla', ignore_residual=False, pad_mode='none')
+method = dict(
+    image_encoder=dict(attention=dict(type='Vanilla'), ignore_residual=False),
+    windows=dict(pad_mode='none'))

@@ -1,2 +1,4 @@
 # SCLIP: correlative self-attention; residual and MLP stay.
-method = dict(model_type='SCLIP', ignore_residual=False, pad_mode='none')
+method = dict(
+    image_encoder=dict(attention=dict(type='SCLIP'), ignore_residual=False),
+    windows=dict(pad_mode='none'))

@@ -1,3 +1,3 @@
 # CLIP ViT-B/16 trained on MetaCLIP's 2.5 billion pairs, with QuickGELU.
 _base_ = ['clip_vit-b16.py']
-model = dict(clip_model='ViT-B-16-quickgelu', pretrained='metaclip_fullcc')
+model = dict(clip=dict(name='ViT-B-16-quickgelu', pretrained='metaclip_fullcc'))

@@ -1,9 +1,7 @@
 # OpenAI's CLIP ViT-B/16, the field's standard model.
 model = dict(
     type='CLIPSegmentor',
-    clip_model='ViT-B-16-quickgelu',
-    pretrained='openai',
-    prompt_templates='imagenet80',
-    logit_scale=40,
-    slide_crop=224,
-    slide_stride=112)
+    clip=dict(name='ViT-B-16-quickgelu', pretrained='openai'),
+    vocabulary=dict(templates='imagenet80'),
+    decoder=dict(logit_scale=40),
+    windows=dict(crop=224, stride=112))

@@ -1,3 +1,3 @@
 # CLIP ViT-B/32 trained on DataComp-1B, with plain GELU.
 _base_ = ['clip_vit-b16.py']
-model = dict(clip_model='ViT-B-32', pretrained='datacomp_xl_s13b_b90k')
+model = dict(clip=dict(name='ViT-B-32', pretrained='datacomp_xl_s13b_b90k'))

@@ -1,3 +1,3 @@
 # OpenAI's CLIP ViT-B/32: a coarse grid of 7 x 7 patches per window, and fast.
 _base_ = ['clip_vit-b16.py']
-model = dict(clip_model='ViT-B-32-quickgelu')
+model = dict(clip=dict(name='ViT-B-32-quickgelu'))

@@ -1,9 +1,7 @@
 # The embedded tiny CLIP, trained on drawn scenes: works offline, knows 16 words.
 model = dict(
     type='CLIPSegmentor',
-    clip_model='ovseg-tiny-clip',
-    pretrained='embedded',
-    prompt_templates='imagenet80',
-    logit_scale=40,
-    slide_crop=224,
-    slide_stride=112)
+    clip=dict(name='ovseg-tiny-clip', pretrained='embedded'),
+    vocabulary=dict(templates='imagenet80'),
+    decoder=dict(logit_scale=40),
+    windows=dict(crop=224, stride=112))

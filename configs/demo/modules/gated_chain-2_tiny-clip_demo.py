@@ -2,7 +2,6 @@
 # python tools/test.py configs/demo/modules/gated_chain-2_tiny-clip_demo.py
 _base_ = ['../gated_tiny-clip_demo.py']
 model = dict(
-    apply_self_attn_enhancement=True,
-    self_attn_enhancement_cfg=dict(enhancement_strength=0.1, min_self_attn_threshold=0.15, mode='feature'),
-    apply_outlier_suppression=True,
-    outlier_suppression_cfg=dict(top_k=30))
+    post_processors=[
+        dict(type='SelfAttnEnhancement', enhancement_strength=0.1, min_self_attn_threshold=0.15, mode='feature'),
+        dict(type='OutlierSuppression', top_k=30)])

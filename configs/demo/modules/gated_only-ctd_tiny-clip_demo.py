@@ -2,4 +2,4 @@
 # python tools/test.py configs/demo/modules/gated_only-ctd_tiny-clip_demo.py
 _base_ = ['../gated_tiny-clip_demo.py']
 model = dict(
-    apply_ctd=True)
+    post_processors=[dict(type='CTD')])

@@ -2,4 +2,4 @@
 # python tools/test.py configs/demo/modules/gated_only-debias_tiny-clip_demo.py
 _base_ = ['../gated_tiny-clip_demo.py']
 model = dict(
-    global_debias_factor=0.2)
+    post_processors=[dict(type='GlobalDebias', factor=0.2)])

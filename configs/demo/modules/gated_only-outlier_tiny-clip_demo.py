@@ -2,5 +2,4 @@
 # python tools/test.py configs/demo/modules/gated_only-outlier_tiny-clip_demo.py
 _base_ = ['../gated_tiny-clip_demo.py']
 model = dict(
-    apply_outlier_suppression=True,
-    outlier_suppression_cfg=dict(top_k=30))
+    post_processors=[dict(type='OutlierSuppression', top_k=30)])

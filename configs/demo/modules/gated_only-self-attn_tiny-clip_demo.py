@@ -2,5 +2,5 @@
 # python tools/test.py configs/demo/modules/gated_only-self-attn_tiny-clip_demo.py
 _base_ = ['../gated_tiny-clip_demo.py']
 model = dict(
-    apply_self_attn_enhancement=True,
-    self_attn_enhancement_cfg=dict(enhancement_strength=0.1, min_self_attn_threshold=0.15, mode='feature'))
+    post_processors=[
+        dict(type='SelfAttnEnhancement', enhancement_strength=0.1, min_self_attn_threshold=0.15, mode='feature')])

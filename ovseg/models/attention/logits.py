@@ -14,7 +14,7 @@ def product(a: Tensor, b: Tensor, scale: Optional[float] = None) -> Tensor:
         ValueError: ``scale`` is no number.
     """
     if scale is not None:
-        check_number('attention_cfg.scale', scale, -math.inf)
+        check_number('image_encoder.attention.scale', scale, -math.inf)
     return (a * (a.shape[-1] ** -0.5 if scale is None else scale)) @ b.transpose(-2, -1)
 
 

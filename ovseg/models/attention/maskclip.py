@@ -15,7 +15,7 @@ def maskclip(q: Tensor, k: Tensor, v: Tensor, grid_size: Tuple[int, int], bias: 
         ValueError: a ``bias`` is given; there is no softmax that it could enter.
     """
     if bias is not None:
-        raise ValueError("apply_similarity_enhancement=True adds a map to a softmax, and model_type='MaskCLIP' has none: "
-                         'switch it off or choose another model_type')
+        raise ValueError("image_encoder.similarity adds a map to a softmax, and image_encoder.attention.type='MaskCLIP' has "
+                         'none: leave it out (apply_similarity_enhancement=False), or choose another attention')
     identity = torch.eye(q.shape[-2], device=q.device).to(q.dtype)  # torch 2.1 has no bfloat16 eye on the CPU
     return identity.expand(*q.shape[:2], -1, -1)

@@ -11,10 +11,10 @@ from ovseg.utils import check_number
 
 
 def gaussian_window(grid_size: Tuple[int, int], std: float, device: Optional[torch.device] = None) -> Tensor:
-    """``ω_ij = exp(-‖p_i - p_j‖² / (2 std²))`` of patches' grid positions, 0 for CLS: ``(1+N, 1+N)`` float32."""
+    """``ω_ij = exp(-‖p_i - p_j‖² / (2 std²))`` of patches' grid positions, ``(N, N)`` float32."""
     rows, cols = (torch.arange(size, dtype=torch.float32, device=device) for size in grid_size)
     row_term, col_term = (torch.exp(-(x[:, None] - x) ** 2 / (2 * std ** 2)) for x in (rows, cols))
-    return F.pad(torch.kron(row_term, col_term), (1, 0, 1, 0))
+    return torch.kron(row_term, col_term)
 
 
 @ATTENTIONS.register_module(name='NACLIP')
@@ -25,5 +25,7 @@ def naclip(q: Tensor, k: Tensor, v: Tensor, grid_size: Tuple[int, int], bias: Op
     Raises:
         ValueError: ``gaussian_std`` is not positive.
     """
-    check_number('attention_cfg.gaussian_std', gaussian_std, above=True)
-    return softmax(product(k, k, scale) + gaussian_window(grid_size, gaussian_std, k.device).to(k.dtype), bias)
+    check_number('image_encoder.attention.gaussian_std', gaussian_std, above=True)
+    logits, window = product(k, k, scale), gaussian_window(grid_size, gaussian_std, k.device).to(k.dtype)
+    others = logits.shape[-1] - len(window)  # a CLS token in front of the patches, or none
+    return softmax(logits + F.pad(window, (others, 0, others, 0)), bias)

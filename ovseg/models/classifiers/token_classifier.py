@@ -7,8 +7,12 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ovseg.models.data_preprocessor import build_data_preprocessor
-from ovseg.models.encoders import CLIPImageEncoder, load_clip
+from ovseg.components import build_registered
+from ovseg.models.data_preprocessor import build_data_preprocessor, mean_and_std
+from ovseg.models.dense import DenseEncoder, WindowBatch, project
+from ovseg.models.towers import LoadedCLIP
+from ovseg.models.towers.loading import load_checked
+from ovseg.registry import DENSE_ENCODERS
 
 
 @MODELS.register_module()
@@ -18,24 +22,24 @@ class TokenClassifier(BaseModel):
     All heads see the same batches and start from the same weights, so that they differ in nothing but their settings.
 
     Args:
-        clip_model: See ``load_clip``.
-        pretrained: See ``load_clip``.
+        clip: See ``CLIPSegmentor``.
         num_classes: C.
         heads: Name to keywords of ``OutlierImputeHead``.
-        model_type: See ``CLIPImageEncoder``.
-        ignore_residual: See ``CLIPImageEncoder``.
+        image_encoder: See ``CLIPSegmentor``.
         data_preprocessor: Default: ``OVSegDataPreProcessor`` as the CLIP weights want it.
     """
 
-    def __init__(self, clip_model: str, pretrained: Optional[str], num_classes: int, heads: Mapping[str, Mapping[str, Any]],
-                 model_type: str = 'Experimental', ignore_residual: bool = True,
+    def __init__(self, clip: Union[Mapping[str, Any], LoadedCLIP], num_classes: int, heads: Mapping[str, Mapping[str, Any]],
+                 image_encoder: Union[Mapping[str, Any], str, DenseEncoder] = 'LastBlockEncoder',
                  data_preprocessor: Optional[Mapping[str, Any]] = None) -> None:
-        clip = load_clip(clip_model, pretrained)
+        encoder = build_registered('image_encoder', DENSE_ENCODERS, DenseEncoder, image_encoder, 'LastBlockEncoder')
+        clip = load_checked(clip, encoder.check, encoder.dtype)
         super().__init__(build_data_preprocessor(clip, data_preprocessor))
-        self.encoder = CLIPImageEncoder(clip.model.visual, model_type, ignore_residual)
-        width = self.encoder.visual.proj.shape[1]
+        self.encoder, self.tower = encoder, clip.image_tower_in(encoder.dtype)
+        for name, values in zip(('mean', 'std'), mean_and_std(self.data_preprocessor)):
+            self.register_buffer(name, values, persistent=False)
         self.heads = nn.ModuleDict({
-            name: MODELS.build(dict(type='OutlierImputeHead', d=width, num_classes=num_classes, **head))
+            name: MODELS.build(dict(type='OutlierImputeHead', d=self.tower.output_width, num_classes=num_classes, **head))
             for name, head in heads.items()})
         first, *others = self.heads.values()
         for head in others:
@@ -51,8 +55,11 @@ class TokenClassifier(BaseModel):
             data_samples: Their samples; ``gt_label`` is read in training.
             mode: One of the three.
         """
-        features = self.encoder.project(self.encoder.tokens(torch.stack(list(inputs))))
-        tokens = torch.cat([features.cls_token.unsqueeze(1), features.patches], dim=1)
+        features = self.encoder.tokens(self.tower, WindowBatch(torch.stack(list(inputs)), self.mean, self.std))
+        features = project(self.tower, features)
+        tokens = features.patches
+        if features.cls_token is not None:
+            tokens = torch.cat([features.cls_token.unsqueeze(1), tokens], dim=1)
         logits = {name: head(tokens) for name, head in self.heads.items()}
         if mode == 'tensor':
             return logits

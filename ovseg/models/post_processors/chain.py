@@ -1,16 +1,11 @@
 """The post-processors of a model, in order."""
-import inspect
-from typing import Any, Dict, List, Mapping, Optional, Sequence
-
-from mmengine.logging import print_log
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.post_processors.post_processor import STAGES, PostProcessor
 from ovseg.precision import full_precision
 from ovseg.registry import POST_PROCESSORS
-from ovseg.utils import build_checked, check_choice, check_dict, check_flag, check_keys, check_number, shown
-
-Config = Optional[Mapping[str, Any]]
+from ovseg.utils import build_checked, check_choice, shown
 
 
 class PostProcessorChain:
@@ -18,13 +13,18 @@ class PostProcessorChain:
 
     Args:
         modules: Config dicts, bare type names or ``PostProcessor`` objects, in order: those for tokens first, then those for
-            embeddings.
+            embeddings. Or another chain, whose modules are taken.
 
     Raises:
         ValueError: the order goes back from embeddings to tokens, or a type, key or number is not allowed.
     """
 
-    def __init__(self, modules: Sequence[Any] = ()) -> None:
+    def __init__(self, modules: Union['PostProcessorChain', Sequence[Any]] = ()) -> None:
+        if isinstance(modules, PostProcessorChain):
+            modules = modules.modules
+        if not isinstance(modules, (list, tuple)):
+            raise ValueError(f"post_processors={shown(modules)} must be a list, e.g. [dict(type='GlobalDebias', factor=0.2)], "
+                             'or [GlobalDebias,CTD] on the command line')
         self.modules: List[PostProcessor] = [module if isinstance(module, PostProcessor) else
                                              build_checked(POST_PROCESSORS, module) for module in modules]
         last: Optional[PostProcessor] = None
@@ -41,19 +41,43 @@ class PostProcessorChain:
         """Whether any module needs the encoder's attention."""
         return any(module.needs_attention for module in self.modules)
 
+    def check(self, has_attention: bool, has_cls: bool, encoder: str) -> None:
+        """Refuse modules that need what the dense encoder does not give.
+
+        Args:
+            has_attention: Whether it gives the attention.
+            has_cls: Whether it gives a CLS token.
+            encoder: Its name, for errors.
+
+        Raises:
+            ValueError: names the module.
+        """
+        for module in self.modules:
+            for needed, there, what in ((module.needs_attention, has_attention, 'attention'),
+                                        (module.needs_cls, has_cls, 'CLS token')):
+                if needed and not there:
+                    raise ValueError(f'post_processors: {type(module).__name__} needs the {what} of the image encoder, and '
+                                     f'{encoder} gives none with this CLIP')
+
     def __call__(self, features: DenseFeatures, stage: str) -> DenseFeatures:
         """Apply the modules of ``stage`` (``'tokens'`` or ``'embeddings'``) in order.
 
         Raises:
             ValueError: a module returns no ``DenseFeatures``, or changes the grid or the shape of a tensor.
         """
-        with full_precision(features.patches):
-            for module in self.modules:
-                if module.stage == stage:
-                    result = module(features)
-                    _check_layout(module, features, result)
-                    features = result
+        for _, features in self.steps(features, stage):
+            pass
         return features
+
+    def steps(self, features: DenseFeatures, stage: str) -> Iterator[Tuple[PostProcessor, DenseFeatures]]:
+        """Each module of ``stage`` and the features that leave it, in order; arguments and errors as in ``__call__``."""
+        for module in self.modules:
+            if module.stage == stage:
+                with full_precision(features.patches):
+                    result = module(features)
+                _check_layout(module, features, result)
+                features = result
+                yield module, features
 
 
 def _check_layout(module: PostProcessor, given: DenseFeatures, returned: DenseFeatures) -> None:
@@ -73,52 +97,3 @@ def _layout(features: DenseFeatures) -> Dict[str, Any]:
     tensors = dict(patches=features.patches, cls_token=features.cls_token, attn=features.attn)
     return dict(grid_size=features.grid_size,
                 **{name: None if tensor is None else tuple(tensor.shape) for name, tensor in tensors.items()})
-
-
-def modules_from_switches(apply_self_attn_enhancement: bool = False, self_attn_enhancement_cfg: Config = None,
-                          apply_outlier_suppression: bool = False, outlier_suppression_cfg: Config = None,
-                          global_debias_factor: float = 0.0, apply_ctd: bool = False, ctd_cfg: Config = None,
-                          post_processors: Optional[Sequence[Any]] = None) -> List[Any]:
-    """The chain that a config's switches ask for, in its fixed order.
-
-    Args:
-        apply_self_attn_enhancement: Switch of ``SelfAttnEnhancement``.
-        self_attn_enhancement_cfg: Its keywords.
-        apply_outlier_suppression: Switch of ``OutlierSuppression``.
-        outlier_suppression_cfg: Its keywords.
-        global_debias_factor: Factor of ``GlobalDebias``; 0 leaves it out.
-        apply_ctd: Switch of ``CTD``.
-        ctd_cfg: Its keywords.
-        post_processors: A whole chain instead, as ``PostProcessorChain`` takes it.
-
-    Raises:
-        ValueError: an unknown keyword of a module, switched on or not, or ``post_processors`` together with a switch.
-    """
-    check_number('global_debias_factor', global_debias_factor, 0)
-    on = dict(apply_self_attn_enhancement=check_flag('apply_self_attn_enhancement', apply_self_attn_enhancement),
-              apply_outlier_suppression=check_flag('apply_outlier_suppression', apply_outlier_suppression),
-              global_debias_factor=bool(global_debias_factor), apply_ctd=check_flag('apply_ctd', apply_ctd))
-    modules = dict(
-        apply_self_attn_enhancement=_module('SelfAttnEnhancement', 'self_attn_enhancement', self_attn_enhancement_cfg, on),
-        apply_outlier_suppression=_module('OutlierSuppression', 'outlier_suppression', outlier_suppression_cfg, on),
-        global_debias_factor=dict(type='GlobalDebias', factor=global_debias_factor),
-        apply_ctd=_module('CTD', 'ctd', ctd_cfg, on))
-    if post_processors is None:
-        return [module for switch, module in modules.items() if on[switch]]
-    if any(on.values()):
-        switches = ', '.join(switch for switch, value in on.items() if value)
-        raise ValueError(f'post_processors replaces the whole chain and cannot be given together with {switches}: put '
-                         'the module into post_processors, or switch it off')
-    if not isinstance(post_processors, (list, tuple)):
-        raise ValueError(f"post_processors={shown(post_processors)} must be a list, e.g. [dict(type='GlobalDebias', "
-                         'factor=0.2)], or [GlobalDebias,CTD] on the command line')
-    return list(post_processors)
-
-
-def _module(type_: str, name: str, cfg: Config, on: Mapping[str, bool]) -> Dict[str, Any]:
-    """The config of the module that ``apply_name`` switches on, and whose keywords ``name_cfg`` holds."""
-    keywords = check_dict(f'{name}_cfg', cfg)
-    check_keys(f'{name}_cfg', keywords, inspect.signature(POST_PROCESSORS.get(type_)).parameters)
-    if keywords and not on[f'apply_{name}']:
-        print_log(f'{name}_cfg={keywords} has no effect: apply_{name} is off', 'current')
-    return dict(type=type_, **keywords)

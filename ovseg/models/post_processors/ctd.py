@@ -43,6 +43,7 @@ class CTD(PostProcessor):
     """
 
     stage = 'embeddings'
+    needs_cls = True
 
     def __init__(self, metric: str = 'euclidean', eps: float = 1.1, min_samples: int = 11, factor: float = 1.5,
                  normalize_cls: bool = True) -> None:

@@ -33,6 +33,7 @@ class GlobalDebias(PostProcessor):
     """
 
     stage = 'embeddings'
+    needs_cls = True
 
     def __init__(self, factor: float = 0.2, normalize_cls: bool = False) -> None:
         self.factor = check_number('GlobalDebias factor', factor, 0)

@@ -1,10 +1,10 @@
-"""Outlier suppression: replace patches that hoard attention, and clean their neighbours of them."""
-from functools import lru_cache
+"""Outlier suppression: replace patches that draw most attention, and clean their neighbours of them."""
 from typing import Tuple
 
 import torch
 from torch import Tensor
 
+from ovseg.inference.cache import keep_recent
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.post_processors.outlier_detectors import DETECTORS
 from ovseg.models.post_processors.post_processor import PostProcessor, attention_of, cosine
@@ -12,8 +12,7 @@ from ovseg.registry import POST_PROCESSORS
 from ovseg.utils import check_choice, check_integer, check_number
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is made for one call may be differentiated through in the next
+@keep_recent
 def grid_neighbours(grid_size: Tuple[int, int], device: torch.device) -> Tensor:
     """``(N, N)`` bool: whether two patches touch, by a side or a corner."""
     rows, cols = (torch.arange(size, device=device) for size in grid_size)

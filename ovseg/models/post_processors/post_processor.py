@@ -1,4 +1,4 @@
-"""What every module of the chain is."""
+"""The interface of the modules of the chain."""
 from abc import ABC, abstractmethod
 
 import torch
@@ -17,10 +17,12 @@ class PostProcessor(ABC):
         stage: ``'tokens'`` for a module that works in front of CLIP's final LayerNorm and projection (width D),
             ``'embeddings'`` for one that works behind them (width E).
         needs_attention: Whether ``features.attn`` must be there.
+        needs_cls: Whether ``features.cls_token`` must be there.
     """
 
     stage: str
     needs_attention: bool = False
+    needs_cls: bool = False
 
     @abstractmethod
     def __call__(self, features: DenseFeatures) -> DenseFeatures:

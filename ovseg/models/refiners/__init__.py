@@ -1,4 +1,5 @@
 """Refinement of dense scores by the image."""
 from ovseg.models.refiners.pamr import PAMR
+from ovseg.models.refiners.refiner import Refiner
 
-__all__ = ['PAMR']
+__all__ = ['PAMR', 'Refiner']

@@ -1,4 +1,5 @@
 """Test-time augmentation."""
+from dataclasses import replace
 from typing import Any, List
 
 import torch
@@ -18,7 +19,7 @@ class CLIPSegTTAModel(BaseTTAModel):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.module.with_seg_logits = True
+        self.module.decoder = replace(self.module.decoder, with_seg_logits=True)
 
     def merge_preds(self, data_samples_list: List[List[SegDataSample]]) -> List[SegDataSample]:
         """One sample per image, with the mean probabilities as ``seg_logits`` and their ``pred_sem_seg``.
@@ -29,7 +30,7 @@ class CLIPSegTTAModel(BaseTTAModel):
         for versions in data_samples_list:
             probabilities = torch.stack([version.seg_logits.data for version in versions]).mean(dim=0)
             partial = any('nonfinite_pixels' in version for version in versions)
-            labels = self.module.label_map(probabilities, partial)
+            labels = self.module.decoder.label_map(probabilities, partial)
             sample = versions[0]
             sample.set_data(dict(seg_logits=PixelData(data=probabilities), pred_sem_seg=PixelData(data=labels.unsqueeze(0))))
             if partial:

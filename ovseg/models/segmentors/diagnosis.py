@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING, Iterator, Tuple
 import torch
 from torch import Tensor
 
-from ovseg.inference.windows import WindowLayout
+from ovseg.models.dense import project
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.post_processors import PostProcessorChain
 
 if TYPE_CHECKING:
     from ovseg.models.segmentors.clip_segmentor import CLIPSegmentor
 
-OVERFLOW = "; float16 ends at 65504: if it has overflowed, set precision='bf16' or precision='fp32'"
+OVERFLOW = "; float16 ends at 65504: if it has overflowed, set image_encoder.precision='bf16' or 'fp32'"
 
 
 @torch.no_grad()
@@ -26,14 +25,11 @@ def explain_nonfinite(segmentor: 'CLIPSegmentor', image: Tensor) -> str:
     """
     if not image.isfinite().all():
         return "the network's input is not finite: the image or its normalisation has NaN or Inf"
-    encoder = segmentor.image_encoder
-    hint = OVERFLOW if encoder.visual.conv1.weight.dtype == torch.float16 else ''
-    for name, weight in encoder.named_parameters():
+    hint = OVERFLOW if segmentor.tower.dtype == torch.float16 else ''
+    for name, weight in segmentor.tower.named_parameters():
         if not weight.isfinite().all():
-            return f'the weight {name} of the image encoder is not finite{hint}'
-    layout = WindowLayout.plan((image.shape[1], image.shape[2]), segmentor.slide_crop, segmentor.slide_stride,
-                               encoder.patch_size, segmentor.pad_mode)
-    windows = layout.cut(image)
+            return f'the weight {name} of the image tower is not finite{hint}'
+    windows = segmentor.windows.plan((image.shape[1], image.shape[2]), segmentor.tower.patch_size).cut(image)
     for batch in windows.split(segmentor.windows_per_pass([windows])):
         for step, features in _steps(segmentor, batch):
             if not _is_finite(features):
@@ -42,23 +38,20 @@ def explain_nonfinite(segmentor: 'CLIPSegmentor', image: Tensor) -> str:
 
 
 def _steps(segmentor: 'CLIPSegmentor', windows: Tensor) -> Iterator[Tuple[str, DenseFeatures]]:
-    """Name and output of every step of ``CLIPSegmentor.extract_feat``."""
-    encoder, chain = segmentor.image_encoder, segmentor.post_processors
-    features = encoder.tokens(windows, with_attention=chain.needs_attention)
+    """Name and output of every step of ``CLIPSegmentor.embed``."""
+    features = segmentor.tokens(windows)
     yield 'the image encoder', features
-    for stage in ('tokens', 'embeddings'):
-        if stage == 'embeddings':
-            features = encoder.project(features)
-            yield 'the projection', features
-        for module in chain.modules:
-            if module.stage == stage:
-                features = PostProcessorChain([module])(features, stage)
-                yield f'post-processor {type(module).__name__}', features
+    for module, features in segmentor.post_processors.steps(features, 'tokens'):
+        yield f'post-processor {type(module).__name__}', features
+    features = project(segmentor.tower, features)
+    yield 'the projection', features
+    for module, features in segmentor.post_processors.steps(features, 'embeddings'):
+        yield f'post-processor {type(module).__name__}', features
 
 
 def _is_finite(features: DenseFeatures) -> bool:
     """Whether all lengths are finite; that of a vector with a NaN or Inf is not, nor one that overflows float32."""
-    lengths = [x.float().norm(dim=-1) for x in (features.patches, features.cls_token)]
+    lengths = [x.float().norm(dim=-1) for x in (features.patches, features.cls_token) if x is not None]
     if features.attn is not None:
         lengths.append(features.attn)
     return all(bool(length.isfinite().all()) for length in lengths)

@@ -4,7 +4,7 @@ import re
 import pytest
 import torch
 
-from ovseg.datasets import bundled_class_lists
+from ovseg.vocabulary import bundled_class_lists
 
 KNOWN_ATTENTIONS = ('Vanilla', 'MaskCLIP', 'SCLIP', 'ClearCLIP', 'NACLIP', 'KK', 'SFP', 'SegEarth', 'Experimental', 'Gated')
 

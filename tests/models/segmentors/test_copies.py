@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from ovseg.models.encoders import image_encoder
+from ovseg.models.dense import image_encoder
 from ovseg.models.post_processors.outlier_detectors import DETECTORS
 from ovseg.registry import ATTENTIONS
 

@@ -4,7 +4,7 @@ import pydoc
 import pytest
 import torch
 
-from ovseg.models.encoders import image_encoder
+from ovseg.models.dense import image_encoder
 
 
 def test_gradients_flow_after_a_prediction_in_inference_mode(build):
@@ -50,9 +50,9 @@ def test_scores_are_float32_where_tf32_is_allowed(build, monkeypatch, cfg):
         monkeypatch.setattr(name, note)
 
     noting('chain', 'ovseg.models.post_processors.global_debias.global_debias')
-    noting('text', 'ovseg.models.encoders.text_encoder.functional_call')
+    noting('text', 'ovseg.models.text.text_encoder.functional_call')
     noting('columns', 'ovseg.inference.decode._merge_columns')
-    noting('encoder', 'ovseg.models.encoders.image_encoder.product')
+    noting('encoder', 'ovseg.models.dense.last_block_encoder.product')
     live.image_encoder.attend = lambda q, k, v, grid_size, bias: image_encoder.product(k, k).softmax(dim=-1)
     torch.set_float32_matmul_precision('high')
     try:

@@ -1,0 +1,161 @@
+"""The component that turns patch features into labels or probabilities."""
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Optional, Tuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ovseg.components import build_registered
+from ovseg.inference.decode import Refine, best_texts, class_probabilities, label_map, merge_windows
+from ovseg.inference.nonfinite import ImagePatches, ignore_label, partial_label_map
+from ovseg.models.dense_features import DenseFeatures
+from ovseg.models.refiners.refiner import Refiner
+from ovseg.precision import full_precision
+from ovseg.registry import REFINERS
+from ovseg.utils import check_flag, check_integer, check_number
+
+LARGEST_LOGIT = 1e38  # differences of two logits stay in the range of float32
+
+
+class ClassTexts(NamedTuple):
+    """The text embeddings of a vocabulary.
+
+    Args:
+        embeddings: Unit rows ``(Q, E)`` float32, one per name.
+        class_of: The class of each, ``(Q,)`` int64, ascending.
+        count: Number K of classes.
+    """
+    embeddings: Tensor
+    class_of: Tensor
+    count: int
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Scores patches against text embeddings, merges windows, and labels pixels.
+
+    Args:
+        logit_scale: Multiplies cosine scores in front of the softmax.
+        prob_thd: Pixels whose best probability is under it become ``bg_idx``; in [0, 1].
+        area_thd: Classes that cover no more than this share of the foreground give their pixels away (SCLIP); in [0, 1].
+        bg_idx: Index of the background class.
+        refiner: Refines dense scores by the image, e.g. ``dict(type='PAMR')``.
+        cls_token_lambda: Adds this times the CLS token's score to the scores of its window's patches (SegEarth-OV: -0.3).
+        memory_mb: Bound for the dense scores held at a time, whatever the number of classes.
+        with_seg_logits: Return the class probabilities ``(K, H, W)`` too, as ``seg_logits``.
+
+    Raises:
+        ValueError: a number out of range, or an unknown refiner.
+    """
+    logit_scale: float = 40
+    prob_thd: float = 0.0
+    area_thd: Optional[float] = None
+    bg_idx: int = 0
+    refiner: Any = None
+    cls_token_lambda: float = 0.0
+    memory_mb: float = 256
+    with_seg_logits: bool = False
+
+    def __post_init__(self) -> None:
+        check_number('decoder.cls_token_lambda', self.cls_token_lambda, -math.inf)
+        check_number('decoder.logit_scale', self.logit_scale, above=True)
+        check_number('decoder.logit_scale * (1 + |decoder.cls_token_lambda|)',
+                     self.logit_scale * (1 + abs(self.cls_token_lambda)), 0, LARGEST_LOGIT)
+        check_number('decoder.prob_thd', self.prob_thd, 0, 1)
+        if self.area_thd is not None:
+            check_number('decoder.area_thd', self.area_thd, 0, 1)
+        check_integer('decoder.bg_idx', self.bg_idx, 0)
+        check_number('decoder.memory_mb', self.memory_mb, above=True)
+        check_flag('decoder.with_seg_logits', self.with_seg_logits)
+        if self.refiner is not None:
+            refiner: Any = dict(refiner=build_registered('decoder.refiner', REFINERS, Refiner, self.refiner))
+            self.__dict__.update(refiner)  # the dataclass is frozen for everyone else
+
+    def check(self, classes: int) -> None:
+        """Refuse a background class that the vocabulary does not have.
+
+        Raises:
+            ValueError: names the key and the number of classes.
+        """
+        check_integer('decoder.bg_idx', self.bg_idx, 0, classes - 1, f'there are {classes} classes')
+
+    def score_vectors(self, features: DenseFeatures) -> Tensor:
+        """The vectors whose products with text embeddings are the patches' scores, ``(B, N, E)`` float32.
+
+        Args:
+            features: Embeddings of windows. NaN in the diagonal of their attention makes a window NaN: a module that ranks
+                patches by it would hide it.
+        """
+        patches = _unit(features.patches)
+        if self.cls_token_lambda:
+            patches = patches + self.cls_token_lambda * _unit(features.cls_token).unsqueeze(1)
+        if features.attn is None:
+            return patches
+        unranked = features.attn.diagonal(dim1=1, dim2=2).isnan().any(dim=1)
+        return patches.masked_fill_(unranked.view(-1, 1, 1), torch.nan)
+
+    def __call__(self, image: Tensor, windows: ImagePatches, texts: ClassTexts,
+                 size: Tuple[int, int]) -> Tuple[Tensor, Optional[Tensor]]:
+        """Labels of an image, and its probabilities where they are wanted or needed.
+
+        Args:
+            image: ``(3, h, w)``, for the refiner.
+            windows: ``score_vectors`` of its windows and their layout.
+            texts: The vocabulary.
+            size: Wanted height and width.
+
+        Returns:
+            ``(H, W)`` int64; and ``(K, H, W)`` float32, or None.
+        """
+        if self.with_seg_logits or self.area_thd is not None:
+            probabilities = self.probabilities(image, windows, texts, size)
+            return self.label_map(probabilities, windows.nonfinite is not None), probabilities
+        return self._labels(image, windows, texts, size), None
+
+    def label_map(self, probabilities: Tensor, partial: bool) -> Tensor:
+        """Labels of ``probabilities (K, H, W)``; ``partial``, if some of them are NaN."""
+        return (partial_label_map if partial else label_map)(probabilities, self.prob_thd, self.bg_idx, self.area_thd)
+
+    def probabilities(self, image: Tensor, windows: ImagePatches, texts: ClassTexts, size: Tuple[int, int]) -> Tensor:
+        """``(K, *size)``: merged, refined, softmax. Arguments as in ``__call__``."""
+        with full_precision(windows.patches):
+            scores = self.dense_scores(image, windows, texts.embeddings, size)
+            probabilities = class_probabilities(scores, texts.class_of, texts.count, self.logit_scale)
+        if windows.nonfinite is None:
+            return probabilities
+        return probabilities.masked_fill(windows.undefined_pixels(size), torch.nan)
+
+    def dense_scores(self, image: Tensor, windows: ImagePatches, embeddings: Tensor, size: Tuple[int, int]) -> Tensor:
+        """Scores ``(Q, *size)`` before ``logit_scale``, merged and refined, of text embeddings ``(Q, E)``."""
+        with full_precision(windows.patches):
+            scores = merge_windows(windows.patches @ embeddings.float().t(), windows.layout, size)
+            refine = self._refine(image, size)
+            return scores if refine is None else refine(scores)
+
+    def _labels(self, image: Tensor, windows: ImagePatches, texts: ClassTexts, size: Tuple[int, int]) -> Tensor:
+        """Label map ``(H, W)`` of ``size``, without the probabilities of all classes."""
+        with full_precision(windows.patches):
+            text, probability = best_texts(windows.patches, texts.embeddings, windows.layout, size, self.logit_scale,
+                                           self.prob_thd > 0, self.memory_mb, self._refine(image, size))
+        labels = texts.class_of[text]
+        if probability is not None:
+            labels.masked_fill_(~(probability >= self.prob_thd), self.bg_idx)
+        if windows.nonfinite is not None:
+            labels.masked_fill_(windows.undefined_pixels(size), ignore_label(texts.count))
+        return labels
+
+    def _refine(self, image: Tensor, size: Tuple[int, int]) -> Optional[Refine]:
+        """The function that refines dense scores of ``image`` in ``size``; NaN and Inf in the image count as 0."""
+        if self.refiner is None:
+            return None
+        finite = image.nan_to_num(0, 0, 0).unsqueeze(0)
+        return self.refiner.of_image(F.interpolate(finite, size=size, mode='bilinear', align_corners=False)[0])
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """``F.normalize(vectors.float(), dim=-1)``, but NaN where a length overflows float32: it would give a zero vector."""
+    vectors = vectors.float()
+    length = vectors.norm(dim=-1, keepdim=True)
+    return vectors / length.clamp_min(1e-12).masked_fill_(length.isinf(), torch.nan)

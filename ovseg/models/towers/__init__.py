@@ -1,0 +1,6 @@
+"""Frozen image towers, and the loading of CLIP models."""
+from ovseg.models.towers.image_tower import ImageTower
+from ovseg.models.towers.loading import LoadedCLIP, load_clip
+from ovseg.models.towers.open_clip_tower import OpenCLIPTower
+
+__all__ = ['ImageTower', 'LoadedCLIP', 'OpenCLIPTower', 'load_clip']

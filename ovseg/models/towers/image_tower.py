@@ -1,0 +1,73 @@
+"""The interface of a frozen ViT that dense encoders work with."""
+from abc import ABC, abstractmethod
+from typing import Sequence, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ovseg.models.frozen import FrozenModule
+
+Grid = Tuple[int, int]
+
+
+class ImageTower(FrozenModule, ABC):
+    """A frozen ViT whose blocks can be run one by one, and the last of them in parts.
+
+    ``T`` is the number of tokens: ``N`` patches, row by row, and the CLS token at index 0 where there is one.
+
+    Attributes:
+        patch_size: Height and width of a patch in pixels.
+        width: Size D of a token.
+        output_width: Size E of an embedding.
+        heads: Number of heads of a block's attention.
+        has_cls: Whether there is a CLS token.
+        blocks: The transformer's blocks in order; ``block(x)`` maps tokens ``(B, T, D)`` to tokens.
+    """
+
+    patch_size: Tuple[int, int]
+    width: int
+    output_width: int
+    heads: int
+    has_cls: bool
+
+    @property
+    @abstractmethod
+    def blocks(self) -> Sequence[nn.Module]:
+        """The transformer's blocks."""
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks L."""
+        return len(self.blocks)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that the tower computes in."""
+        return next(self.parameters()).dtype
+
+    @abstractmethod
+    def embed(self, images: Tensor) -> Tuple[Tensor, Grid]:
+        """The input of the first block.
+
+        Args:
+            images: Normalised images ``(B, 3, H, W)``; what exceeds a multiple of the patch is ignored.
+
+        Returns:
+            Tokens ``(B, T, D)`` with position embeddings for their grid, and the grid's rows and columns.
+        """
+
+    @abstractmethod
+    def qkv(self, block: nn.Module, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values ``(B, H, T, d)`` of a block's input ``x (B, T, D)``."""
+
+    @abstractmethod
+    def join(self, block: nn.Module, values: Tensor) -> Tensor:
+        """What the heads' attended values ``(B, H, T, d)`` add to the residual stream, ``(B, T, D)``."""
+
+    @abstractmethod
+    def mlp(self, block: nn.Module, x: Tensor) -> Tensor:
+        """What the block's MLP adds to the residual stream ``x (B, T, D)``."""
+
+    @abstractmethod
+    def project(self, x: Tensor) -> Tensor:
+        """Embeddings ``(..., E)`` of tokens ``(..., D)`` that leave the last block."""

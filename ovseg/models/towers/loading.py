@@ -1,0 +1,237 @@
+"""CLIP models from open_clip: by name and tag, or from a local checkpoint, of which nothing is executed."""
+import difflib
+import os
+import uuid
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
+
+import open_clip
+import torch
+from mmengine.logging import print_log
+from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.pretrained import download_pretrained
+from torch import nn
+
+from ovseg.components import check_arguments
+from ovseg.digests import file_digest
+from ovseg.models.text import TextEncoder
+from ovseg.models.towers import tiny_clip
+from ovseg.models.towers.checkpoints import FOLDER_FILES, read_state_dict, recorded_activation, recorded_settings
+from ovseg.models.towers.image_tower import ImageTower
+from ovseg.models.towers.open_clip_tower import OpenCLIPTower
+from ovseg.utils import expanded, one_line, quoted, shown
+
+EMBEDDED = 'embedded'
+RANDOM = f'random weights of process {uuid.uuid4().hex}'
+
+open_clip.add_model_config(tiny_clip.CONFIG_FILE)
+
+
+@dataclass(frozen=True)
+class LoadedCLIP:
+    """A CLIP model with its weights, which several segmentors may share.
+
+    Args:
+        image_tower: The image tower.
+        text_encoder: The text tower with its tokenizer.
+        mean: Mean of RGB in [0, 1] that the image tower was trained with.
+        std: Its deviation.
+    """
+    image_tower: ImageTower
+    text_encoder: TextEncoder
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
+    _copies: Dict[torch.dtype, ImageTower] = field(default_factory=dict, repr=False, compare=False)
+
+    def image_tower_in(self, dtype: torch.dtype) -> ImageTower:
+        """The image tower in another type: a copy, made once. The tower itself is not changed.
+
+        Raises:
+            ValueError: the tower is not in float32, and ``dtype`` is another type than its own.
+        """
+        if dtype == self.image_tower.dtype:
+            return self.image_tower
+        if self.image_tower.dtype != torch.float32:
+            raise ValueError(f'image_encoder.precision: the weights are in {self.image_tower.dtype} already, which cannot become '
+                             f"{dtype}: build the segmentor with precision='fp32' to vary it")
+        if dtype not in self._copies:
+            self._copies[dtype] = deepcopy(self.image_tower).to(dtype)
+        return self._copies[dtype]
+
+
+def describe_tower(name: str) -> ImageTower:
+    """The image tower of an open_clip model on the device ``meta``: all its sizes, and no weights.
+
+    Raises:
+        TypeError: ovseg has no adapter for the tower.
+        ValueError: an unknown model.
+    """
+    config = _model_config(name)
+    with torch.device('meta'):
+        return OpenCLIPTower(_build(name, config).visual)
+
+
+def load_clip(name: str, pretrained: Optional[str]) -> LoadedCLIP:
+    """Build an open_clip model and load its weights.
+
+    Args:
+        name: open_clip's name, e.g. ``'ViT-B-16-quickgelu'``, or ``'ovseg-tiny-clip'``.
+        pretrained: A tag of that model (``'openai'``, ...), a local file (``.pt``, ``.bin``, ``.pth``, ``.safetensors``,
+            an OpenAI JIT archive), a folder as open_clip saves it for the Hugging Face hub, ``'embedded'`` for the tiny
+            CLIP, or None for random weights.
+
+    Raises:
+        ValueError: an unknown model or tag, weights trained with another activation, or weights of another shape.
+        FileNotFoundError: the weights are not on disk and cannot be downloaded.
+    """
+    config = _model_config(name)
+    if pretrained == '' or not isinstance(pretrained, (str, type(None))):
+        raise ValueError(f'clip.pretrained={shown(pretrained)} must be a tag, a path, or None')
+    if pretrained is None:
+        print_log(f'clip.pretrained=None: {name} runs with random weights, so its labels mean nothing', 'current', 30)
+        return _clip(name, open_clip.create_model(name), {}, cache=False)
+    tag = open_clip.get_pretrained_cfg(name, pretrained)
+    quick_gelu = config.get('quick_gelu', False)
+    if tag:
+        _check_activation(name, f'clip.pretrained={shown(pretrained)}', quick_gelu, tag.get('quick_gelu', False))
+    path = _weights_file(name, pretrained)
+    trained_with = None if tag else recorded_activation(path)
+    if trained_with is not None:
+        _check_activation(name, quoted(path), quick_gelu, trained_with)
+    model = _build(name, config)
+    _load(model, name, path)
+    return _clip(name, model, tag or recorded_settings(path).get('preprocess_cfg', {}))
+
+
+def load_checked(clip: Union[Mapping[str, Any], LoadedCLIP], check: Callable[[ImageTower], None],
+                 dtype: torch.dtype) -> LoadedCLIP:
+    """The CLIP of a config, its image tower in ``dtype``, after ``check`` has seen the tower without weights.
+
+    Args:
+        clip: The keywords of ``load_clip``; or a CLIP, which is returned as it is.
+        check: Raises an error for a tower that cannot be used.
+        dtype: Type of the image tower's weights.
+
+    Raises:
+        ValueError: no such config; as ``load_clip`` and ``check``.
+    """
+    if isinstance(clip, LoadedCLIP):
+        check(clip.image_tower)
+        return clip
+    if not isinstance(clip, Mapping):
+        raise ValueError(f"clip={shown(clip)} must be a LoadedCLIP or a dict, e.g. clip=dict(name='ViT-B-16-quickgelu', "
+                         "pretrained='openai')")
+    check_arguments('clip', load_clip, clip)
+    check(describe_tower(clip['name']))
+    loaded = load_clip(**clip)
+    loaded.image_tower.to(dtype)
+    return loaded
+
+
+def weights_digest(name: str, pretrained: Optional[str]) -> str:
+    """Digest of the file that ``load_clip`` reads; for random weights a text that no other process has.
+
+    Raises:
+        ValueError: as ``load_clip``.
+        FileNotFoundError: as ``load_clip``.
+    """
+    return RANDOM if pretrained is None else file_digest(_weights_file(name, pretrained))
+
+
+def _weights_file(name: str, pretrained: str) -> Path:
+    tag = open_clip.get_pretrained_cfg(name, pretrained)
+    return _download(name, pretrained, tag) if tag else _local_file(name, pretrained)
+
+
+def _clip(name: str, model: nn.Module, preprocess: Dict[str, Any], cache: bool = True) -> LoadedCLIP:
+    tower = OpenCLIPTower(model.visual)
+    del model.visual  # the tower owns it now
+    return LoadedCLIP(tower, TextEncoder(model, open_clip.get_tokenizer(name), cache=cache),
+                      tuple(preprocess.get('mean') or open_clip.OPENAI_DATASET_MEAN),
+                      tuple(preprocess.get('std') or open_clip.OPENAI_DATASET_STD))
+
+
+def _model_config(name: str) -> Dict[str, Any]:
+    if not isinstance(name, str):
+        raise ValueError(f'clip.name={shown(name)} must be a name, e.g. ViT-B-16-quickgelu')
+    config = open_clip.get_model_config(name)
+    if config is None:
+        near = difflib.get_close_matches(name, open_clip.list_models(), 3)
+        raise ValueError(f'clip.name={shown(name)} is not an open_clip model; '
+                         + (f'did you mean {", ".join(map(repr, near))}?' if near else
+                            'open_clip.list_models() lists them, e.g. ViT-B-16-quickgelu'))
+    return config
+
+
+def _check_activation(name: str, weights: str, model_quick: bool, weights_quick: bool) -> None:
+    """QuickGELU weights in a GELU model (or the reverse) load without complaint and are silently worse."""
+    if model_quick == weights_quick:
+        return
+    base = name.replace('-quickgelu', '')
+    right = f'{base}-quickgelu' if weights_quick else base
+    names = {True: 'QuickGELU', False: 'GELU'}
+    advice = f': set clip.name={right!r}' if open_clip.get_model_config(right) else f', and there is no {right!r}'
+    raise ValueError(f'{weights} was trained with {names[weights_quick]}, but clip.name={shown(name)} computes '
+                     f'{names[model_quick]}{advice}')
+
+
+def _download(name: str, pretrained: str, tag: Dict[str, Any]) -> Path:
+    try:
+        return Path(download_pretrained(tag))
+    except (OSError, RuntimeError, ValueError) as error:
+        hub = tag.get('hf_hub', '').strip('/')
+        source, target = (f'{hub} on the Hugging Face hub', '$HF_HOME (default ~/.cache/huggingface)') if hub else \
+                         (tag['url'], '~/.cache/clip')
+        call = f"python -c \"import open_clip; open_clip.create_model('{name}', '{pretrained}')\""
+        raise FileNotFoundError(
+            f'the weights of {name} ({pretrained}) are not on this machine and could not be downloaded.\n'
+            f'  needed: {source}\n  looked in: {target}\n'
+            f'  to fetch them beforehand, run with network: {call}\n'
+            f'  then copy that folder here, or copy the file and set clip.pretrained=/path/to/file\n'
+            f'  the download said: {error}') from error
+
+
+def _local_file(name: str, pretrained: str) -> Path:
+    """The weights file that ``pretrained`` names: itself, inside its folder, or the embedded one."""
+    if pretrained == EMBEDDED and name == tiny_clip.MODEL_NAME:
+        return tiny_clip.WEIGHTS_FILE
+    path = expanded('clip.pretrained', pretrained)
+    if os.path.isfile(path):
+        return path
+    if os.path.isdir(path):
+        for file in FOLDER_FILES:
+            if (path / file).is_file():
+                return path / file
+        raise FileNotFoundError(f'clip.pretrained={shown(pretrained)} is a folder without {" or ".join(FOLDER_FILES)}')
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if name == tiny_clip.MODEL_NAME:
+        tags = [EMBEDDED]
+    raise ValueError(f'clip.pretrained={shown(pretrained)} is neither a tag of {name} ({", ".join(tags) or "it has none"}) '
+                     f'nor a file or folder (looked at {quoted(path.absolute())})')
+
+
+def _build(name: str, config: Dict[str, Any]) -> Union[open_clip.CLIP, open_clip.CustomTextCLIP]:
+    """An open_clip model that waits for its weights."""
+    if 'multimodal_cfg' in config:
+        raise ValueError(f'clip.name={name!r} is a CoCa model, whose image tower pools by attention: choose a plain ViT')
+    custom_text = config.pop('custom_text', False) or 'hf_model_name' in config['text_cfg']
+    config['text_cfg']['hf_model_pretrained'] = False  # its weights are in the checkpoint, too
+    return (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config)
+
+
+def _load(model: Union[open_clip.CLIP, open_clip.CustomTextCLIP], name: str, path: Path) -> None:
+    """Fill every parameter of ``model`` from ``path``."""
+    try:
+        state = read_state_dict(path)
+        if 'positional_embedding' in state and not hasattr(model, 'positional_embedding'):
+            state = convert_to_custom_text_state_dict(state)
+        if 'logit_scale' in state and state['logit_scale'].numel() == 1:  # a scalar in some releases, a vector in others
+            state['logit_scale'] = state['logit_scale'].reshape(model.logit_scale.shape)
+        for key, value in model.state_dict().items():
+            if key in state and value.is_floating_point() and not state[key].is_floating_point():
+                raise ValueError(f'{key!r} is of the type {state[key].dtype}, but the model has floating-point numbers there')
+        model.load_state_dict(state)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f'{quoted(path)} does not hold the weights of {name}: {one_line(error)}') from error

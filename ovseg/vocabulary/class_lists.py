@@ -1,0 +1,112 @@
+"""Class lists: one class per line, its synonyms separated by commas or semicolons."""
+import os
+import re
+import unicodedata
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple, Union
+
+from mmengine.logging import print_log
+
+from ovseg.utils import expanded, quoted, read_small_text, shown
+
+CLASS_LISTS = Path(__file__).parent / 'resources'
+LARGEST_FILE = 2 ** 24  # bytes; the largest vocabularies have some 20,000 names
+OTHER_SEPARATORS = '，；、،؛﹐﹔､'
+INVISIBLE = '\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0'  # beside those whose Unicode category is none of letters
+
+
+def bundled_class_lists() -> List[str]:
+    """Names of the lists that come with ovseg."""
+    return sorted(path.stem for path in CLASS_LISTS.glob('*.txt'))
+
+
+def vocabulary_name(name_path: Union[str, Path, Sequence[str]]) -> str:
+    """What a result calls its class list: the bundled list's name, the file's path as given, or ``'custom (K classes)'``."""
+    return str(name_path) if isinstance(name_path, (str, Path)) else f'custom ({len(name_path)} classes)'
+
+
+def class_names(name_path: Union[str, Path, Sequence[str]]) -> List[List[str]]:
+    """The synonyms of each class.
+
+    Args:
+        name_path: A bundled list's name, a text file's path, or a list of strings, one per class.
+
+    Raises:
+        FileNotFoundError: neither a bundled list nor a file.
+        ValueError: a file that is no text file in UTF-8 of at most 16 MiB; an empty list or class; a name without a letter,
+            digit or symbol, with a control character, a character without a width, or another script's comma; a comment; or a
+            name that stands twice. A bundled list may repeat a name: it reproduces published results, and some of those
+            (``coco_object_sclip``: "bed") were measured with a list that does.
+    """
+    if isinstance(name_path, (str, Path)):
+        where, lines = _read(name_path)
+    elif isinstance(name_path, (list, tuple)):
+        where, lines = 'the class list', list(name_path)
+    else:
+        raise ValueError(f'vocabulary.names={shown(name_path)} must be a bundled class list, a file or a list of strings')
+    for index, line in enumerate(lines):
+        if not isinstance(line, str):
+            raise ValueError(f'class {index} of {where} is {shown(line)}; a class is a string, synonyms separated by commas')
+        _check_characters(f'class {index} of {where} (line {index + 1})' if isinstance(name_path, (str, Path))
+                          else f'class {index} of {where}', line)
+    names = [[' '.join(name.split()) for name in re.split('[,;]', line)] for line in lines]
+    _check_names(where, names)
+    if str(name_path) not in bundled_class_lists():
+        _check_unique(where, names)
+    return names
+
+
+def warn_of_one_class(name_path: Union[str, Path, Sequence[str]], classes: Sequence[Sequence[str]]) -> None:
+    """Warn of a vocabulary of one class, such as any file of one line gives: every pixel is then of this class."""
+    if len(classes) == 1:
+        where = f'vocabulary.names={quoted(name_path)}' if isinstance(name_path, (str, Path)) else 'the class list'
+        print_log(f'{where} has one class only, {", ".join(classes[0])!r}: every pixel will be labelled with it', 'current', 30)
+
+
+def _read(name_path: Union[str, Path]) -> Tuple[str, List[str]]:
+    if str(name_path) in bundled_class_lists():
+        path = CLASS_LISTS / f'{name_path}.txt'
+    else:
+        path = expanded('vocabulary.names', name_path)
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f'vocabulary.names={shown(str(name_path))} is neither a bundled class list '
+                                    f'({", ".join(bundled_class_lists())}) nor a file (looked at {quoted(path.absolute())})')
+    text = re.sub('\r\n?', '\n', read_small_text('class list', path, LARGEST_FILE)).rstrip()
+    return f'class list {quoted(path)}', text.split('\n') if text else []
+
+
+def _check_characters(where: str, line: str) -> None:
+    """Refuse what would be part of a name without being meant or seen."""
+    plain = line.isascii() and line.replace('\t', ' ').isprintable()
+    for character in '' if plain else line.strip():
+        category = unicodedata.category(character)
+        code = f'U+{ord(character):04X} {unicodedata.name(character, "")}'.strip()
+        if (category in ('Cc', 'Cf', 'Cs', 'Zl', 'Zp') and character != '\t') or character in INVISIBLE:
+            seen = shown(line).replace(character, ascii(character)[1:-1])
+            raise ValueError(f'{where} has the character {code}, which cannot be seen in a name: {seen}')
+        if character in OTHER_SEPARATORS:
+            raise ValueError(f'{where} has {character!r} ({code}); synonyms are separated by , or ; and classes by line: '
+                             f'{shown(line)}')
+    if re.search(r'(^|[\s,;])#', line):
+        raise ValueError(f'{where} has a #, and class lists have no comments: {shown(line)}')
+
+
+def _check_names(where: str, names: Sequence[Sequence[str]]) -> None:
+    if not names:
+        raise ValueError(f'{where} has no classes')
+    for index, synonyms in enumerate(names):
+        for name in synonyms:
+            if not name:
+                raise ValueError(f'class {index} of {where} has an empty name: {shown(", ".join(synonyms))}')
+            if not any(unicodedata.category(character)[0] in 'LNS' for character in name):
+                raise ValueError(f'class {index} of {where} has a name without a letter, digit or symbol: {shown(name)}')
+
+
+def _check_unique(where: str, names: Sequence[Sequence[str]]) -> None:
+    seen: Dict[str, int] = {}
+    for index, synonyms in enumerate(names):
+        for name in synonyms:
+            key = unicodedata.normalize('NFC', name).casefold()  # CLIP's tokenizer sees neither case nor composition
+            if key in seen:
+                raise ValueError(f'{shown(name)} stands twice in {where}: in class {seen[key]} and in class {index}')
+            seen[key] = index
