@@ -31,7 +31,7 @@ def preset(goldens, load, build):
         visual.load_state_dict(goldens['vit_state'])
         segmentor = build(dict(load(name).model, name_path=CLASSES, **changes), visual)
         segmentor.text_encoder.encode = lambda names, templates: goldens['inputs']['query_features']
-        assert segmentor.query_to_class.tolist() == goldens['inputs']['query_idx'].tolist()
+        assert segmentor.class_of_text.tolist() == goldens['inputs']['query_idx'].tolist()
         return segmentor
     return build_preset
 

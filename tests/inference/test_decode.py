@@ -15,7 +15,7 @@ from ovseg.inference import decode
 from ovseg.inference.decode import (
     _first_max,
     axis_strips,
-    best_queries,
+    best_texts,
     bilinear_taps,
     class_probabilities,
     label_map,
@@ -109,27 +109,27 @@ def test_strips_grow_with_the_side_not_with_its_square():
     assert numbers(16_000) < 2.1 * numbers(8_000) < 2.1 * 100 * 8_000
 
 
-def loop_class_probabilities(scores, query_to_class, num_classes, logit_scale):
+def loop_class_probabilities(scores, class_of_text, num_classes, logit_scale):
     queries, height, width = scores.shape
     probabilities = torch.zeros(num_classes, height, width)
     for y in range(height):
         for x in range(width):
             weights = [math.exp(logit_scale * scores[q, y, x].item()) for q in range(queries)]
             for q in range(queries):
-                k = query_to_class[q]
+                k = class_of_text[q]
                 probabilities[k, y, x] = max(probabilities[k, y, x].item(), weights[q] / sum(weights))
     return probabilities
 
 
-@pytest.mark.parametrize(('query_to_class', 'num_classes'), [
+@pytest.mark.parametrize(('class_of_text', 'num_classes'), [
     ([0, 1, 2], 3),
     ([0, 0, 1, 2, 2, 2], 3),
     ([0, 0, 0, 0], 1),
 ], ids=['no synonyms', 'synonyms', 'one class'])
-def test_class_probabilities_equal_the_loop(query_to_class, num_classes):
-    scores = torch.randn(len(query_to_class), 5, 7)
-    found = class_probabilities(scores, torch.tensor(query_to_class), num_classes, 3.7)
-    torch.testing.assert_close(found, loop_class_probabilities(scores, query_to_class, num_classes, 3.7))
+def test_class_probabilities_equal_the_loop(class_of_text, num_classes):
+    scores = torch.randn(len(class_of_text), 5, 7)
+    found = class_probabilities(scores, torch.tensor(class_of_text), num_classes, 3.7)
+    torch.testing.assert_close(found, loop_class_probabilities(scores, class_of_text, num_classes, 3.7))
 
 
 def test_a_class_takes_its_best_synonym_not_their_sum():
@@ -191,7 +191,7 @@ def test_no_strip_of_a_thin_image_needs_all_cells(monkeypatch, size):
     monkeypatch.setattr(decode, 'axis_strips', recorded)
     layout = WindowLayout.plan(size, 224, 112, (16, 16))
     patches = torch.randn(len(layout), layout.rows.cells * layout.cols.cells, 3)
-    best_queries(patches, torch.randn(2, 3), layout, size)
+    best_texts(patches, torch.randn(2, 3), layout, size)
     assert max(strip.operator.shape[1] for strip in strips) < 120
 
 
@@ -200,14 +200,14 @@ def test_no_strip_of_a_thin_image_needs_all_cells(monkeypatch, size):
 
 @settings(max_examples=500, deadline=None)
 @given(geometries(), st.integers(1, 23), st.sampled_from([1e-6, 0.02, 0.05, 256]), st.integers(0, 2 ** 32 - 1))
-def test_best_queries_equal_the_straightforward_loop(geometry, num_queries, memory_mb, seed):
+def test_best_texts_equal_the_straightforward_loop(geometry, num_queries, memory_mb, seed):
     size, crop, stride, patch, pad_mode, out_size = geometry
     generator = torch.Generator().manual_seed(seed)
     layout = WindowLayout.plan(size, crop, stride, patch, pad_mode)
     patches = torch.randn(len(layout), layout.rows.cells * layout.cols.cells, 7, generator=generator)
     queries = torch.randn(num_queries, 7, generator=generator)
     dense = loop_merge(patches @ queries.t(), *geometry)
-    index, probability = best_queries(patches, queries, layout, out_size, 3.7, True, memory_mb)
+    index, probability = best_texts(patches, queries, layout, out_size, 3.7, True, memory_mb)
     assert index.dtype == torch.int64
     chosen = dense.gather(0, index.unsqueeze(0))[0]
     torch.testing.assert_close(chosen, dense.amax(0), atol=1e-4, rtol=1e-5)  # scores of up to 20: two may be equal to rounding
@@ -223,7 +223,7 @@ def test_labels_of_a_large_vocabulary_equal_the_loop_on_all_but_rounding():
         layout = WindowLayout.plan(*geometry[:5])
         patches = F.normalize(torch.randn(len(layout), 49, 31, generator=generator), dim=-1)
         queries = F.normalize(torch.randn(211, 31, generator=generator), dim=-1)
-        index, _ = best_queries(patches, queries, layout, out_size, memory_mb=0.5)
+        index, _ = best_texts(patches, queries, layout, out_size, memory_mb=0.5)
         equal += (index == loop_merge(patches @ queries.t(), *geometry).argmax(0)).sum().item()
         total += index.numel()
     assert equal >= 0.99999 * total - 1
@@ -233,7 +233,7 @@ def test_labels_of_a_large_vocabulary_equal_the_loop_on_all_but_rounding():
 def test_the_first_of_equal_queries_is_taken(memory_mb):
     layout = WindowLayout.plan((23, 41), 13, 7, (5, 5))
     patches, query = torch.randn(len(layout), 9, 3), torch.randn(1, 3)
-    index, probability = best_queries(patches, query.expand(11, 3), layout, (29, 31), 2.0, True, memory_mb)
+    index, probability = best_texts(patches, query.expand(11, 3), layout, (29, 31), 2.0, True, memory_mb)
     assert not index.any()
     torch.testing.assert_close(probability, torch.full((29, 31), 1 / 11))
 
@@ -259,7 +259,7 @@ def test_refinement_sees_the_dense_scores_of_each_query(memory_mb):
     patches, queries = torch.randn(len(layout), 9, 3), torch.randn(7, 3)
     dense = merge_windows(patches @ queries.t(), layout, (29, 31))
     expected = dense.flip(-1) - dense.roll(3, dims=1)
-    index, probability = best_queries(patches, queries, layout, (29, 31), 2.0, True, memory_mb,
+    index, probability = best_texts(patches, queries, layout, (29, 31), 2.0, True, memory_mb,
                                       lambda scores: scores.flip(-1) - scores.roll(3, dims=1))
     assert torch.equal(index, expected.argmax(0))
     torch.testing.assert_close(probability, (2 * expected).softmax(0).amax(0), atol=1e-5, rtol=1e-4)
@@ -269,17 +269,17 @@ def test_refinement_sees_the_dense_scores_of_each_query(memory_mb):
 def test_half_precision_patches_are_scored_in_the_queries_precision(dtype):
     layout = WindowLayout.plan((23, 41), 13, 7, (5, 5))
     patches, queries = torch.randn(len(layout), 9, 3).to(dtype), torch.randn(7, 3)
-    index, _ = best_queries(patches, queries, layout, (29, 31))
-    assert torch.equal(index, best_queries(patches.float(), queries, layout, (29, 31))[0])
+    index, _ = best_texts(patches, queries, layout, (29, 31))
+    assert torch.equal(index, best_texts(patches.float(), queries, layout, (29, 31))[0])
 
 
 def test_patches_and_queries_are_left_alone_contiguous_or_not():
     layout = WindowLayout.plan((23, 41), 13, 7, (5, 5))
     patches, queries = torch.randn(3, 9, len(layout)).permute(2, 1, 0), torch.randn(3, 7).t()
     copies = patches.clone(), queries.clone()
-    found = best_queries(patches, queries, layout, (29, 31), 2.0, True)
+    found = best_texts(patches, queries, layout, (29, 31), 2.0, True)
     assert torch.equal(patches, copies[0]) and torch.equal(queries, copies[1])
-    for a, b in zip(found, best_queries(patches.contiguous(), queries.contiguous(), layout, (29, 31), 2.0, True)):
+    for a, b in zip(found, best_texts(patches.contiguous(), queries.contiguous(), layout, (29, 31), 2.0, True)):
         assert torch.equal(a, b)
 
 
@@ -318,6 +318,6 @@ def test_labels_and_probabilities_of_the_published_code(goldens, name):
     np.testing.assert_allclose(relative, expected['probs'], atol=1e-4, rtol=0)
     labels = label_map(probabilities, float(threshold), bg_idx=0).numpy()
     assert (labels == expected['pred'][0]).mean() >= 0.9999
-    query, probability = best_queries(F.normalize(embeddings, dim=-1), inputs['query_features'], layout, labels.shape, 40, True)
+    query, probability = best_texts(F.normalize(embeddings, dim=-1), inputs['query_features'], layout, labels.shape, 40, True)
     streamed = inputs['query_idx'][query].masked_fill_(probability < float(threshold), 0).numpy()
     assert (streamed == expected['pred'][0]).mean() >= 0.9999

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from ovseg.inference.windows import window_starts
 from ovseg.models import CLIPSegmentor
+from tests.settings import components
 from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression
 from ovseg.visualization.inspection import AS_CONFIGURED, WindowInspection, class_scores, predicted_labels
 
@@ -27,7 +28,7 @@ def build():
         defaults = dict(clip_model='ovseg-tiny-clip', pretrained=None, name_path=NAMES, prompt_templates=['a {}.'],
                         slide_crop=CROP, slide_stride=STRIDE)
         with DefaultScope.overwrite_default_scope('mmseg'):
-            return CLIPSegmentor(**{**defaults, **cfg})
+            return CLIPSegmentor(**components(**{**defaults, **cfg}))
     return build_segmentor
 
 
@@ -249,7 +250,7 @@ def dense_by_hand(segmentor, inputs, size):
         for left in window_starts(SIZE[1], CROP, STRIDE):
             here = slice(top, top + CROP), slice(left, left + CROP)
             patches = segmentor.extract_feat(F.pad(image[(slice(None), *here)], (6, 7, 6, 7))[None]).patches
-            scores = F.normalize(patches, dim=-1)[0] @ segmentor.query_embeddings.t()
+            scores = F.normalize(patches, dim=-1)[0] @ segmentor.text_embeddings.t()
             dense = F.interpolate(scores.t().reshape(1, -1, 5, 5), size=(80, 80), mode='bilinear')
             total[(slice(None), slice(None), *here)] += dense[..., 6:-7, 6:-7]
             count[here] += 1

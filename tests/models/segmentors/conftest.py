@@ -3,6 +3,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from ovseg.models import CLIPSegmentor
+from tests.settings import components
 
 NAMES = ['red panda', 'grass, lawn', 'sea']
 
@@ -15,7 +16,7 @@ def build():
         defaults = dict(clip_model='ovseg-tiny-clip', pretrained=None, name_path=NAMES, prompt_templates=['a {}.', 'my {}!'],
                         slide_crop=67, slide_stride=41, with_seg_logits=True)
         with DefaultScope.overwrite_default_scope('mmseg'):
-            return CLIPSegmentor(**{**defaults, **cfg})
+            return CLIPSegmentor(**components(**{**defaults, **cfg}))
     return build_segmentor
 
 

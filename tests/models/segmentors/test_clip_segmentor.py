@@ -22,7 +22,7 @@ def plain_text_embeddings(segmentor, names, templates):
     return torch.stack(rows)
 
 
-def plain_probabilities(patch_embeddings, image, queries, query_to_class, crop, stride, pad_mode, out_size, patch=16,
+def plain_probabilities(patch_embeddings, image, queries, class_of_text, crop, stride, pad_mode, out_size, patch=16,
                         logit_scale=40):
     """One window at a time, on canvases: what the field's code does. ``patch_embeddings`` maps (3, h, w) to (N, E)."""
     height, width = image.shape[1:]
@@ -47,8 +47,8 @@ def plain_probabilities(patch_embeddings, image, queries, query_to_class, crop, 
             counts[top:top + crop_h, left:left + crop_w] += 1
     dense = F.interpolate((canvas / counts)[None], size=out_size, mode='bilinear', align_corners=False)[0]
     probabilities = (dense * logit_scale).softmax(0)
-    return torch.stack([probabilities[[q for q, k in enumerate(query_to_class) if k == index]].amax(0)
-                        for index in range(max(query_to_class) + 1)])
+    return torch.stack([probabilities[[q for q, k in enumerate(class_of_text) if k == index]].amax(0)
+                        for index in range(max(class_of_text) + 1)])
 
 
 def sample(**metainfo):
@@ -271,10 +271,10 @@ def test_a_synonym_can_only_raise_its_class_against_the_rest(build):
 def test_names_and_queries(segmentor):
     assert segmentor.class_names == ['red panda', 'grass', 'sea']
     assert segmentor.query_names == ['red panda', 'grass', 'lawn', 'sea']
-    assert segmentor.query_to_class.tolist() == [0, 1, 1, 2]
+    assert segmentor.class_of_text.tolist() == [0, 1, 1, 2]
     assert segmentor.out_channels == 3
     expected = plain_text_embeddings(segmentor, ['red panda', 'grass', 'lawn', 'sea'], ['a {}.', 'my {}!'])
-    torch.testing.assert_close(segmentor.query_embeddings, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(segmentor.text_embeddings, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_a_live_model_learns_a_new_vocabulary(build):
@@ -289,12 +289,12 @@ def test_a_live_model_learns_a_new_vocabulary(build):
 
 def test_other_weights_give_other_text_embeddings(build):
     live, other = build(), build()
-    first = live.query_embeddings
+    first = live.text_embeddings
     for parameter in other.parameters():
         parameter.data = parameter.data.flip(0)
     live.load_state_dict(other.state_dict())
-    torch.testing.assert_close(live.query_embeddings, other.query_embeddings)
-    assert (first - live.query_embeddings).abs().max() > 0.05
+    torch.testing.assert_close(live.text_embeddings, other.text_embeddings)
+    assert (first - live.text_embeddings).abs().max() > 0.05
 
 
 def test_a_similarity_that_is_off_is_said_to_do_nothing(build, monkeypatch):

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from ovseg.models.dense import image_encoder
+from ovseg.models.dense import last_block_encoder
 from ovseg.models.post_processors.outlier_detectors import DETECTORS
 from ovseg.registry import ATTENTIONS
 
@@ -30,9 +30,9 @@ def compiled(monkeypatch):
     """The functions given to ``torch.compile``, which leaves them as they are."""
     functions = []
     monkeypatch.setattr(torch, 'compile', lambda function: functions.append(function) or function)
-    image_encoder._compiled_tokens.cache_clear()
+    last_block_encoder._compiled_tokens.cache_clear()
     yield functions
-    image_encoder._compiled_tokens.cache_clear()
+    last_block_encoder._compiled_tokens.cache_clear()
 
 
 @pytest.mark.parametrize('cfg', SETTINGS, ids=str)
@@ -70,7 +70,7 @@ def test_a_duplicate_of_a_compiled_segmentor_is_compiled(build, monkeypatch, dup
 def test_the_compiled_encoder_equals_the_plain_one(build, monkeypatch):
     compile = torch.compile
     monkeypatch.setattr(torch, 'compile', lambda function: compile(function, backend='eager'))
-    image_encoder._compiled_tokens.cache_clear()
+    last_block_encoder._compiled_tokens.cache_clear()
     image = torch.randn(3, 71, 97)
     expected = labels_of(build(), image)
     segmentor = build(compile=True)
@@ -80,4 +80,4 @@ def test_the_compiled_encoder_equals_the_plain_one(build, monkeypatch):
         other.image_encoder.visual.conv1.weight.zero_()
     assert not torch.equal(labels_of(other, image), expected)
     assert torch.equal(labels_of(segmentor, image), expected)
-    image_encoder._compiled_tokens.cache_clear()
+    last_block_encoder._compiled_tokens.cache_clear()

@@ -48,7 +48,7 @@ def test_the_score_of_the_cls_token_is_added_to_its_windows_patches(build):
     plain, shifted = (build(logit_scale=1, slide_crop=0, cls_token_lambda=weight) for weight in (0, -0.3))
     padded = F.pad(image, (2, 3, 1, 2))  # to 64 x 64, as the segmentor pads
     cls_token = F.normalize(plain.extract_feat(padded[None]).cls_token[0], dim=-1)
-    added = -0.3 * plain.query_embeddings @ cls_token
+    added = -0.3 * plain.text_embeddings @ cls_token
     before, after = (segmentor.predict([image])[0].seg_logits.data for segmentor in (plain, shifted))
     queries_before = torch.stack([before[0], before[2]]).log().diff(dim=0)  # classes with one name each
     queries_after = torch.stack([after[0], after[2]]).log().diff(dim=0)
@@ -72,7 +72,7 @@ def test_half_precision_computes_in_it_and_scores_in_float32(build, precision, d
     images = [torch.randn(3, 97, 131), torch.randn(3, 71, 53)]
     full, half = build(), build(precision=precision, apply_outlier_suppression=False)
     assert {parameter.dtype for parameter in half.image_encoder.parameters()} == {dtype}
-    assert half.query_embeddings.dtype == torch.float32
+    assert half.text_embeddings.dtype == torch.float32
     for a, b in zip(full.predict(images), half.predict(images)):
         assert b.seg_logits.data.dtype == torch.float32
         assert (a.pred_sem_seg.data == b.pred_sem_seg.data).float().mean() > 0.9

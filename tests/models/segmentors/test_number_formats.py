@@ -4,7 +4,7 @@ import pydoc
 import pytest
 import torch
 
-from ovseg.models.dense import image_encoder
+from ovseg.models.dense import last_block_encoder
 
 
 def test_gradients_flow_after_a_prediction_in_inference_mode(build):
