@@ -23,8 +23,8 @@ ROOT = Path(ovseg.__file__).parents[1]
 MINIATURES = runpy.run_path(str(ROOT / 'tests' / 'miniatures.py'))
 BENCHMARK = re.compile(r'configs/\w+/[\w-]+_vit-[^_]+_(\w+)\.py')
 SCENES = ('000', '006')
-TINY = ['--cfg-options', 'model.clip_model=ovseg-tiny-clip', 'model.pretrained=embedded', 'model.prompt_templates=plain']
-PLACEHOLDERS = {'CONFIG': 'configs/demo/gated_tiny-clip_demo.py', 'PICTURE': 'picture.jpg', 'DIR': 'maps'}
+TINY = ['--cfg-options', 'model.clip.name=ovseg-tiny-clip', 'model.clip.pretrained=embedded', 'model.vocabulary.templates=plain']
+PLACEHOLDERS = {'CONFIG': 'configs/demo/gated_tiny-clip_demo.py', 'IMAGE': 'image.jpg', 'DIR': 'maps'}
 SMALL = 'test_dataloader.dataset.pipeline.1.scale=(256,64)'  # of a benchmark's images
 
 
@@ -64,21 +64,21 @@ def _loggers_of_their_own(monkeypatch):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A folder with the configs, some of the demo scenes and ``picture.jpg``, in which the test then is."""
+    """A folder with the configs, some of the demo scenes and ``image.jpg``, in which the test then is."""
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     for folder, suffix in (('images', 'jpg'), ('annotations', 'png')):
         target = tmp_path / 'ovseg' / 'datasets' / 'resources' / 'demo_scenes' / folder
         target.mkdir(parents=True)
         for scene in SCENES:
             shutil.copy(DEMO_SCENES / folder / f'{scene}.{suffix}', target)
-    shutil.copy(DEMO_SCENES / 'images' / '006.jpg', tmp_path / 'picture.jpg')
+    shutil.copy(DEMO_SCENES / 'images' / '006.jpg', tmp_path / 'image.jpg')
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv('DATA_ROOT', raising=False)
     monkeypatch.setenv('LOCAL_RANK', '0')
     # A Runner formats its config five times, which takes longer than all the rest.
     monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **style: (text, True))
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a few small pictures are slower on many
+    torch.set_num_threads(1)  # a few small images are slower on many
     yield tmp_path
     torch.set_num_threads(threads)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
+from ovseg.config import read_config
 from ovseg.registry import POST_PROCESSORS
 
 PAGE = 'docs/add_a_post_processor.md'
@@ -33,14 +33,8 @@ def config(files, monkeypatch):
     return files
 
 
-def read(path, **options):
-    cfg = Config.fromfile(path)
-    cfg.merge_from_dict({'model.pretrained': None, **options})
-    return cfg
-
-
 def build(path, **options):
-    cfg = read(path, **options)
+    cfg = read_config(path, {'model.clip.pretrained': None, **options})
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         return MODELS.build(cfg.model)
 

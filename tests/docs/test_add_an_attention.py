@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
+from ovseg.config import read_config
 from ovseg.registry import ATTENTIONS
 
 PAGE = 'docs/add_an_attention.md'
@@ -32,8 +32,7 @@ def build(files, monkeypatch):
     monkeypatch.syspath_prepend(str(files.parent))
 
     def from_page(**options):
-        cfg = Config.fromfile(files)
-        cfg.merge_from_dict({'model.pretrained': None, 'model.prompt_templates': 'plain', **options})
+        cfg = read_config(files, {'model.clip.pretrained': None, 'model.vocabulary.templates': 'plain', **options})
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             return MODELS.build(cfg.model)
     return from_page
@@ -56,7 +55,7 @@ def test_the_model_attends_as_the_page_says(build):
 
 def test_its_number_is_a_key_of_the_config(build):
     q = torch.randn(1, 1, 7, 5)
-    sharp = build(**{'model.attention_cfg.sharpness': 3.0}).image_encoder.attend(q, q, q, (2, 3), None)
+    sharp = build(**{'model.image_encoder.attention.sharpness': 3.0}).image_encoder.attend(q, q, q, (2, 3), None)
     assert not torch.allclose(sharp, build().image_encoder.attend(q, q, q, (2, 3), None))
     with pytest.raises(ValueError, match=r"no key 'sharpnes'.*allowed: scale, sharpness"):
-        build(**{'model.attention_cfg': dict(sharpnes=2)})
+        build(**{'model.image_encoder.attention.sharpnes': 2})

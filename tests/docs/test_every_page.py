@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 PAGES, blocks, commands, prose = map(runpy.run_path(str(HERE / 'pages.py')).get, ('PAGES', 'blocks', 'commands', 'prose'))
 # Where a page's own test runs its commands, too, they are counted.
 OWN_TESTS = {
-    'README.md': ('test_readme.py', dict(python=2)),
+    'README.md': ('test_readme.py', dict(python=3)),
     'docs/ablate.md': ('test_ablate.py', dict(command=4, yaml=1)),
     'docs/add_a_post_processor.md': ('test_add_a_post_processor.py', dict(command=1, python=2)),
     'docs/add_an_attention.md': ('test_add_an_attention.py', dict(command=1, python=2)),
@@ -18,6 +18,7 @@ OWN_TESTS = {
     'docs/index.md': ('test_index.py', dict(command=2, python=1, text=2)),
     'docs/own_dataset.md': ('test_own_dataset.py', dict(command=1, python=1)),
     'docs/own_images.md': ('test_own_images.py', dict(python=4, text=4)),
+    'docs/settings.md': ('test_settings.py', dict(python=2)),
     'docs/visualize.md': ('../tools/test_visualize.py', dict(command=2, python=1)),
     **{f'configs/{method}/README.md': ('test_config_readmes.py', dict(bibtex=1))
        for method in ('clearclip', 'clip', 'maskclip', 'naclip', 'sclip', 'segearth_ov')}}

@@ -18,7 +18,7 @@ inline = runpy.run_path(str(HERE / 'pages.py'))['inline']
 CODE = inline('docs/faq.md')
 
 
-@pytest.mark.parametrize('page', ['docs/faq.md', 'docs/switches.md'])
+@pytest.mark.parametrize('page', ['docs/faq.md', 'docs/settings.md'])
 def test_options_with_spaces_are_refused_and_what_is_told_instead_keeps_them(page, shell, capfd):
     setting, = (code for code in inline(page) if code.startswith('"'))
     with pytest.raises(SystemExit, match='2'):
@@ -28,44 +28,44 @@ def test_options_with_spaces_are_refused_and_what_is_told_instead_keeps_them(pag
     (shell.folder / 'words.txt').write_text('potted plant\ncat\n')
     file = next(code for code in inline(page) if code.endswith('.txt'))
     options = shell.parse(f'python tools/test.py CONFIG --cfg-options {file}').cfg_options
-    assert class_names(options['model.name_path']) == [['potted plant'], ['cat']]
-    (shell.folder / 'my_config.py').write_text("model = dict(name_path=['potted plant', 'cat'])")
-    assert read_config('my_config.py', {}).model.name_path == ['potted plant', 'cat']
+    assert class_names(options['model.vocabulary.names']) == [['potted plant'], ['cat']]
+    (shell.folder / 'my_config.py').write_text("model = dict(vocabulary=dict(names=['potted plant', 'cat']))")
+    assert read_config('my_config.py', {}).model.vocabulary.names == ['potted plant', 'cat']
 
 
 def test_what_mmseg_would_give_is_taken_by_mmseg(checkout):
     with DefaultScope.overwrite_default_scope('mmseg'):
-        found = inference_model(OVSegInferencer('gated_tiny-clip', device='cpu').model, 'picture.jpg')
-    expected = OVSegInferencer('gated_tiny-clip', device='cpu')('picture.jpg')['predictions'][0]
+        found = inference_model(OVSegInferencer('gated_tiny-clip', device='cpu').model, 'image.jpg')
+    expected = OVSegInferencer('gated_tiny-clip', device='cpu')('image.jpg')['predictions'][0]
     assert (found.pred_sem_seg.data[0].numpy() == expected).all()
 
 
 def test_words_of_predict_keep_their_spaces(monkeypatch):
     seen = []
     monkeypatch.setattr(cli.predict, 'run', lambda args: seen.append(args.classes) or 0)
-    cli.main(['predict', 'picture.jpg', '--classes', 'potted plant, cat', '--out', 'results'])
+    cli.main(['predict', 'image.jpg', '--classes', 'potted plant, cat', '--out', 'results'])
     assert class_names(seen[0]) == [['potted plant'], ['cat']]
 
 
 def test_gelu_is_refused_for_weights_of_openai():
-    model, = (code for code in CODE if code.startswith('clip_model='))
-    assert model == "clip_model='ViT-B-16'"
-    with pytest.raises(ValueError, match="set clip_model='ViT-B-16-quickgelu'"):
-        CLIPSegmentor('ViT-B-16', 'openai', ['cat'])
+    model, = (code for code in CODE if code.startswith('clip.name='))
+    assert model == "clip.name='ViT-B-16'"
+    with pytest.raises(ValueError, match="set clip.name='ViT-B-16-quickgelu'"):
+        CLIPSegmentor(dict(name='ViT-B-16', pretrained='openai'), dict(names=['cat']))
     assert 'ViT-B-16-quickgelu' in CODE
 
 
 def test_the_presets_of_clip_are_set_as_the_page_says(shell):
-    setting, = (code for code in CODE if code.startswith('model.model_type='))
+    setting, = (code for code in CODE if code.startswith('model.image_encoder.attention.type='))
     options = shell.parse(f'python tools/test.py CONFIG --cfg-options {setting}').cfg_options
     presets = sorted((shell.folder / 'configs' / 'clip').glob('*.py'))
     assert len(presets) > 1
     for path in presets:
-        model = read_config(path, {}).model
-        assert {f'model.{key}': model[key] for key in ('model_type', 'ignore_residual')} == options
+        assert read_config(path, {}).model.image_encoder == read_config(path, options).model.image_encoder
+        assert all(key.startswith('model.image_encoder.') for key in options)
 
 
-def test_pictures_of_different_sizes_go_in_batches(shell):
+def test_images_of_different_sizes_go_in_batches(shell):
     batches, = (code for code in CODE if code.startswith('test_dataloader.batch_size='))
     shell.run(f'python tools/test.py CONFIG --out maps --cfg-options {batches}')
     maps = [cv2.imread(str(path)) for path in sorted((shell.folder / 'maps').glob('*.png'))]

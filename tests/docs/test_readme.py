@@ -4,10 +4,22 @@ import runpy
 from pathlib import Path
 
 import pytest
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
 from PIL import Image
 
 PAGE = 'README.md'
-IN_PYTHON, CONFIG = runpy.run_path(str(Path(__file__).parent / 'pages.py'))['texts'](PAGE, 'python')
+MODEL, IN_PYTHON, CONFIG = runpy.run_path(str(Path(__file__).parent / 'pages.py'))['texts'](PAGE, 'python')
+
+
+def test_the_model_is_built():
+    namespace = {}
+    exec(MODEL, namespace)
+    namespace['model']['clip'] = dict(name='ovseg-tiny-clip', pretrained=None)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(namespace['model'])
+    assert [type(module).__name__ for module in model.post_processors.modules] == ['OutlierSuppression', 'CTD']
+    assert model.out_channels == 150
 
 
 def test_python_segments_the_scenes(checkout, capsys):
