@@ -72,7 +72,8 @@ def check_arguments(key: str, function: Any, given: Mapping[str, Any]) -> None:
 def with_defaults(registry: Registry, cfg: Union[str, Mapping[str, Any]]) -> Dict[str, Any]:
     """A component's config with its type as the registry knows it, and all keywords: equal for equal components."""
     given = dict(cfg) if isinstance(cfg, Mapping) else dict(type=cfg)
-    class_ = registry.get(given.pop('type'))
+    type_ = given.pop('type')
+    class_ = registry.get(type_) if isinstance(type_, str) else type_
     parameters = signature(class_).parameters.values()
     return dict(type=class_, **{parameter.name: given.get(parameter.name, parameter.default) for parameter in parameters})
 

@@ -5,7 +5,8 @@
     python tools/ablate.py configs/clip/clip_vit-b16_voc21.py --methods configs/{sclip,naclip,gated}/*_vit-b16_voc21.py
     python tools/ablate.py CONFIG CONFIG2 --axes axes.yaml
 
-Settings that differ behind the image encoder only share what it computes. A run that was stopped goes on with the same command.
+The CLIP is loaded once, and settings with equal image encoders and windows share what it computes. A run that was stopped goes
+on with the same command.
 """
 import argparse
 import sys

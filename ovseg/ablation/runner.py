@@ -1,4 +1,4 @@
-"""Running settings: each image is read once, and goes through each image encoder once."""
+"""Run settings: the CLIP is loaded once, each image is read once, and goes through each different image encoder once."""
 import copy
 import json
 from contextlib import contextmanager
@@ -86,7 +86,7 @@ class Pass:
             evaluator = _RowsEvaluator(writers, self.settings[0].metric.get('ignore_index', 255))
             self._runner(model, evaluator, left, folder).test()
         for setting, writer, segmentor in zip(self.settings, writers, model.segmentors):
-            writer.finish(images, dict(command=setting.command, class_list=segmentor.vocabulary,
+            writer.finish(images, dict(command=setting.command, class_list=segmentor.vocabulary.label,
                                        classes=list(self.dataset.metainfo['classes'])))
 
     def _runner(self, model: SettingsModel, evaluator: Evaluator, indices: Sequence[int], folder: Path) -> Runner:

@@ -12,13 +12,18 @@ from mmengine.logging import print_log
 from mmseg.registry import METRICS, MODELS
 
 from ovseg.ablation.axes import Axes, Step, as_written, axes_of, chains
+from ovseg.components import build_component, check_arguments
 from ovseg.config import read_config
-from ovseg.vocabulary.class_lists import class_names
 from ovseg.evaluation.run_record import custom_code, software
-from ovseg.models.towers.loading import weights_digest
 from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.models.segmentors.switches import CHAIN, COMPONENTS, SIMILARITY, switch_value
-from ovseg.utils import shown, type_name
+from ovseg.models.towers.loading import load_clip, weights_digest
+from ovseg.utils import check_dict, shown, type_name
+from ovseg.vocabulary import Vocabulary
+
+SWITCH_OF = {'similarity_enhancement_cfg': SIMILARITY,
+             **{module.keywords: module.switch for module in CHAIN if module.keywords}}
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -52,7 +57,8 @@ class Setting:
     @cached_property
     def digest(self) -> str:
         """Of everything that the figures depend on, apart from images and masks."""
-        return _digest(dict(self._content(self.cfg.model), class_list=class_names(self.cfg.model.vocabulary.names)))
+        words = build_component('vocabulary', Vocabulary, self.cfg.model.get('vocabulary'))
+        return _digest(dict(self._content(self.cfg.model), class_list=words.synonyms))
 
     @cached_property
     def weights_digest(self) -> str:
@@ -70,8 +76,9 @@ class Setting:
         return shlex.join(['python', 'tools/test.py', self.config, *(['--cfg-options', *options] if options else [])])
 
     def _content(self, model: Mapping[str, Any]) -> Dict[str, Any]:
-        weights = weights_digest(**self.cfg.model.clip)
-        return dict(software=software(), custom_imports=custom_code(self.cfg), model=model, weights=weights,
+        clip = check_dict('clip', self.cfg.model.get('clip'))
+        check_arguments('clip', load_clip, clip)
+        return dict(software=software(), custom_imports=custom_code(self.cfg), model=model, weights=weights_digest(**clip),
                     dataset=self.cfg.test_dataloader.dataset, metric=self.metric, test_cfg=self.cfg.get('test_cfg'))
 
 
@@ -101,7 +108,8 @@ def all_settings(configs: Sequence[str], axes: Axes, options: Mapping[str, Any])
         for method, name in zip(beside, names[1:]):
             rows = _rows(benchmark, method, name, [name], axes, options)
             settings += rows if axes.combine == 'full' else rows[:1]
-    _warn_of_no_effect(settings)
+    for setting in settings:
+        _warn_of_no_effect(setting)
     return settings
 
 
@@ -171,23 +179,12 @@ def _is_miou(metric: Mapping[str, Any]) -> bool:
     return METRICS.get(type_name(metric['type'])) is METRICS.get('IoUMetric') and 'mIoU' in metric.get('iou_metrics', ['mIoU'])
 
 
-def _warn_of_no_effect(settings: Sequence[Setting]) -> None:
-    """Warn of grid values, other than the config's own, that leave the model as it is."""
-    baselines: Dict[str, Setting] = {}
-    for setting in settings:
-        baseline = baselines.setdefault(setting.config, setting)
-        if setting.points and setting is not baseline and setting.digest == baseline.digest:
-            keys = ', '.join(key for key in setting.points if _switched_off(key, setting))
-            if keys:
-                print_log(f'{setting.benchmark}, {setting.name}: {keys} has no effect, the module is off', 'current', 30)
-
-
-def _switched_off(key: str, setting: Setting) -> bool:
-    """Whether a grid key is a keyword of a module that the setting does not have."""
-    name = key.split('.')[1] if key.startswith('model.') else ''
-    switch = next((module.switch for module in CHAIN if module.keywords == name),
-                  SIMILARITY if name == 'similarity_enhancement_cfg' else '')
-    return bool(switch) and not switch_value(setting.cfg.model, switch)
+def _warn_of_no_effect(setting: Setting) -> None:
+    """Warn of grid keys that are keywords of a module that the setting does not have."""
+    for key in setting.points:
+        switch = SWITCH_OF.get(key.split('.')[1] if key.startswith('model.') else '')
+        if switch and not switch_value(setting.cfg.model, switch):
+            print_log(f'{setting.benchmark}, {setting.name}: {key} has no effect, model.{switch} is off', 'current', 30)
 
 
 def _common(parts: Sequence[Sequence[str]]) -> int:

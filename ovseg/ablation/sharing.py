@@ -1,5 +1,5 @@
 """Several segmentors of the same weights that share what they compute."""
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseModel
@@ -13,7 +13,7 @@ from ovseg.models.dense import DenseEncoder, WindowBatch
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS
-from ovseg.models.towers import ImageTower
+from ovseg.models.towers import ImageTower, load_clip
 from ovseg.registry import DENSE_ENCODERS
 
 
@@ -22,16 +22,13 @@ class SharedEncoder(DenseEncoder):
 
     Args:
         encoder: The encoder itself.
-
-    Attributes:
         with_attention: Whether any of the segmentors needs the attention.
     """
 
-    def __init__(self, encoder: DenseEncoder) -> None:
+    def __init__(self, encoder: DenseEncoder, with_attention: bool) -> None:
         super().__init__()
-        self.encoder, self.precision = encoder, encoder.precision
+        self.encoder, self.with_attention, self.precision = encoder, with_attention, encoder.precision
         self.gives_attention, self.gives_cls = encoder.gives_attention, encoder.gives_cls
-        self.with_attention = False
         self.known: List[Tuple[Tensor, DenseFeatures]] = []
 
     def check(self, tower: ImageTower) -> None:
@@ -63,35 +60,39 @@ class SettingsModel(BaseModel):
     segmentors: Sequence[CLIPSegmentor]
 
     def __init__(self, settings: Sequence[Setting]) -> None:
-        encoders: List[Tuple[Dict[str, Any], SharedEncoder]] = []
         configs = [{**DEFAULTS, **setting.cfg.model} for setting in settings]
-        for cfg in configs:
-            cfg['image_encoder'] = _shared(cfg['image_encoder'], encoders)
+        encoders = _equal_ones_built_once([cfg['image_encoder'] for cfg in configs])
+        for cfg, encoder in zip(configs, encoders):
+            cfg['image_encoder'] = encoder
+        if len({encoder.dtype for encoder in encoders}) > 1:
+            configs[0]['clip'] = load_clip(**configs[0]['clip'])  # in float32, of which the other types are copies
         first: CLIPSegmentor = MODELS.build(configs[0])
         super().__init__(first.data_preprocessor)
         others = [first.variant(**{key: cfg[key] for key in COMPONENTS if key != 'clip'}) for cfg in configs[1:]]
         self.segmentors = nn.ModuleList([first, *others])  # type: ignore[assignment]
-        self.encoders = [encoder for _, encoder in encoders]
-        for segmentor in self.segmentors:
-            if segmentor.post_processors.needs_attention:
-                segmentor.image_encoder.with_attention = True  # type: ignore[assignment]
+        with_attention = {encoder for segmentor, encoder in zip(self.segmentors, encoders)
+                          if segmentor.post_processors.needs_attention}
+        self.encoders = {encoder: SharedEncoder(encoder, encoder in with_attention) for encoder in encoders}
+        for segmentor, encoder in zip(self.segmentors, encoders):
+            segmentor.image_encoder = self.encoders[encoder]
 
     def forward(self, inputs: Any, data_samples: List[SegDataSample], mode: str = 'predict') -> List[List[SegDataSample]]:
         """Per setting what its ``CLIPSegmentor.predict`` returns, whatever ``mode``."""
-        for encoder in self.encoders:
+        for encoder in self.encoders.values():
             encoder.forget()
         return [segmentor.predict(inputs, [sample.new() for sample in data_samples]) for segmentor in self.segmentors]
 
 
-def _shared(cfg: Mapping[str, Any], known: List[Tuple[Dict[str, Any], SharedEncoder]]) -> SharedEncoder:
-    """The encoder of a config: the one that an equal config has given, or a new one, which is added to ``known``."""
-    built = build_registered('image_encoder', DENSE_ENCODERS, DenseEncoder, cfg, 'LastBlockEncoder')
-    resolved = with_defaults(DENSE_ENCODERS, {'type': 'LastBlockEncoder', **cfg} if isinstance(cfg, Mapping) else cfg)
-    for other, encoder in known:
-        if other == resolved:
-            return encoder
-    known.append((resolved, SharedEncoder(built)))
-    return known[-1][1]
+def _equal_ones_built_once(configs: Sequence[Union[str, Mapping[str, Any]]]) -> List[DenseEncoder]:
+    """The encoder of each config; equal configs have the same one."""
+    built: List[Tuple[Dict[str, Any], DenseEncoder]] = []
+    encoders = []
+    for cfg in configs:
+        encoder = build_registered('image_encoder', DENSE_ENCODERS, DenseEncoder, cfg, 'LastBlockEncoder')
+        resolved = with_defaults(DENSE_ENCODERS, {'type': 'LastBlockEncoder', **cfg} if isinstance(cfg, Mapping) else cfg)
+        encoders.append(next((other for found, other in built if found == resolved), encoder))
+        built.append((resolved, encoders[-1]))
+    return encoders
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

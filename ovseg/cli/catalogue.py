@@ -9,10 +9,10 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 
 import ovseg.models  # noqa: F401  fills the registries
-from ovseg.vocabulary import bundled_class_lists, class_names
 from ovseg.models.towers.backbones import Backbone, pretrained_backbones
 from ovseg.registry import ATTENTIONS, POST_PROCESSORS, REFINERS
 from ovseg.resources import configs_dir
+from ovseg.vocabulary import bundled_class_lists, class_names
 
 Entries = List[Dict[str, str]]
 

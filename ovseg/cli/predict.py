@@ -12,8 +12,8 @@ from rich.table import Table
 
 from ovseg.apis import OVSegInferencer
 from ovseg.config import setting
-from ovseg.vocabulary import bundled_class_lists
 from ovseg.utils import expanded, quoted
+from ovseg.vocabulary import bundled_class_lists
 
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C has ended
 

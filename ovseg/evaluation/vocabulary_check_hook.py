@@ -34,14 +34,15 @@ class VocabularyCheckHook(Hook):
                 f'{type(dataset).__name__} has {len(classes)} ({_ends(classes)}): their labels would be mixed up')
         places = _places(classes)
         if any(index not in places.get(_letters(name), [index]) for index, name in enumerate(model.class_names)):
-            raise ValueError(f"vocabulary.names lists the classes of {type(dataset).__name__} in another order: their labels would be "
-                             f"mixed up (the data set's order: {', '.join(classes)})")
-        if model.decoder.prob_thd > 0 and 'background' not in classes:
-            print_log(f'decoder.prob_thd={model.decoder.prob_thd} turns uncertain pixels into class {model.decoder.bg_idx} '
-                      f'({classes[model.decoder.bg_idx]!r}), but {type(dataset).__name__} has no background class: set decoder.prob_thd=0',
-                      'current', 30)
-        print_log(f'class list: {model.vocabulary.label} ({len(classes)} classes, {len(model.vocabulary.all_names)} names)', 'current')
-        runner.message_hub.update_info('test/class_list', model.vocabulary)  # LoggerHook writes what begins with test/
+            raise ValueError(f'vocabulary.names lists the classes of {type(dataset).__name__} in another order: their labels '
+                             f"would be mixed up (the data set's order: {', '.join(classes)})")
+        threshold, background = model.decoder.prob_thd, model.decoder.bg_idx
+        if threshold > 0 and 'background' not in classes:
+            print_log(f'decoder.prob_thd={threshold} turns uncertain pixels into class {background} ({classes[background]!r}), '
+                      f'but {type(dataset).__name__} has no background class: set decoder.prob_thd=0', 'current', 30)
+        words = model.vocabulary
+        print_log(f'class list: {words.label} ({len(classes)} classes, {len(words.all_names)} names)', 'current')
+        runner.message_hub.update_info('test/class_list', words.label)  # LoggerHook writes what begins with test/
 
 
 def _places(classes: Sequence[str]) -> Dict[str, List[int]]:

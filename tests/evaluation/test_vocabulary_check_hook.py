@@ -63,7 +63,7 @@ def segmented(monkeypatch):
 def test_a_list_of_another_length_is_refused_before_the_first_image(evaluate, segmented, names, tta):
     with pytest.raises(ValueError) as error:
         evaluate(['cat', 'dog'], tta, name_path=names)
-    for part in (f'{len(names)} classes', 'has 2', 'name_path', 'BaseSegDataset', "'dog'", f"'{names[-1]}'"):
+    for part in (f'{len(names)} classes', 'has 2', 'vocabulary.names', 'BaseSegDataset', "'dog'", f"'{names[-1]}'"):
         assert part in str(error.value)
     assert not segmented
 
@@ -115,7 +115,7 @@ def test_a_list_of_the_same_length_is_evaluated(evaluate, segmented, tta):
 def test_a_threshold_without_a_background_class_warns(evaluate, tta):
     _, log = evaluate(['cat', 'dog'], tta, name_path=['cat', 'dog'], prob_thd=0.3, bg_idx=1)
     warning, = (line for line in log.splitlines() if 'no background class' in line)
-    for part in ('WARNING', 'prob_thd=0.3', 'class 1', "'dog'", 'set prob_thd=0'):
+    for part in ('WARNING', 'prob_thd=0.3', 'class 1', "'dog'", 'set decoder.prob_thd=0'):
         assert part in warning
 
 

@@ -18,7 +18,8 @@ def loop_predict(model: CLIPSegmentor, image: Tensor, out_size: Tuple[int, int])
     for window in layout.cut(image):
         patches = F.normalize(model.embed(window.unsqueeze(0)).patches, dim=-1)
         scores.append((patches @ model.text_embeddings.to(patches.dtype).t())[0])
-    return loop_decode(torch.stack(scores), layout, out_size, model.decoder.logit_scale, model.class_of_text, model.out_channels)
+    return loop_decode(torch.stack(scores), layout, out_size, model.decoder.logit_scale, model.class_of_text,
+                       model.out_channels)
 
 
 def loop_decode(scores: Tensor, layout: WindowLayout, out_size: Tuple[int, int], logit_scale: float, class_of: Tensor,

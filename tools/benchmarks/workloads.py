@@ -17,16 +17,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.apis import OVSegInferencer
-from ovseg.vocabulary import class_names, prompt_templates
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.evaluation.label_maps import write_label_map
 from ovseg.inference.decode import best_texts
 from ovseg.inference.windows import WindowLayout
 from ovseg.models import CLIPSegmentor
 from ovseg.models.dense import project
-from ovseg.models.towers import load_clip
-from ovseg.models.text.text_encoder import TextEncoder
 from ovseg.models.post_processors import CTD, OutlierSuppression, PostProcessorChain
+from ovseg.models.text.text_encoder import TextEncoder
+from ovseg.models.towers import load_clip
+from ovseg.vocabulary import class_names, prompt_templates
 
 MODELS = {'small': 'ovseg-tiny-clip', 'full': 'ViT-B-16-quickgelu'}
 IMAGE, OUTPUT = (336, 448), (480, 640)  # six windows of 224, 112 apart
@@ -39,7 +39,8 @@ def build(clip_model: str, device: str, classes: int, precision: str = 'fp32', b
     model = CLIPSegmentor(
         clip=dict(name=clip_model, pretrained=None),
         vocabulary=dict(names=[f'thing {index}' for index in range(classes)], templates=['{}']),
-        image_encoder=dict(attention='Gated', similarity={}, precision=precision), windows=dict(batch_size=batch_size)).to(device)
+        image_encoder=dict(attention='Gated', similarity={}, precision=precision),
+        windows=dict(batch_size=batch_size)).to(device)
     rows = torch.randn(classes, model.tower.output_width, generator=torch.Generator().manual_seed(1))
     model.text_embeddings = F.normalize(rows, dim=-1)
     return model
