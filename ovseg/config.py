@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from mmengine.config import Config, DictAction
+from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
 
@@ -157,7 +158,16 @@ def _with_switches(model: Mapping[str, Any], switches: Mapping[str, Any], replac
         del switches['pretrained']
     components = {key: model[key] for key in COMPONENTS if model.get(key) is not None}
     others = {key: value for key, value in model.items() if key not in COMPONENTS}
-    return {**others, **nested_model(components, switches, replace)}
+    return _imports_for_classes({**others, **nested_model(components, switches, replace)})
+
+
+def _imports_for_classes(value: Any) -> Any:
+    """A part of a config with mmengine's lazy imports in place of the classes that it gave for them, so that it can be written."""
+    if isinstance(value, Mapping):
+        return {key: _imports_for_classes(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_imports_for_classes, value))
+    return LazyAttr(value.__name__, LazyObject(value.__module__)) if isinstance(value, type) else value
 
 
 def _class_of(model: Mapping[str, Any]) -> type:
@@ -172,9 +182,11 @@ def _make_room(cfg: Config, key: str) -> None:
     *parents, last = str(key).split('.')
     node: Any = cfg
     for index, part in enumerate(parents):
-        place = int(part) if isinstance(node, list) else part
-        if not isinstance(node, list) and place not in node:
-            return
+        if isinstance(node, list) and not (part.isdecimal() and int(part) < len(node)):
+            return  # merge_from_dict says why
+        if not isinstance(node, list) and part not in node:
+            return  # merge_from_dict makes the place, or says why it cannot
+        place: Any = int(part) if isinstance(node, list) else part
         if isinstance(node[place], str) and parents[0] == 'model':
             node[place] = dict(type=node[place])
         if last == 'type' and index == len(parents) - 1 and isinstance(node[place], Mapping):
