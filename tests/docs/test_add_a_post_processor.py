@@ -12,7 +12,7 @@ from ovseg.config import read_config
 from ovseg.registry import POST_PROCESSORS
 
 PAGE = 'docs/add_a_post_processor.md'
-texts, commands = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, ('texts', 'commands'))
+texts, commands, inline = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, ('texts', 'commands', 'inline'))
 MODULE, CONFIG = texts(PAGE, 'python')
 
 
@@ -68,6 +68,14 @@ def test_the_module_moves_patches_away_from_their_mean(config):
     mean = sum(before[:, i] for i in range(15)) / 15
     for i in range(15):
         torch.testing.assert_close(found[:, i], before[:, i] + 0.3 * (before[:, i] - mean), atol=1e-5, rtol=1e-4)
+
+
+def test_an_option_replaces_the_chain(config, shell):
+    option, = (code for code in inline(PAGE) if code.startswith('model.post_processors='))
+    options = shell.parse(f'python tools/test.py {config} --cfg-options {option}').cfg_options
+    modules = build(config, **options).post_processors.modules
+    assert [type(module).__name__ for module in modules] == ['GlobalDebias', 'Sharpen']
+    assert modules[1].amount == 0.5
 
 
 def test_an_unknown_keyword_lists_what_the_module_takes(config):

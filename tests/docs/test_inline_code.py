@@ -1,38 +1,48 @@
 """Code within the prose of all pages: commands are read by their programs, settings by the config reader and the model."""
+import ast
 import inspect
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
 import ovseg
-from ovseg.config import read_config
+from ovseg.config import merge_options, read_config
+from ovseg.inference.windows import Windows
 from ovseg.models import CLIPSegmentor
+from ovseg.models.decoder import Decoder
+from ovseg.models.dense import LastBlockEncoder
 from ovseg.models.dense.last_block_encoder import SIMILARITY_KEYS
+from ovseg.models.segmentors.switches import COMPONENTS, FLAT
 from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
-from ovseg.models.post_processors import modules_from_switches
-from ovseg.registry import POST_PROCESSORS
+from ovseg.registry import ATTENTIONS, POST_PROCESSORS
+from ovseg.vocabulary import Vocabulary
 
 ROOT = Path(ovseg.__file__).parents[1]
 PAGES, read, inline = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, ('PAGES', 'read', 'inline'))
 CODE = {code: page for page in PAGES for code in inline(page)}
 COMMANDS = [code for code in CODE if re.match(r'(make|pip|ovseg|python) |tools/\S+ ', code)]
 OPTIONS = [code for code in CODE if re.match(r'--cfg-options |"?(model|test_dataloader)\.\S+=', code)]
-SWITCHES = [code for code in CODE if re.match(r'[a-z]\w*=', code)]
+SETTINGS = [code for code in CODE if re.match(r'[a-z]\w*=', code)]
+PLACES = [code for code in CODE if re.match(rf'({"|".join(COMPONENTS)})\.[\w.]+=', code)]
+CLASSES = dict(image_encoder=LastBlockEncoder, windows=Windows, decoder=Decoder, vocabulary=Vocabulary)
 ELSEWHERE = {  # what looks like one of these and has a test of its own, or is something else
     'model.outlier_suppression_cfg.top_k=5,10,30': 'values of a grid: test_ablate.py',
     '--cfg-options model.post_processors.0.eps=0.8': 'on top of another config: test_modules.py',
-    '"model.name_path=[potted plant,cat]"': 'refused: test_faq.py',
-    "clip_model='ViT-B-16'": 'test_faq.py',
+    'model.post_processors.1.top_k=10': 'on top of another config: test_settings.py',
+    'model.post_processors=[GlobalDebias,Sharpen]': 'test_add_a_post_processor.py',
+    '"model.vocabulary.names=[potted plant,cat]"': 'refused: test_faq.py',
+    "clip.name='ViT-B-16'": 'test_faq.py',
     "custom_imports=dict(imports=['ovseg'])": 'of a config',
     "default_scope='mmseg'": 'of a config',
     "type='NACLIP'": 'of a registry',
     'reduce_zero_label=True': 'of a data set',
     'classes=None': 'of a call'}
-PLACEHOLDERS = {'/path/to/file': str(WEIGHTS_FILE), 'FOLDER': 'data', 'scale=...': 'scale=0.5'}
+PLACEHOLDERS = {'/path/to/file': str(WEIGHTS_FILE), 'FOLDER': 'data'}
 FLAG = r'(?<![\w-])--[a-z][\w-]*'
 OTHERS_FLAGS = {'--no-deps', '--nproc', '--help'}  # of pip, of mmseg's converters, of every program
 
@@ -47,8 +57,13 @@ def fill(code):
     return code
 
 
-def model_keys():
-    return {*inspect.signature(CLIPSegmentor).parameters, *inspect.signature(modules_from_switches).parameters} - {'switches'}
+def keywords(function):
+    return set(inspect.signature(function).parameters)
+
+
+def build(**components):
+    return CLIPSegmentor(**{**dict(clip=dict(name='ovseg-tiny-clip', pretrained=None),
+                                   vocabulary=dict(names=['thing', 'stuff'])), **components})
 
 
 def test_exceptions_stand_on_a_page():
@@ -64,26 +79,42 @@ def test_commands_are_read_by_their_programs(command, shell):
 def test_options_are_read_and_a_model_is_built(code, shell):
     (shell.folder / 'words.txt').write_text('potted plant\ncat\n')
     options = fill(code).replace('--cfg-options ', '')
-    args = shell.parse(f'python tools/test.py CONFIG --cfg-options model.pretrained=None {options}')
+    args = shell.parse(f'python tools/test.py CONFIG --cfg-options model.clip.pretrained=None {options}')
     with DefaultScope.overwrite_default_scope('mmseg'):
         MODELS.build(read_config(args.config, args.cfg_options).model)
 
 
-@pytest.mark.parametrize('code', left(SWITCHES))
-def test_switches_are_taken(code):
-    """By the model, by its similarity map, or by every module that has such a keyword."""
-    code = fill(code)
-    given = {'pretrained': str(WEIGHTS_FILE)} if code == f'pretrained={WEIGHTS_FILE}' else eval(f'dict({code})')
-    if set(given) <= model_keys():
-        CLIPSegmentor(**{**dict(clip_model='ovseg-tiny-clip', pretrained=None, name_path=['thing', 'stuff']), **given})
-    elif set(given) <= set(SIMILARITY_KEYS):
-        CLIPSegmentor('ovseg-tiny-clip', None, ['thing'], apply_similarity_enhancement=True, similarity_enhancement_cfg=given)
-    else:
-        modules = [module for module in POST_PROCESSORS.module_dict.values() if module.__module__.startswith('ovseg.')
-                   and set(given) <= set(inspect.signature(module).parameters)]
-        assert modules, f'{code} on {CODE[code]} is a key of nothing'
-        for module in modules:
-            module(**given)
+@pytest.mark.parametrize('code', left(PLACES))
+def test_values_are_taken_at_their_places(code):
+    place, value = fill(code).split('=', 1)
+    cfg = Config(dict(model=dict(type='CLIPSegmentor', clip=dict(name='ovseg-tiny-clip', pretrained=None),
+                                 vocabulary=dict(names=['thing', 'stuff']))))
+    given = value if value == str(WEIGHTS_FILE) else ast.literal_eval(value)
+    merge_options(cfg, {f'model.{place}': given}, 'config')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        MODELS.build(cfg.model)
+
+
+@pytest.mark.parametrize('code', left(SETTINGS))
+def test_settings_are_taken(code):
+    """By the model, in either form, by a component or its similarity map, or by every type that has such a keyword."""
+    given = eval(f'dict({fill(code)})')
+    if set(given) <= {*COMPONENTS, *FLAT}:
+        build(**given)
+        return
+    component = next((key for key, class_ in CLASSES.items() if set(given) <= keywords(class_)), None)
+    if component:
+        build(**{component: {**(dict(names=['thing']) if component == 'vocabulary' else {}), **given}})
+        return
+    if set(given) <= set(SIMILARITY_KEYS):
+        build(image_encoder=dict(similarity=given))
+        return
+    types = [*POST_PROCESSORS.module_dict.items(), *ATTENTIONS.module_dict.items()]
+    types = [(name, type_) for name, type_ in types if type_.__module__.startswith('ovseg.') and set(given) <= keywords(type_)]
+    assert types, f'{code} on {CODE[code]} is a key of nothing'
+    for name, type_ in types:
+        build(**dict(post_processors=[dict(type=name, **given)]) if name in POST_PROCESSORS.module_dict else
+              dict(image_encoder=dict(attention=dict(type=name, **given))))
 
 
 def test_every_flag_belongs_to_a_program():

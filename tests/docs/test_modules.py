@@ -1,4 +1,4 @@
-"""Defaults, files and chains that the page "modules" names; its commands are run in test_every_page.py."""
+"""Defaults, files and chains that the page "post-processors" (modules.md) names; its commands are run in test_every_page.py."""
 import ast
 import inspect
 import re
@@ -18,8 +18,9 @@ read, inline = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, 
 PAGE, CODE = read('docs/modules.md'), inline('docs/modules.md')
 
 
-def build(**options):
-    return CLIPSegmentor('ovseg-tiny-clip', None, ['thing'], prompt_templates='plain', **options).post_processors.modules
+def build(post_processors):
+    return CLIPSegmentor(dict(name='ovseg-tiny-clip', pretrained=None), dict(names=['thing', 'stuff']),
+                         post_processors=post_processors).post_processors.modules
 
 
 def test_files_of_the_table_exist():
@@ -42,7 +43,7 @@ def test_defaults_are_those_of_the_modules(module, heading):
 
 
 def test_detectors_are_those_of_the_table():
-    assert set(re.findall(r'^\| `(\w+)` \|', PAGE, flags=re.MULTILINE)) - {'global_debias_factor'} == set(DETECTORS)
+    assert set(re.findall(r'^\| `(\w+)` \|', PAGE, flags=re.MULTILINE)) == set(DETECTORS)
 
 
 def test_the_chain_of_the_page_and_the_option_that_reaches_into_it(tmp_path):
