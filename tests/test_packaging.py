@@ -148,7 +148,7 @@ def test_it_works_from_where_it_is_installed(installed, tmp_path):
     packaged = installed / 'ovseg' / '.mim' / 'configs'
     assert {entry['path'] for entry in found['configs']} == {str(path) for path in packaged.glob('[!_]*/**/*.py')}
     assert {entry['name'] for entry in found['class-lists']} == {
-        path.stem for path in (ROOT / 'ovseg' / 'datasets' / 'resources' / 'class_lists').glob('*.txt')}
+        path.stem for path in (ROOT / 'ovseg' / 'vocabulary' / 'resources').glob('*.txt')}
     demo, = [entry['path'] for entry in found['configs'] if entry['name'] == 'demo/gated_tiny-clip_demo.py']
     cfg = Config.fromfile(demo, import_custom_modules=False)
     assert cfg.model.type == 'CLIPSegmentor' and cfg.test_dataloader.dataset.type == 'DemoScenesDataset'

@@ -2,7 +2,6 @@
 import copy
 import threading
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
@@ -34,6 +33,7 @@ from ovseg.visualization.legend import painted_with_legend
 from ovseg.visualization.palette import distinct_colours
 
 WITHOUT_A_MODEL = 'gated_tiny-clip'
+VARIABLE = [key for key in COMPONENTS if key != 'clip']  # of a model with the same weights
 FEW = 3  # pictures that need no progress bar
 UNRESIZED = 5  # a pixel of the network's input takes as much memory as so many that are only labelled
 LONGEST_NAME = 40  # letters of a class's name in a picture's legend
@@ -72,7 +72,7 @@ class OVSegInferencer:
             or a config as a dict. None for the tiny CLIP that comes with ovseg, works offline and knows 16 words.
         weights: CLIP weights in place of the config's: an open_clip tag, a file or a folder.
         device: Where to compute; by default the GPU, if there is one.
-        cfg_options: Settings of the config by dotted key: ``{'model.image_encoder.precision': 'fp16', 'model.apply_ctd': True}``.
+        cfg_options: Settings of the config by dotted key: ``{'model.decoder.logit_scale': 50, 'model.apply_ctd': True}``.
         max_pixels: Larger pictures are refused; so are those of over a fifth of it where the config's pipeline has no Resize,
             as that of the tiny CLIP.
 
@@ -91,6 +91,7 @@ class OVSegInferencer:
         self.model, self.pipeline = _build(self.cfg)
         self.model.to(usable).eval()
         self.model.cfg = self.cfg  # where mmseg.apis.inference_model looks for the pipeline
+        self._configured = self.model.vocabulary, self.model.decoder
         self._lock = threading.Lock()
         if model is None:
             words = ', '.join(self.model.class_names)
@@ -146,7 +147,7 @@ class OVSegInferencer:
         Wrong arguments are refused at once, not with the first picture.
         """
         check_integer('batch_size', batch_size, 1)
-        request = make_request(self.cfg.model, classes, background, threshold)
+        request = self.request(classes, background, threshold)
         sources = find_sources(images)
         colours = distinct_colours(len(request.names))
         palette = colours if background is None else [[0, 0, 0], *colours[:-1]]
@@ -161,26 +162,32 @@ class OVSegInferencer:
         """An inferencer of the same CLIP, which is not loaded again, with other settings.
 
         Args:
-            cfg_options: As in the constructor; they may change everything but ``clip`` and ``data_preprocessor``.
+            cfg_options: As in the constructor; of the model they may change the components but ``clip``.
 
         Raises:
-            ValueError: a setting that the model or the pipeline refuses, or one of those two.
+            ValueError: a setting that the model or the pipeline refuses, or another one of the model.
         """
         other = copy.copy(self)
         other.cfg = load_config(self.cfg, None, cfg_options)
-        for key in ('type', 'clip', 'data_preprocessor'):
-            if other.cfg.model.get(key) != self.cfg.model.get(key):
-                raise ValueError(f'model.{key} cannot be changed in a variant, which has the same weights and preprocessing')
-        other.model = self.model.variant(**{**DEFAULTS, **{key: other.cfg.model[key] for key in COMPONENTS
-                                                           if key != 'clip' and key in other.cfg.model}})
-        other.model.cfg, other.pipeline, other._lock = other.cfg, _pipeline(other.cfg), threading.Lock()
+        old, new = self.cfg.model, other.cfg.model
+        for key in {**old, **new}:
+            if key not in VARIABLE and old.get(key) != new.get(key):
+                raise ValueError(f'model.{key} cannot be changed in a variant, which may have others of {", ".join(VARIABLE)}')
+        other.model = self.model.variant(**{key: new.get(key, DEFAULTS.get(key)) for key in VARIABLE})
+        other.model.cfg, other.pipeline = other.cfg, _pipeline(other.cfg)
+        other._configured, other._lock = (other.model.vocabulary, other.model.decoder), threading.Lock()
         return other
+
+    def request(self, classes: Optional[ClassList], background: Union[str, Sequence[str], None] = None,
+                threshold: Optional[float] = None) -> Request:
+        """The classes that a call with these arguments asks for; see ``make_request``."""
+        return make_request(*self._configured, classes, background, threshold)
 
     def _use(self, request: Request) -> None:
         """Give the model the classes of a request, unless it has them already, and encode their names."""
-        decoder = replace(self.model.decoder, **request.thresholds)
-        if (request.vocabulary, decoder) != (self.model.vocabulary, self.model.decoder):
-            self.model = self.model.variant(vocabulary=request.vocabulary, decoder=decoder)
+        components = dict(vocabulary=request.vocabulary, decoder=request.decoder)
+        if any(getattr(self.model, key) != component for key, component in components.items()):
+            self.model = self.model.variant(**components)
             self.model.cfg = self.cfg
         _ = self.model.text_embeddings  # encoded here and now, if need be
 
@@ -221,8 +228,8 @@ class OVSegInferencer:
                 return samples
             except torch.cuda.OutOfMemoryError as error:
                 sources = ', '.join(source for _, source, _ in batch)
-                raise MemoryError(f'{sources}: the GPU has too little memory. Lower batch_size or model.windows.batch_size, set '
-                                  f"model.windows.crop, or take device='cpu' ({str(error).splitlines()[0]})") from error
+                raise MemoryError(f'{sources}: the GPU has too little memory. Lower batch_size or model.windows.batch_size, '
+                                  f"set model.windows.crop, or take device='cpu' ({str(error).splitlines()[0]})") from error
 
     def prepare(self, source: str, image: np.ndarray) -> Dict[str, Any]:
         """The picture as the config's test pipeline leaves it."""

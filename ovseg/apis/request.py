@@ -1,13 +1,13 @@
 """The classes of one call, and the label of pixels that none of them fits."""
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import List, NamedTuple, Optional, Sequence, Union
 
+from ovseg.models.decoder import Decoder
 from ovseg.utils import check_number, shown
 from ovseg.vocabulary import Vocabulary
 
 ClassList = Union[str, Path, Sequence[str]]
-
-NO_THRESHOLDS: Dict[str, Any] = dict(prob_thd=0.0, area_thd=None, bg_idx=0)
 
 
 class Request(NamedTuple):
@@ -16,19 +16,20 @@ class Request(NamedTuple):
     Args:
         names: Display name of each class.
         vocabulary: Their names and synonyms.
-        thresholds: ``prob_thd, area_thd, bg_idx`` of the decoder.
+        decoder: The decoder with the thresholds of the call.
     """
     names: List[str]
     vocabulary: Vocabulary
-    thresholds: Dict[str, Any]
+    decoder: Decoder
 
 
-def make_request(model: Mapping[str, Any], classes: Optional[ClassList], background: Optional[Union[str, Sequence[str]]],
-                 threshold: Optional[float]) -> Request:
+def make_request(vocabulary: Vocabulary, decoder: Decoder, classes: Optional[ClassList],
+                 background: Optional[Union[str, Sequence[str]]], threshold: Optional[float]) -> Request:
     """The classes and thresholds of a call's arguments; those of the config where it names no classes and no background.
 
     Args:
-        model: Config of the ``CLIPSegmentor``, in its nested form.
+        vocabulary: The config's.
+        decoder: The config's.
         classes: A bundled list, a path, or a list of strings, one per class; None for the config's.
         background: Words for class 0, one string or several.
         threshold: Replaces ``prob_thd``.
@@ -37,31 +38,28 @@ def make_request(model: Mapping[str, Any], classes: Optional[ClassList], backgro
         FileNotFoundError: ``classes`` is a string, but neither a bundled list nor a file.
         ValueError: no words, a repeated word, something else than words, or a threshold without a background.
     """
-    decoder, templates = model.get('decoder', {}), model['vocabulary'].get('templates', 'imagenet80')
     from_config = classes is None and background is None
     if threshold is not None:
         check_number('threshold', threshold, 0, 1)
-        if threshold and background is None and not (from_config and decoder.get('prob_thd')):
+        if threshold and background is None and not (from_config and decoder.prob_thd):
             raise ValueError(f'threshold={threshold} needs a background, which pixels under it become, '
                              "for instance background='wall, sky'")
-    listed = _vocabulary(model['vocabulary']['names'] if classes is None else classes, templates)
+    listed = vocabulary if classes is None else _vocabulary(classes, vocabulary.templates)
     names = listed.class_names
     if from_config:
-        settings = {key: decoder.get(key, default) for key, default in NO_THRESHOLDS.items()}
-        if settings['prob_thd']:
-            names[settings['bg_idx']] = 'background'  # whatever the first of its words
-        if threshold is not None:
-            settings['prob_thd'] = threshold
-        return Request(names, listed, settings)
+        if decoder.prob_thd:
+            names[decoder.bg_idx] = 'background'  # whatever the first of its words
+        return Request(names, listed, decoder if threshold is None else replace(decoder, prob_thd=threshold))
     if background is None:
-        return Request(names, listed, NO_THRESHOLDS)
+        return Request(names, listed, replace(decoder, prob_thd=0.0, area_thd=None, bg_idx=0))
     if 'background' in map(str.casefold, names):
         raise ValueError('background=... makes a class called background, and classes has one already')
     words = [background] if isinstance(background, str) else background
     if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
         raise ValueError(f'background={shown(background)} must be a string, or a list of them')
     together = [', '.join(words), *map(', '.join, listed.synonyms)]
-    return Request(['background', *names], Vocabulary(together, templates), {**NO_THRESHOLDS, 'prob_thd': threshold or 0.0})
+    return Request(['background', *names], Vocabulary(together, vocabulary.templates),
+                   replace(decoder, prob_thd=threshold or 0.0, area_thd=None, bg_idx=0))
 
 
 def _vocabulary(classes: ClassList, templates: Union[str, Sequence[str]]) -> Vocabulary:

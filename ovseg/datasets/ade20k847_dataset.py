@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from ovseg.vocabulary.class_lists import class_names
 from ovseg.datasets.palettes import voc_colours
+from ovseg.vocabulary.class_lists import class_names
 
 
 @DATASETS.register_module()

@@ -9,10 +9,11 @@ from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from ovseg.components import build_component
 from ovseg.datasets.benchmarks import Benchmark, find_benchmark
-from ovseg.vocabulary.class_lists import class_names
 from ovseg.datasets.label_files import Finding, Labels, check_label_files, read_label_files
 from ovseg.utils import shown, type_name
+from ovseg.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
         The report; that of a data set of which a folder does not exist says only so.
 
     Raises:
-        ValueError: the pipeline does not have one ``LoadAnnotations``, or the model's class list cannot be read.
+        ValueError: the pipeline does not have one ``LoadAnnotations``, or the model's vocabulary is refused.
     """
     dataset_cfg = cfg.test_dataloader.dataset
     benchmark = find_benchmark(dataset_cfg)
@@ -137,11 +138,11 @@ def _check_pairs(dataset: BaseSegDataset, pairs: Sequence[Mapping[str, Any]], mi
 def _check_classes(cfg: Config, labels: Labels) -> List[Finding]:
     """Compare the classes with the model's class list and with the label that the metric leaves out."""
     findings = []
-    total, name_path = len(labels.classes), cfg.get('model', {}).get('vocabulary', {}).get('names')
-    listed = len(class_names(name_path)) if name_path else total
-    if listed != total:
-        findings.append(Finding(f'vocabulary.names={shown(name_path)} lists {listed} classes, the data set has {total}',
-                                ["set model.vocabulary.names to the data set's list"]))
+    total, vocabulary = len(labels.classes), cfg.get('model', {}).get('vocabulary')
+    words = None if vocabulary is None else build_component('vocabulary', Vocabulary, vocabulary)
+    if words and len(words.synonyms) != total:
+        findings.append(Finding(f'vocabulary.names={shown(words.names)} lists {len(words.synonyms)} classes, the data set has '
+                                f'{total}', ["set model.vocabulary.names to the data set's list"]))
     if labels.ignore_index < total:
         findings.append(Finding(f'the metric ignores label {labels.ignore_index}, which is a class '
                                 f'({labels.classes[labels.ignore_index]!r})', ['set test_evaluator.ignore_index=65535']))

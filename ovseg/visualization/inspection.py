@@ -95,7 +95,8 @@ class WindowInspection:
             if attention is None:
                 raise ValueError(f'attention type={shown(name)} is unknown; known: {", ".join(sorted(ATTENTIONS.module_dict))}')
             weights[name] = attention(*self._heads)
-        return {name: self._maps(_shares(w, self._first_patch)) for name, w in {**weights, AS_CONFIGURED: self._weights}.items()}
+        weights[AS_CONFIGURED] = self._weights
+        return {name: self._maps(_shares(values, self._first_patch)) for name, values in weights.items()}
 
     def similarity(self) -> np.ndarray:
         """The mid-layer similarity of the patches of the points to all patches, ``(P, h, w)``; see ``similarity_map``."""
@@ -153,7 +154,7 @@ def predicted_labels(segmentor: CLIPSegmentor, inputs: Tensor, ori_shape: Tuple[
 def class_scores(segmentor: CLIPSegmentor, inputs: Tensor, size: Tuple[int, int], classes: Sequence[int]) -> np.ndarray:
     """Scores of some classes, each the largest of its synonyms, ``(K, *size)``; other arguments as in ``WindowInspection``.
 
-    Cosine similarities, changed by ``cls_token_lambda`` and the refiner where the decoder has them, before ``logit_scale`` and softmax.
+    They are cosine similarities, with the decoder's ``cls_token_lambda`` and refiner, before ``logit_scale`` and softmax.
     """
     image = _preprocessed(segmentor, inputs)
     windows, = segmentor.window_patches([image])

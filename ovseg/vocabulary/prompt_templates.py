@@ -107,8 +107,8 @@ def prompt_templates(templates: Union[str, Sequence[str]]) -> Tuple[str, ...]:
                              'give one of these or a list of sentences with one {} each')
         return PROMPT_TEMPLATES[templates]
     if not isinstance(templates, (list, tuple)):
-        raise ValueError(f'vocabulary.templates={shown(templates)} must be a bundled set ({", ".join(PROMPT_TEMPLATES)}) or a list '
-                         'of sentences with one {} each')
+        raise ValueError(f'vocabulary.templates={shown(templates)} must be a bundled set ({", ".join(PROMPT_TEMPLATES)}) or a '
+                         'list of sentences with one {} each')
     if not templates:
         raise ValueError('vocabulary.templates=[] is empty: give at least one sentence with a {} in it')
     for template in templates:

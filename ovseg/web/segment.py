@@ -18,14 +18,13 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.ovseg_inferencer import WITHOUT_A_MODEL
 from ovseg.apis.pictures import read_picture
-from ovseg.apis.request import Request, make_request
-from ovseg.vocabulary.class_lists import class_names
 from ovseg.models.segmentors.switches import module_keyword, switch_value
 from ovseg.registry import ATTENTIONS
 from ovseg.visualization.contact_sheet import overlay
 from ovseg.visualization.inspection import WindowInspection
 from ovseg.visualization.palette import distinct_colours
 from ovseg.visualization.patch_figures import attention_figure
+from ovseg.vocabulary import class_names
 
 KEPT = 8  # settings whose text embeddings stay in memory
 LONGEST_SIDE = 1024  # of a picture on the page, in pixels
@@ -123,10 +122,6 @@ class Words(NamedTuple):
         _check_words(re.split('[,;\n]', f'{classes},{background}'))
         return cls(names, background.strip() or None, threshold)
 
-    def request(self, model: Mapping[str, Any]) -> Request:
-        """The request for the config of a ``CLIPSegmentor``; see ``make_request``."""
-        return make_request(model, self.classes, self.background, self.threshold)
-
 
 class Segmented(NamedTuple):
     """One picture, segmented with one setting.
@@ -202,7 +197,7 @@ def segment(inferencer: OVSegInferencer, image: np.ndarray, words: Words) -> Seg
     Raises:
         ValueError: a repeated word, a threshold without background, or a picture that the model's pipeline cannot take.
     """
-    names = words.request(inferencer.cfg.model).names
+    names = inferencer.request(*words).names
     start = time.perf_counter()
     found = inferencer(image, words.classes, background=words.background, threshold=words.threshold)
     seconds = time.perf_counter() - start
@@ -228,10 +223,10 @@ def legend(columns: Mapping[str, Segmented]) -> str:
 def config_text(inferencer: OVSegInferencer, words: Words) -> str:
     """The model and its words, as they go into a config for ``tools/test.py`` in place of its own ``model``."""
     model = copy.deepcopy(inferencer.cfg.model)
-    request = words.request(model)
+    request = inferencer.request(*words)
     model.vocabulary.names = request.vocabulary.names
-    model.decoder = {**model.get('decoder', {}), **{key: value for key, value in request.thresholds.items()
-                                                    if value is not None}}
+    decoder = {**model.get('decoder', {}), **{key: getattr(request.decoder, key) for key in ('prob_thd', 'area_thd', 'bg_idx')}}
+    model.decoder = {key: value for key, value in decoder.items() if value is not None}
     return Config(dict(model=model)).pretty_text
 
 

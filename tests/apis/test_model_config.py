@@ -50,17 +50,27 @@ def test_an_unknown_name_lists_near_ones():
 
 @pytest.mark.parametrize('kind', [dict, Config])
 def test_a_dict_is_copied_and_takes_weights_and_options(kind):
-    model = dict(type='X', pretrained='openai', logit_scale=40)
+    model = dict(type='X', clip=dict(pretrained='openai'), decoder=dict(logit_scale=40))
     given = kind(dict(model=model, test_dataloader=dict(dataset=dict(pipeline=[]))))
-    cfg = load_config(given, Path('weights.pt'), {'model.logit_scale': 50, 'model.ctd_cfg.eps': 0.9})
-    assert cfg.model == dict(type='X', pretrained='weights.pt', logit_scale=50, ctd_cfg=dict(eps=0.9))
-    assert given['model'] == dict(type='X', pretrained='openai', logit_scale=40)
+    cfg = load_config(given, Path('weights.pt'), {'model.decoder.logit_scale': 50, 'model.windows.crop': 7})
+    assert cfg.model == dict(type='X', clip=dict(pretrained='weights.pt'), decoder=dict(logit_scale=50), windows=dict(crop=7))
+    assert given['model'] == dict(type='X', clip=dict(pretrained='openai'), decoder=dict(logit_scale=40))
 
 
 def test_a_file_takes_weights_and_options():
     cfg = load_config('gated_vit-b16_voc21', 'laion2b', {'model.logit_scale': 50})
-    assert (cfg.model.pretrained, cfg.model.logit_scale, cfg.model.prob_thd) == ('laion2b', 50, 0.1)
-    assert load_config('gated_vit-b16_voc21', None, {}).model.pretrained == 'openai'
+    assert (cfg.model.clip.pretrained, cfg.model.decoder.logit_scale, cfg.model.decoder.prob_thd) == ('laion2b', 50, 0.1)
+    assert load_config('gated_vit-b16_voc21', None, {}).model.clip.pretrained == 'openai'
+
+
+@pytest.mark.parametrize('kind', [dict, Config])
+def test_a_flat_dict_becomes_nested_and_takes_weights_and_options(kind):
+    model = dict(type='CLIPSegmentor', clip_model='X', pretrained='openai', name_path=['cat'], logit_scale=40)
+    cfg = load_config(kind(dict(model=model, test_dataloader=dict(dataset=dict(pipeline=[])))), 'weights.pt',
+                      {'model.apply_ctd': True, 'model.decoder.prob_thd': 0.5})
+    assert cfg.model == dict(
+        type='CLIPSegmentor', clip=dict(name='X', pretrained='weights.pt'), vocabulary=dict(names=['cat']),
+        decoder=dict(logit_scale=40, prob_thd=0.5), post_processors=[dict(type='CTD')])
 
 
 @pytest.mark.parametrize('model', ['gated_tiny-clip', dict(model=dict(), test_dataloader=dict())])

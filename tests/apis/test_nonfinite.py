@@ -45,7 +45,7 @@ def test_the_error_names_picture_and_module(breaking, noise, tmp_path, batch_siz
 
 def test_only_the_picture_is_looked_into(breaking, noise):
     seen = []
-    hook = breaking.model.image_encoder.visual.conv1.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    hook = breaking.model.tower.visual.conv1.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
     with pytest.raises(FloatingPointError):
         breaking([noise(61, 83), noise(61, 181), noise(47, 31)], WORDS, batch_size=3)
     hook.remove()
@@ -92,8 +92,8 @@ def test_no_picture_has_a_class(build, noise):
     inferencer = build()
     inferencer.model.post_processors = PostProcessorChain([BreakCorner(0)])
     with torch.no_grad():
-        inferencer.model.image_encoder.visual.ln_post.bias[0] = torch.nan
+        inferencer.model.tower.visual.ln_post.bias[0] = torch.nan
     found, = inferencer.stream(noise(), WORDS, return_vis=True, allow_nonfinite=True)
     assert (found.labels == 255).all() and found.areas == {} and found.undefined == noise().shape[0] * noise().shape[1]
-    with pytest.raises(FloatingPointError, match=r'the weight visual\.ln_post\.bias of the image encoder is not finite'):
+    with pytest.raises(FloatingPointError, match=r'the weight visual\.ln_post\.bias of the image tower is not finite'):
         inferencer(noise(), WORDS)

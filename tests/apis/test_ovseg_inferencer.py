@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from mmengine.registry import DefaultScope
@@ -17,6 +18,7 @@ from PIL import Image
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.model_config import load_config
 from ovseg.models import CLIPSegmentor
+from ovseg.models.segmentors.switches import nested_model
 from ovseg.models.towers import loading
 
 EVIL = runpy.run_path(str(Path(__file__).parents[1] / 'evil_checkpoints.py'), run_name='evil')['EVIL']
@@ -32,10 +34,10 @@ def encoded(inferencer):
     hook.remove()
 
 
-def segmentor_labels(inferencer, images, **cfg):
+def segmentor_labels(inferencer, images, **switches):
     """Labels of a segmentor built anew, with its own words and thresholds, by BGR images in their own size."""
     with DefaultScope.overwrite_default_scope('mmseg'):
-        model = MODELS.build({**inferencer.cfg.model, **cfg}).eval()
+        model = MODELS.build(nested_model(inferencer.cfg.model, switches, replace=True)).eval()
     inputs = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in images]
     with torch.no_grad():
         samples = model.test_step(dict(inputs=inputs, data_samples=[SegDataSample() for _ in images]))
@@ -81,7 +83,7 @@ def test_batches_of_pictures_of_different_sizes(inferencer, noise, batch_size):
 
 
 def test_background_and_threshold(inferencer, scene):
-    image = np.asarray(Image.open(scene(3)))[60:173, 200:331, ::-1]
+    image = np.asarray(Image.open(scene(3)))[-131:, :173, ::-1]
     for threshold in (None, 0.4):
         got = inferencer(image, WORDS, background='grass, water', threshold=threshold)
         wanted, = segmentor_labels(inferencer, [image], name_path=['grass, water', *WORDS], prob_thd=threshold or 0, bg_idx=0)
@@ -109,7 +111,7 @@ def test_only_new_words_are_encoded(build, noise):
 
 
 def test_the_words_of_the_config_come_back(inferencer, scene):
-    image = np.asarray(Image.open(scene(0)))[:131, 200:373]
+    image = np.asarray(Image.open(scene(3)))[-131:, :173, ::-1]
     before = inferencer(image)
     inferencer(image, WORDS, background='sand', threshold=0.9)
     after = inferencer(image)
@@ -177,7 +179,7 @@ def test_without_a_model_the_tiny_clip_serves_and_says_so(monkeypatch):
     lines = []
     monkeypatch.setattr('ovseg.apis.ovseg_inferencer.print_log', lambda message, logger: lines.append(message))
     inferencer = OVSegInferencer(device='cpu')
-    assert inferencer.cfg.model.clip_model == 'ovseg-tiny-clip'
+    assert inferencer.cfg.model.clip.name == 'ovseg-tiny-clip'
     assert len(lines) == 1
     assert 'It knows 16 words (grass, water, brick,' in lines[0] and "OVSegInferencer('gated_vit-b16')" in lines[0]
     OVSegInferencer('gated_tiny-clip', device='cpu')
@@ -194,7 +196,7 @@ def test_a_real_model_without_its_weights_is_an_error(monkeypatch):
 
 def test_weights_of_ones_own(tmp_path, build, noise):
     torch.manual_seed(3)
-    clip = loading.load_clip('ovseg-tiny-clip', None).model
+    clip = open_clip.create_model('ovseg-tiny-clip')
     torch.save(clip.state_dict(), tmp_path / 'mine.pt')
     inferencer = build(weights=tmp_path / 'mine.pt')
     expected, = segmentor_labels(inferencer, [noise()], name_path=WORDS, pretrained=str(tmp_path / 'mine.pt'))
@@ -210,10 +212,10 @@ def test_weights_run_no_code(tmp_path, build, name):
 
 
 def test_settings_reach_the_model_and_nothing_is_halved_unasked(build):
-    inferencer = build(cfg_options={'model.precision': 'bf16', 'model.apply_ctd': True})
-    assert inferencer.model.image_encoder.visual.proj.dtype == torch.bfloat16
+    inferencer = build(cfg_options={'model.image_encoder.precision': 'bf16', 'model.apply_ctd': True})
+    assert inferencer.model.tower.visual.proj.dtype == torch.bfloat16
     assert [type(module).__name__ for module in inferencer.model.post_processors.modules] == ['CTD']
-    assert build().model.image_encoder.visual.proj.dtype == torch.float32
+    assert build().model.tower.visual.proj.dtype == torch.float32
 
 
 def test_the_device_is_the_best_there_is(monkeypatch):
@@ -248,7 +250,7 @@ def test_too_little_memory_of_a_gpu_is_said_with_what_helps(build, noise, tmp_pa
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 def test_on_a_gpu_labels_are_the_same(inferencer, scene):
     on_gpu = OVSegInferencer('gated_tiny-clip', cfg_options={'model.prompt_templates': ['a photo of {}.']})
-    assert on_gpu.model.image_encoder.visual.proj.is_cuda
+    assert on_gpu.model.tower.visual.proj.is_cuda
     for number in range(3):
         equal = on_gpu(scene(number))['predictions'][0] == inferencer(scene(number))['predictions'][0]
         assert equal.mean() > 0.999
@@ -310,3 +312,76 @@ def test_tiny_pictures(inferencer, noise, size):
 def test_both_ways_take_the_same_arguments():
     assert list(inspect.signature(OVSegInferencer.__call__).parameters.values()) == list(
         inspect.signature(OVSegInferencer.stream).parameters.values())
+
+
+VARIANTS = [
+    {'model.apply_ctd': True, 'model.ctd_cfg': dict(eps=0.8, min_samples=3)},
+    {'model.model_type': 'NACLIP', 'model.apply_similarity_enhancement': False},
+    {'model.windows.crop': 97, 'model.windows.stride': 61},
+    {'model.vocabulary.names': ['zebra', 'ladybug; beetle', 'snow'], 'model.decoder.prob_thd': 0.4},
+    {'model.decoder.refiner': dict(type='PAMR', num_iter=2)},
+    {'test_dataloader.dataset.pipeline': [dict(type='Resize', scale=(211, 97), keep_ratio=True), dict(type='PackSegInputs')]}]
+
+
+def parameters(model):
+    return {name: id(parameter) for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize('options', VARIANTS, ids=str)
+def test_a_variant_is_a_fresh_inferencer_with_the_weights_of_the_first(build, scene, monkeypatch, options):
+    fresh, first = build(cfg_options=options), build()
+    image = np.asarray(Image.open(scene(3)))[-131:, :173, ::-1]
+    before = first(image)['predictions'][0]
+    assert len(np.unique(before)) > 2
+    monkeypatch.setattr(loading, 'load_clip', pytest.fail)
+    variant = first.variant(options)
+    assert len(parameters(first.model)) > 50 and parameters(variant.model) == parameters(first.model)
+    assert variant.cfg.model == fresh.cfg.model and variant.model.cfg is variant.cfg and not variant.model.training
+    for words in ({}, dict(classes=['snow', 'sand', 'grass'], background='brick', threshold=0.3), {}):
+        got, expected = variant(image, **words), fresh(image, **words)
+        np.testing.assert_array_equal(got['predictions'][0], expected['predictions'][0])
+        assert got['areas'] == expected['areas']
+    np.testing.assert_array_equal(first(image)['predictions'][0], before)
+
+
+def test_variants_of_variants_and_their_words_do_not_disturb_each_other(build, noise):
+    first = build()
+    second = first.variant({'model.apply_ctd': True})
+    third = second.variant({'model.apply_outlier_suppression': True})
+    assert [len(each.model.post_processors.modules) for each in (first, second, third)] == [0, 1, 2]
+    expected = first(noise())['predictions'][0]
+    third(noise(), WORDS, background='sky', threshold=0.9)
+    assert first.model.class_names == second.model.class_names != third.model.class_names
+    np.testing.assert_array_equal(first(noise())['predictions'][0], expected)
+    assert len(parameters(first.model).items() & parameters(third.model).items()) == len(parameters(first.model))
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'model.clip.pretrained': 'mine.pt'}, r'model\.clip cannot be changed in a variant'),
+    ({'model.clip_model': 'ViT-B-16'}, r'model\.clip cannot be changed in a variant'),
+    ({'model.data_preprocessor': dict(type='OVSegDataPreProcessor')}, r'model\.data_preprocessor cannot be changed in a variant'),
+    ({'model.init_cfg': dict(type='Pretrained')}, r'model\.init_cfg cannot be changed in a variant'),
+    ({'model.aply_ctd': True}, r'model\.aply_ctd cannot be changed in a variant, which may have others of vocabulary, image_enc'),
+    ({'model.decoder.prob_thd': 7}, r'decoder\.prob_thd=7 must be in \[0, 1\]'),
+    ({'model.windows.crop': 5, 'model.windows.stride': 5}, r'windows\.crop=5 .*patch'),
+    ({'model.decoder.refiner': 'PAMRR'}, 'PAMRR'),
+    ({'test_dataloader.dataset.pipeline.1.type': 'Foo'}, r'gated_tiny-clip_demo\.py.*Foo'),
+    ({'nodel.x': 5}, 'nodel')], ids=str)
+def test_what_a_variant_cannot_have_is_refused(inferencer, options, message):
+    before = inferencer.cfg.to_dict()
+    with pytest.raises(ValueError, match=message) as caught:
+        inferencer.variant(options)
+    assert '\n' not in str(caught.value) and inferencer.cfg.to_dict() == before
+
+
+def test_a_model_of_ones_own_class_stays_one(build, scene, monkeypatch):
+    class Mirrored(CLIPSegmentor):
+        def predict(self, inputs, data_samples=None):
+            return super().predict([image.flip(-1) for image in inputs], data_samples)
+    monkeypatch.setitem(MODELS.module_dict, 'Mirrored', Mirrored)
+    cfg = load_config('gated_tiny-clip', None, {})
+    cfg.model.type = 'Mirrored'
+    image = np.asarray(Image.open(scene(3)))[-131:, :173, ::-1]
+    mirrored, expected = build(cfg), build()(image[:, ::-1], ['grass', *WORDS])['predictions'][0]
+    for each in (mirrored, mirrored.variant({'model.decoder.logit_scale': 41})):
+        np.testing.assert_array_equal(each(image, ['grass', *WORDS])['predictions'][0], expected)

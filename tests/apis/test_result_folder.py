@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovseg.apis.request import Request
 from ovseg.apis.result_folder import ResultFolder
-from ovseg.apis.vocabulary import Vocabulary
 from ovseg.claims import LOCK
+from ovseg.models.decoder import Decoder
 from ovseg.visualization.contact_sheet import overlay
 from ovseg.visualization.palette import distinct_colours
+from ovseg.vocabulary import Vocabulary
 
 WORDS = ['zebra', 'ladybug; 瓢虫', 'snow']
 
@@ -89,7 +91,7 @@ def test_a_broken_picture_leaves_the_results_before_it(inferencer, noise, tmp_pa
 def test_a_full_disk_is_said_with_the_folder_and_leaves_what_is_there(inferencer, noise, tmp_path, monkeypatch):
     inferencer(noise(37, 29), WORDS, out_dir=tmp_path)
     before = (tmp_path / 'legend.json').read_bytes()
-    results = ResultFolder(tmp_path, Vocabulary(['cat'], [['cat']], ['cat']), [[1, 2, 3]])
+    results = ResultFolder(tmp_path, Request(['cat'], Vocabulary(['cat']), Decoder()), [[1, 2, 3]])
     (tmp_path / 'legend.json').write_bytes(before)
 
     def full(*args, **kwargs):
@@ -132,13 +134,13 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_picture_is_read(i
 def test_more_classes_than_16_bits_hold_are_refused(tmp_path):
     names = list(map(str, range(2 ** 16)))
     with pytest.raises(ValueError, match='65536 classes do not fit into label maps of 16 bits'):
-        ResultFolder(tmp_path, Vocabulary(names, [[name] for name in names], names), [[0, 0, 0]] * len(names))
+        ResultFolder(tmp_path, Request(names, Vocabulary(names), Decoder()), [[0, 0, 0]] * len(names))
 
 
 @pytest.fixture
 def results(tmp_path):
     def build():
-        return ResultFolder(tmp_path, Vocabulary(['cat'], [['cat']], ['cat']), [[1, 2, 3]])
+        return ResultFolder(tmp_path, Request(['cat'], Vocabulary(['cat']), Decoder()), [[1, 2, 3]])
     return build
 
 

@@ -6,9 +6,9 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from ovseg.vocabulary import class_names
 from ovseg.datasets.benchmarks import BENCHMARKS
 from ovseg.datasets.check import check_dataset
+from ovseg.vocabulary import class_names
 
 ROOT = Path(__file__).parents[2]
 NAMES = ('a', 'b', 'c', 'd', 'e')
@@ -16,11 +16,12 @@ PIPELINE = [dict(type='LoadImage'), dict(type='LoadAnnotations'), dict(type='Pac
 SHAPE = (23, 29)
 
 
-def config(root, type_='COCOObjectDataset', pipeline=PIPELINE, name_path=None, ignore_index=255, **dataset):
+def config(root, type_='COCOObjectDataset', pipeline=PIPELINE, names=None, ignore_index=255, **dataset):
     prefix = dict(img_path='images/val2017', seg_map_path='annotations/val2017')
     dataset = {**dict(type=type_, data_root=str(root), data_prefix=prefix, pipeline=pipeline), **dataset}
     evaluator = dict(type='IoUMetric', ignore_index=ignore_index)
-    return Config(dict(model=dict(name_path=name_path), test_dataloader=dict(dataset=dataset), test_evaluator=evaluator))
+    model = dict(vocabulary=dict(names=names)) if names else {}
+    return Config(dict(model=model, test_dataloader=dict(dataset=dataset), test_evaluator=evaluator))
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ def only_finding(cfg, **kwargs):
 
 
 def test_a_complete_data_set(coco):
-    report = check_dataset(config(coco, name_path='coco_object'))
+    report = check_dataset(config(coco, names='coco_object'))
     assert report.complete and list(report.findings) == []
     assert (report.dataset, report.data_root) == ('COCOObjectDataset', str(coco))
     assert (report.images, report.published, report.read, report.classes, report.classes_seen) == (5, 5, 5, 81, 81)
@@ -182,8 +183,15 @@ def test_classes_are_missed_only_where_everything_was_read(coco, monkeypatch):
 
 
 def test_a_class_list_of_another_length(coco):
-    finding = only_finding(config(coco, name_path='coco_stuff'))
-    assert finding.what == f"name_path='coco_stuff' lists {len(class_names('coco_stuff'))} classes, the data set has 81"
+    finding = only_finding(config(coco, names='coco_stuff'))
+    assert finding.what == f"vocabulary.names='coco_stuff' lists {len(class_names('coco_stuff'))} classes, the data set has 81"
+
+
+def test_a_vocabulary_that_is_no_dict_is_refused(coco):
+    cfg = config(coco)
+    cfg.model = dict(vocabulary='coco_object')
+    with pytest.raises(ValueError, match="^vocabulary='coco_object' must be a dict with the keys of Vocabulary: names, "):
+        check_dataset(cfg)
 
 
 def test_a_metric_that_ignores_a_class(coco):

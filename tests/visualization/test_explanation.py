@@ -71,7 +71,7 @@ def test_figures_say_which_modules_are_off(segmentor, image):
 def test_unknown_names_are_refused(segmentor, image):
     with pytest.raises(ValueError, match="class='clas 3' is unknown; known: class 0, class 1"):
         explain(segmentor, *image, classes=['clas 3'])
-    with pytest.raises(ValueError, match="model_type='SCLAP' is unknown"):
+    with pytest.raises(ValueError, match="attention type='SCLAP' is unknown"):
         explain(segmentor, *image, model_types=['SCLAP'])
 
 

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from ovseg.inference.windows import window_starts
 from ovseg.models import CLIPSegmentor
-from tests.settings import components
 from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression
 from ovseg.visualization.inspection import AS_CONFIGURED, WindowInspection, class_scores, predicted_labels
+from tests.settings import components
 
 CROP, STRIDE, PATCH = 67, 41, 16  # a window is padded to 80 pixels, 5 x 5 patches
 SIZE, ORI = (89, 131), (178, 393)
@@ -74,9 +74,8 @@ def normalised_window(segmentor, inputs):
 @torch.no_grad()
 def last_block_by_hand(segmentor, window):
     """q, k, v of the last block, ``(H, T, d)`` arrays, and the patches after block L // 2, from open_clip's own blocks."""
-    encoder = segmentor.image_encoder
-    x, _ = encoder._embed(window)
-    blocks = encoder.visual.transformer.resblocks
+    x, _ = segmentor.tower.embed(window)
+    blocks = segmentor.tower.visual.transformer.resblocks
     for index, block in enumerate(blocks[:-1]):
         x = block(x)
         if index + 1 == len(blocks) // 2:
@@ -133,7 +132,7 @@ def test_attention_is_that_of_numpy(segmentor, inspection, inputs):
 
 def test_attention_knows_names_in_any_case(inspection):
     assert list(inspection.attention(['naclip'])) == ['naclip', AS_CONFIGURED]
-    with pytest.raises(ValueError, match=r"model_type='NACLP' is unknown; known: ClearCLIP"):
+    with pytest.raises(ValueError, match=r"attention type='NACLP' is unknown; known: ClearCLIP"):
         inspection.attention(['NACLP'])
 
 
@@ -162,7 +161,7 @@ def test_outliers_are_those_of_numpy(build, inputs, cfg, top_k):
 def test_the_detector_is_named(build, inputs):
     segmentor = build(apply_outlier_suppression=True, outlier_suppression_cfg=dict(detector='norm', top_k=2))
     scores, replaced, detector = WindowInspection(segmentor, inputs, POINTS, ORI).outliers()
-    tokens = segmentor.image_encoder.tokens(normalised_window(segmentor, inputs)).patches[0]
+    tokens = segmentor.tokens(normalised_window(segmentor, inputs)).patches[0]
     np.testing.assert_allclose(scores.ravel(), np.linalg.norm(tokens.numpy(), axis=1), rtol=1e-4)
     assert detector == 'norm' and replaced.sum() == 2
 
@@ -237,15 +236,15 @@ def test_a_point_outside_the_picture_is_refused(segmentor, inputs, point):
 
 
 def test_points_that_no_window_holds_are_refused(build, segmentor, inputs):
-    with pytest.raises(ValueError, match=r'a window takes 134 x 201 pixels.*model.slide_crop=0'):
+    with pytest.raises(ValueError, match=r'a window takes 134 x 201 pixels.*model\.windows\.crop=0'):
         WindowInspection(segmentor, inputs, [(5, 5), (5, 390)], ORI)
     assert WindowInspection(build(slide_crop=0), inputs, [(5, 5), (5, 390)], ORI).patches == [(0, 0), (0, 8)]
 
 
 def dense_by_hand(segmentor, inputs, size):
-    """Scores of all queries: windows upsampled, summed, divided by their count, resized."""
+    """Scores of all names: windows upsampled, summed, divided by their count, resized."""
     image = segmentor.data_preprocessor(dict(inputs=[inputs]))['inputs'][0]
-    total, count = torch.zeros(1, len(segmentor.query_names), *SIZE), torch.zeros(SIZE)
+    total, count = torch.zeros(1, len(segmentor.vocabulary.all_names), *SIZE), torch.zeros(SIZE)
     for top in window_starts(SIZE[0], CROP, STRIDE):
         for left in window_starts(SIZE[1], CROP, STRIDE):
             here = slice(top, top + CROP), slice(left, left + CROP)
@@ -279,6 +278,6 @@ def test_scores_are_refined_as_labels_are(build, inputs):
 def test_labels_that_are_not_finite_are_refused_and_explained(build, inputs):
     broken = build()
     with torch.no_grad():
-        broken.image_encoder.visual.proj[3, 5] = torch.nan
-    with pytest.raises(FloatingPointError, match=r'^the picture: the weight visual\.proj of the image encoder is not finite$'):
+        broken.tower.visual.proj[3, 5] = torch.nan
+    with pytest.raises(FloatingPointError, match=r'^the picture: the weight visual\.proj of the image tower is not finite$'):
         predicted_labels(broken, inputs, ORI)

@@ -252,8 +252,8 @@ def test_a_vocabulary_of_one_class_is_warned_of(tmp_path, monkeypatch):
         (tmp_path / 'hostname').write_text('machine-7\n')
         warn_of_one_class(name_path, class_names(name_path))
     warn_of_one_class('voc20', class_names('voc20'))
-    assert said == [f"name_path={tmp_path / 'hostname'} has one class only, 'machine-7': every pixel will be labelled with it",
-                    "the class list has one class only, 'sky, cloud': every pixel will be labelled with it"]
+    assert said == [f"vocabulary.names={tmp_path / 'hostname'} has one class only, 'machine-7': every pixel will be labelled "
+                    'with it', "the class list has one class only, 'sky, cloud': every pixel will be labelled with it"]
 
 
 @pytest.mark.parametrize('path', ['/dev/zero', 'folder', 'pipe', 'nul\0', 'x' * 9999])

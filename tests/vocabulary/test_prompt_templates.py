@@ -29,7 +29,7 @@ def test_an_unknown_set_is_answered_with_the_known_ones():
 
 
 def test_an_empty_list_is_refused():
-    with pytest.raises(ValueError, match=r'prompt_templates=\[\] is empty'):
+    with pytest.raises(ValueError, match=r'vocabulary\.templates=\[\] is empty'):
         prompt_templates([])
 
 

@@ -14,7 +14,7 @@ VISITOR = runpy.run_path(str(Path(__file__).parents[1] / 'visitor.py'))
 def models():
     """The tiny CLIP on the CPU, with one template in place of eighty."""
     models = Models(device='cpu', max_pixels=2_000_000)
-    models.cfg.model.prompt_templates = ['a photo of {}.']
+    models.cfg.model.vocabulary.templates = ['a photo of {}.']
     return models
 
 

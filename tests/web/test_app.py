@@ -1,3 +1,4 @@
+import copy
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,14 +63,14 @@ def test_what_cannot_be_done_is_said_without_markup(answers, picture_file, words
 def test_segment_and_compare(answers, picture_file, noise):
     painted, legend, config, tabs = answers.segment(request(), str(picture_file), 'snow, sky', '', 0.0, *SETTING)
     assert painted.shape == noise.shape
-    assert "model_type='Gated'" in config and tabs.selected == 'result'
+    assert "attention=dict(type='Gated')" in config and tabs.selected == 'result'
     plain = SETTING._replace(attention='Vanilla')
     both_settings = (*SETTING, *plain)
     (left, right), both, config, tabs = answers.compare(request(), str(picture_file), 'snow, sky', '', 0.0, *both_settings)
     assert (left == painted).all()
     assert (right == answers.segment(request(), str(picture_file), 'snow, sky', '', 0.0, *plain)[0]).all()
     assert '<th>A</th><th>B</th>' in both and '<th>area</th>' in legend
-    assert "model_type='Gated'" in config and tabs.selected == 'compare'
+    assert "attention=dict(type='Gated')" in config and tabs.selected == 'compare'
 
 
 def test_the_package_is_left_as_it_is(page):
@@ -109,8 +110,8 @@ def test_a_request_that_takes_too_long_is_stopped(models, picture_file):
 
 
 def test_weights_are_named_without_their_folder(models):
-    cfg = models.cfg.model.copy()
-    cfg.pretrained = '/home/someone/weights.pt'
+    cfg = copy.deepcopy(models.cfg.model)
+    cfg.clip.pretrained = '/home/someone/weights.pt'
     assert '(weights.pt)' in app._heading(cfg)
 
 

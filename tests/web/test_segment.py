@@ -1,5 +1,6 @@
 import re
 import time
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 from mmengine.config import Config
 
 from ovseg.apis import OVSegInferencer
+from ovseg.config import merge_options
 from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression, SelfAttnEnhancement
+from ovseg.models.towers import loading
 from ovseg.web import segment as module
 from ovseg.web.segment import (
     KEPT,
@@ -35,20 +38,28 @@ WORDS = Words(['ladybug', 'grass; lawn', 'snow'], None, 0.0)
 
 
 def test_setting_of_a_config_and_back():
-    model = dict(model_type='gated', apply_similarity_enhancement=True)
-    assert Setting.of(model) == GATED
-    model = dict(apply_outlier_suppression=True, outlier_suppression_cfg=dict(top_k=11), global_debias_factor=0.25)
-    assert Setting.of(model) == Setting('Experimental', False, False, True, 11, 0.25, False)
-    assert Setting.of({key[len('model.'):]: value for key, value in FULL.options({}).items()}) == FULL
+    assert Setting.of(dict(image_encoder=dict(attention='gated', similarity={}))) == GATED
+    model = dict(post_processors=[dict(type='OutlierSuppression', top_k=11), dict(type='GlobalDebias', factor=0.25)])
+    assert Setting.of(model) == Setting('Gated', False, False, True, 11, 0.25, False)
+    for setting in (FULL, GATED):
+        assert Setting.of(with_options({}, setting)) == setting
+
+
+def with_options(model, setting):
+    """The model's config with the options of a setting."""
+    cfg = Config(dict(model=dict(type='CLIPSegmentor', **model)))
+    merge_options(cfg, setting.options(model), 'the config')
+    return cfg.model
 
 
 def test_options_keep_what_the_config_says_of_a_module_but_not_of_another_attention():
-    model = dict(model_type='NACLIP', attention_cfg=dict(gaussian_std=3.0),
-                 outlier_suppression_cfg=dict(detector='norm', top_k=5))
-    options = FULL.options(model)
-    assert options['model.outlier_suppression_cfg'] == dict(detector='norm', top_k=7)
-    assert 'model.attention_cfg' not in options
-    assert GATED.options(model)['model.attention_cfg'] is None
+    model = dict(image_encoder=dict(attention=dict(type='NACLIP', gaussian_std=3.0), cls_source='last_block'),
+                 post_processors=['CTD', dict(type='OutlierSuppression', detector='norm', top_k=5)])
+    full, gated = (with_options(model, setting) for setting in (FULL, GATED))
+    assert full.image_encoder == dict(attention=dict(type='NACLIP', gaussian_std=3.0), cls_source='last_block')
+    assert dict(type='OutlierSuppression', detector='norm', top_k=7) in full.post_processors
+    assert gated.image_encoder == dict(attention=dict(type='Gated'), cls_source='last_block', similarity={})
+    assert gated.post_processors == []
 
 
 def test_models_have_what_was_switched_on(models):
@@ -62,11 +73,21 @@ def test_models_have_what_was_switched_on(models):
     assert model.image_encoder.similarity is not None
 
 
+def test_a_checkbox_is_flipped_without_loading_clip_again(models, noise, monkeypatch):
+    monkeypatch.setattr(loading, 'load_clip', pytest.fail)
+    models.get.cache_clear()
+    off, on = (models.get(GATED._replace(ctd=ctd)) for ctd in (False, True))
+    assert [len(inferencer.model.post_processors.modules) for inferencer in (off, on)] == [0, 1]
+    assert on.model.tower is off.model.tower and on.model.text_encoder is off.model.text_encoder
+    assert segment(on, noise, WORDS).painted.shape == noise.shape
+
+
 def test_the_last_models_are_kept_and_no_more(monkeypatch):
     built = []
-    monkeypatch.setattr(module, 'OVSegInferencer', lambda *args, **kwargs: built.append(args) or object())
+    inferencer = SimpleNamespace(cfg=Config(dict(model={})), variant=lambda options: built.append(options) or object())
+    monkeypatch.setattr(module, 'OVSegInferencer', lambda *args, **kwargs: inferencer)
     models = Models()
-    settings = [GATED._replace(top_k=number) for number in range(KEPT + 1)]
+    settings = [GATED._replace(debias=number / 100) for number in range(KEPT + 1)]
     first = models.get(settings[0])
     for setting in (settings[1], settings[0]):
         models.get(setting)
@@ -218,6 +239,12 @@ def test_config_text_makes_the_same_model(models, scene, words):
     assert Setting.of(cfg.model) == FULL
 
 
+def test_config_text_has_no_threshold_of_the_config_that_the_page_has_not_used(models):
+    inferencer = models.get(GATED).variant({'model.decoder.area_thd': 0.3, 'model.decoder.logit_scale': 7})
+    decoder = Config.fromstring(config_text(inferencer, WORDS), '.py').model.decoder
+    assert decoder == dict(logit_scale=7, prob_thd=0.0, bg_idx=0)
+
+
 @pytest.mark.parametrize('place, pixel', [((0.999, 0.0), (383, 0)), ((0.25, 0.5), (96, 320))])
 def test_attention_of_the_patch_under_a_place(models, scene, monkeypatch, place, pixel):
     monkeypatch.setattr(module, 'attention_figure', lambda *arguments: arguments)
@@ -230,6 +257,6 @@ def test_attention_of_the_patch_under_a_place(models, scene, monkeypatch, place,
 
 
 def test_own_words(models):
-    assert own_words(dict(name_path=['cat', 'sofa, couch'])) == 'cat, sofa; couch'
+    assert own_words(dict(vocabulary=dict(names=['cat', 'sofa, couch']))) == 'cat, sofa; couch'
     assert own_words(models.cfg.model).startswith('grass, ')
-    assert own_words(dict(name_path='ade20k')) == ''
+    assert own_words(dict(vocabulary=dict(names='ade20k'))) == ''

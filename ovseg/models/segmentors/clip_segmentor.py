@@ -105,7 +105,7 @@ class CLIPSegmentor(BaseSegmentor):
         """
         check_keys('variant', components, [key for key in COMPONENTS if key != 'clip'])
         same = {key: getattr(self, key) for key in COMPONENTS}
-        return CLIPSegmentor(**{**same, **components}, data_preprocessor=self.data_preprocessor).train(self.training)
+        return type(self)(**{**same, **components}, data_preprocessor=self.data_preprocessor).train(self.training)
 
     def set_classes(self, names: Union[str, Path, Sequence[str]]) -> None:
         """Change the class names of a live model; see ``Vocabulary``."""
