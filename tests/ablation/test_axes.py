@@ -30,7 +30,7 @@ def test_without_axes_there_is_the_config_alone(combine):
 
 
 def test_a_switch_is_flipped_from_where_the_config_has_it():
-    model = dict(apply_ctd=True, ignore_residual=False)
+    model = dict(post_processors=['CTD'], image_encoder=dict(ignore_residual=False))
     steps = {switch: found.steps[0] for switch, found in zip(SWITCHES, axes_of(Axes(toggle=SWITCHES), model))}
     assert steps['apply_ctd'] == ('- apply_ctd', {'model.apply_ctd': False}, {})
     assert steps['apply_outlier_suppression'] == ('+ apply_outlier_suppression', {'model.apply_outlier_suppression': True}, {})
@@ -44,7 +44,7 @@ def test_ignore_residual_is_on_by_default():
 
 @pytest.mark.parametrize('now, name, then', [(0.3, '-', 0), (0, '+', 0.2)])
 def test_the_debias_factor_goes_to_0_or_to_its_documented_value(now, name, then):
-    found, = axes_of(Axes(toggle=['global_debias_factor']), dict(global_debias_factor=now))
+    found, = axes_of(Axes(toggle=['global_debias_factor']), dict(post_processors=[dict(type='GlobalDebias', factor=now)]))
     assert found.steps[0][:2] == (f'{name} global_debias_factor', {'model.global_debias_factor': then})
 
 
@@ -55,9 +55,9 @@ def test_steps_of_a_grid_are_called_by_the_last_part_of_the_key_unless_two_end_a
 
 
 def test_a_dict_in_a_grid_becomes_keys():
-    step = axes_of(Axes(grid={'model.refine': [dict(type='PAMR', num_iter=3)]}), {})[0].steps[0]
-    assert step.options == {'model.refine.type': 'PAMR', 'model.refine.num_iter': 3}
-    assert step.values == {'model.refine': dict(type='PAMR', num_iter=3)}
+    step = axes_of(Axes(grid={'model.decoder.refiner': [dict(type='PAMR', num_iter=3)]}), {})[0].steps[0]
+    assert step.options == {'model.decoder.refiner.type': 'PAMR', 'model.decoder.refiner.num_iter': 3}
+    assert step.values == {'model.decoder.refiner': dict(type='PAMR', num_iter=3)}
 
 
 @pytest.mark.parametrize('value', [5, 0.1, 1e-7, True, False, None, 'SCLIP', [1, 2], [3], [], (1, 2), [[1, 2], [3]],
@@ -100,7 +100,7 @@ def test_wrong_grid_of_the_command_line(items, message):
     (dict(grid={'test_dataloader.batch_size': [1, 2]}), 'batch_size must begin with model. or test_dataloader.'),
     (dict(grid={7: [1, 2]}), 'grid key 7 must begin with'),
     (dict(grid={'model.logit_scale': [40, 50, 40]}), r'grid key model\.logit_scale has 40 twice'),
-    (dict(grid={'model.refine': [dict(type='PAMR'), None, dict(type='PAMR')]}), r"has {'type': 'PAMR'} twice"),
+    (dict(grid={'model.decoder.refiner': [dict(type='PAMR'), None, dict(type='PAMR')]}), r"has {'type': 'PAMR'} twice"),
     (dict(toggle=['apply_ctd'], grid={'model.apply_ctd': [True]}, combine='full'), 'apply_ctd cannot be combined with itself'),
     (dict(methods=['x.py'], combine='cumulative'), 'methods cannot be cumulated'),
     (dict(toggle=['apply_ctd'], combine='half'), "combine='half' is unknown; known: one-at-a-time, cumulative, full")])

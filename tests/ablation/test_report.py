@@ -17,7 +17,7 @@ AXES = Axes(['apply_ctd'], {'model.logit_scale': [30, 50]})
 def benchmarks(finish, demo, tmp_path):
     """The demo, and the demo without its similarity map, as if it were another benchmark."""
     other = tmp_path / 'other_tiny-clip_demo.py'
-    other.write_text(f"_base_ = ['{demo}']\nmodel = dict(apply_ctd=True, slide_crop=0)\n")
+    other.write_text(f"_base_ = ['{demo}']\nmodel = dict(post_processors=['CTD'], windows=dict(crop=0))\n")
     settings = all_settings([demo, str(other)], AXES, {})
     finish(settings)
     return read_results(settings, tmp_path)

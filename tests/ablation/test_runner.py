@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DefaultScope
@@ -7,10 +9,14 @@ from ovseg.ablation.axes import Axes
 from ovseg.ablation.rows import RowWriter, read_areas, row_file
 from ovseg.ablation.runner import claimed_folder, image_stamps, plan, run, unfinished_groups
 from ovseg.ablation.settings import all_settings
+from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
 
 AXES = Axes(['apply_ctd'], {'model.model_type': ['KK'], 'model.logit_scale': [40, 50]})
 OPTIONS = {'model.prompt_templates': 'plain', 'model.slide_crop': 64, 'model.slide_stride': 64,
            'test_dataloader.num_workers': 0, 'test_dataloader.dataset.indices': 2}
+
+
+TOGETHER = ['baseline', '+ apply_ctd', 'model_type=KK', 'logit_scale=50']
 
 
 @pytest.fixture
@@ -22,8 +28,11 @@ def names(groups):
     return [[setting.name for setting in group] for group in groups]
 
 
-def test_settings_that_share_the_encoder_run_together_and_equal_ones_once(settings, tmp_path):
-    assert names(unfinished_groups(settings, tmp_path)) == [['baseline', '+ apply_ctd', 'logit_scale=50'], ['model_type=KK']]
+def test_settings_of_one_clip_run_together_and_equal_ones_once(settings, demo, tmp_path):
+    copy = tmp_path / 'clip.safetensors'
+    shutil.copy(WEIGHTS_FILE, copy)
+    settings += all_settings([demo], Axes(grid={'model.pretrained': [str(copy)]}), OPTIONS)
+    assert names(unfinished_groups(settings, tmp_path)) == [TOGETHER, [f'pretrained={copy}']]
 
 
 @pytest.fixture
@@ -42,7 +51,7 @@ def test_finished_settings_do_not_run(settings, finish, stamps, tmp_path):
 def test_rows_of_files_that_have_changed_run_again(kind, settings, finish, stamps, tmp_path):
     first, *_ = stamps
     finish(settings, stamps={**stamps, first: {**stamps[first], kind: [1, 1]}})
-    assert names(unfinished_groups(settings, tmp_path)) == [['baseline', '+ apply_ctd', 'logit_scale=50'], ['model_type=KK']]
+    assert names(unfinished_groups(settings, tmp_path)) == [TOGETHER]
     with claimed_folder(tmp_path, settings):
         assert not list(tmp_path.rglob('rows/*[0-9a-f].jsonl'))
     assert all(list(RowWriter(tmp_path, setting.digest, stamps).lines) == list(stamps)[1:] for setting in settings)

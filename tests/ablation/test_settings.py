@@ -8,34 +8,38 @@ from mmengine.config import DictAction
 
 import ovseg
 from ovseg.ablation.axes import Axes
-from ovseg.ablation.settings import AFTER_ENCODER, Setting, all_settings, short_names
+from ovseg.ablation.settings import Setting, all_settings, short_names
 from ovseg.config import read_config
 from ovseg.evaluation import run_record
+from ovseg.models.segmentors.switches import COMPONENTS, FLAT
 from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
 
 CONFIGS = Path(ovseg.__file__).parents[1] / 'configs'
 DEMO = str(CONFIGS / 'demo' / 'gated_tiny-clip_demo.py')
 VANILLA = str(CONFIGS / 'demo' / 'vanilla_tiny-clip_demo.py')
-CHANGES = {  # of every key that acts behind the encoder
-    'apply_self_attn_enhancement': True, 'self_attn_enhancement_cfg.mode': 'attention', 'apply_outlier_suppression': True,
-    'outlier_suppression_cfg.top_k': 7, 'global_debias_factor': 0.3, 'apply_ctd': True, 'ctd_cfg.eps': 0.5,
-    'post_processors': ['CTD'], 'name_path': ['sky', 'wall'], 'prompt_templates': 'plain', 'cls_token_lambda': -0.3,
-    'logit_scale': 50, 'prob_thd': 0.1, 'area_thd': 0.1, 'bg_idx': 3, 'refine.type': 'PAMR', 'decode_memory_mb': 7,
-    'with_seg_logits': True}
+CHANGES = {  # settings of every component but the CLIP
+    'apply_self_attn_enhancement': True, 'apply_outlier_suppression': True, 'global_debias_factor': 0.3, 'apply_ctd': True,
+    'post_processors': ['CTD'], 'name_path': ['sky', 'wall'], 'prompt_templates': 'plain', 'decoder.cls_token_lambda': -0.3,
+    'logit_scale': 50, 'prob_thd': 0.1, 'decoder.area_thd': 0.1, 'bg_idx': 3, 'decoder.refiner.type': 'PAMR',
+    'decoder.memory_mb': 7, 'decoder.with_seg_logits': True, 'model_type': 'KK', 'ignore_residual': False,
+    'apply_similarity_enhancement': False, 'similarity_enhancement_cfg.layer': 1, 'slide_stride': 56, 'slide_crop': 0,
+    'image_encoder.cls_source': 'last_block', 'image_encoder.attention_layer': -2, 'image_encoder.precision': 'bf16',
+    'image_encoder.compile': True, 'pad_mode': 'none', 'windows.batch_size': 7}
 
 
 def setting(**options):
     return Setting('demo', 'x', DEMO, {f'model.{key}': value for key, value in options.items()}, {})
 
 
-def test_each_key_behind_the_encoder_is_tried():
-    assert {key.split('.')[0] for key in CHANGES} == AFTER_ENCODER
+def test_every_component_but_the_clip_is_tried():
+    changed = {FLAT.get(key.split('.')[0], key).split('.')[0] for key in CHANGES}
+    assert changed == {*COMPONENTS} - {'clip'}
 
 
 @pytest.mark.parametrize('key', CHANGES)
-def test_settings_that_differ_behind_the_encoder_share_it(key):
+def test_settings_that_differ_in_any_other_component_share_the_weights(key):
     plain, changed = setting(), setting(**{key: CHANGES[key]})
-    assert plain.encoder_digest == changed.encoder_digest and plain.digest != changed.digest
+    assert plain.weights_digest == changed.weights_digest and plain.digest != changed.digest
 
 
 def test_weights_words_and_software_of_the_same_name_count_by_content(tmp_path, monkeypatch):
@@ -43,7 +47,7 @@ def test_weights_words_and_software_of_the_same_name_count_by_content(tmp_path, 
 
     def digests():
         one = setting(pretrained=str(weights), name_path=str(words))
-        return one.digest, one.encoder_digest
+        return one.digest, one.weights_digest
 
     shutil.copy(WEIGHTS_FILE, weights)
     words.write_text('sky\nwall\n')
@@ -60,14 +64,27 @@ def test_weights_words_and_software_of_the_same_name_count_by_content(tmp_path, 
 
 
 @pytest.mark.parametrize('options', [
-    {'model.model_type': 'KK'}, {'model.ignore_residual': False}, {'model.apply_similarity_enhancement': False},
-    {'model.similarity_enhancement_cfg.layer': 1}, {'model.slide_stride': 56}, {'model.cls_source': 'last_block'},
-    {'model.attention_layer': -2}, {'model.pretrained': None}, {'model.precision': 'bf16'}, {'model.pad_mode': 'none'},
+    {'model.pretrained': None}, {'model.data_preprocessor.mean': [1, 2, 3]},
     {'test_dataloader.dataset.indices': 3}, {'test_dataloader.dataset.pipeline.0.imdecode_backend': 'pillow'},
     {'test_evaluator.ignore_index': 7}, {'test_cfg.fp16': True}])
-def test_settings_that_differ_before_do_not(options):
+def test_settings_of_other_weights_or_images_do_not(options):
     plain, changed = setting(), Setting('demo', 'x', DEMO, options, {})
-    assert plain.encoder_digest != changed.encoder_digest and plain.digest != changed.digest
+    assert plain.weights_digest != changed.weights_digest and plain.digest != changed.digest
+
+
+def test_random_weights_of_two_models_are_two_weights():
+    tiny, other = setting(pretrained=None), setting(pretrained=None, clip_model='ViT-B-32')
+    assert tiny.weights_digest != other.weights_digest and tiny.digest != other.digest
+
+
+@pytest.mark.parametrize('options, message', [
+    ({'model.clip': 'ViT-B-16'}, "clip='ViT-B-16' must be a dict"),
+    ({'model.clip.nam': 'x'}, "clip has no key 'nam'; did you mean 'name'"),
+    ({'model.vocabulary': 'ade20k'}, "vocabulary='ade20k' must be a dict with the keys of Vocabulary: names, templates"),
+    ({'model.vocabulary.nams': 'ade20k'}, "vocabulary has no key 'nams'; did you mean 'names'")])
+def test_components_that_are_wrong_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        assert Setting('demo', 'x', DEMO, options, {}).digest
 
 
 @pytest.mark.parametrize('options', [{'test_dataloader.num_workers': 5}, {'log_level': 'ERROR'}, {'work_dir': 'x'}])
@@ -75,9 +92,11 @@ def test_what_does_not_touch_the_figures_makes_no_other_setting(options):
     assert Setting('demo', 'x', DEMO, options, {}).digest == setting().digest
 
 
-def test_the_command_leads_to_the_same_config():
-    options = {'model.apply_ctd': True, 'model.ctd_cfg.eps': 0.7, 'model.name_path': ['a', 'b'], 'model.area_thd': None,
-               'model.post_processors': [], 'test_dataloader.dataset.indices': 3}
+@pytest.mark.parametrize('options', [
+    {'model.apply_ctd': True, 'model.ctd_cfg.eps': 0.7, 'model.name_path': ['a', 'b'], 'model.decoder.area_thd': None,
+     'test_dataloader.dataset.indices': 3},
+    {'model.post_processors': [], 'model.image_encoder': {'attention': {'type': 'NACLIP', 'gaussian_std': 3.0}}}])
+def test_the_command_leads_to_the_same_config(options):
     one = Setting('demo', 'x', DEMO, options, {})
     python, tool, config, *rest = shlex.split(one.command)
     parser = ArgumentParser()
@@ -95,9 +114,9 @@ def test_rows_of_switches_and_a_grid():
     rows = all_settings([DEMO], axes, {'model.prob_thd': 0.1})
     assert [row.name for row in rows] == ['baseline', '- apply_similarity_enhancement', 'logit_scale=30', 'logit_scale=50']
     assert {row.benchmark for row in rows} == {'gated_tiny-clip_demo'}
-    assert [row.cfg.model.logit_scale for row in rows] == [40, 40, 30, 50]
-    assert [row.cfg.model.apply_similarity_enhancement for row in rows] == [True, False, True, True]
-    assert {row.cfg.model.prob_thd for row in rows} == {0.1}
+    assert [row.cfg.model.decoder.logit_scale for row in rows] == [40, 40, 30, 50]
+    assert ['similarity' in row.cfg.model.image_encoder for row in rows] == [True, False, True, True]
+    assert {row.cfg.model.decoder.prob_thd for row in rows} == {0.1}
     assert [dict(row.points) for row in rows] == [{}, {}, {'model.logit_scale': (30, '')}, {'model.logit_scale': (50, '')}]
 
 
@@ -155,7 +174,7 @@ def test_a_method_on_another_data_set_is_refused():
 @pytest.mark.parametrize('options, message', [
     ({'model.type': 'TokenClassifier'}, "model.type='TokenClassifier'; only settings of CLIPSegmentor"),
     ({'test_evaluator.iou_metrics': ['mDice']}, 'no IoUMetric with mIoU'),
-    ({'load_from': 'x.pth'}, 'put the weights into model.pretrained'),
+    ({'load_from': 'x.pth'}, 'put the weights into model.clip.pretrained'),
     ({'modle.apply_ctd': True}, "no key 'modle'; did you mean 'model'")])
 def test_configs_that_cannot_be_compared_are_refused(options, message):
     with pytest.raises(ValueError, match=message):

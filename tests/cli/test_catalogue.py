@@ -43,7 +43,7 @@ def test_every_config_is_listed_and_loads_from_its_path():
     root = configs_dir()
     assert {entry['name'] for entry in entries} == {path.relative_to(root).as_posix() for path in root.glob('[!_]*/**/*.py')}
     demo, = [entry for entry in entries if entry['name'] == 'demo/gated_tiny-clip_demo.py']
-    assert Config.fromfile(demo['path'], import_custom_modules=False).model.clip_model == 'ovseg-tiny-clip'
+    assert Config.fromfile(demo['path'], import_custom_modules=False).model.clip.name == 'ovseg-tiny-clip'
 
 
 def test_every_folder_of_a_method_is_listed():
@@ -69,7 +69,8 @@ def test_a_method_is_described_by_the_first_paragraph_of_its_readme(tree):
 
 
 def test_a_backbone_names_model_and_weights(tree):
-    root = tree({'_base_/models/small.py': "# A small one.\nmodel = dict(type='X', clip_model='ViT-S', pretrained='mine')\n"})
+    model = "model = dict(type='X', clip=dict(name='ViT-S', pretrained='mine'))"
+    root = tree({'_base_/models/small.py': f'# A small one.\n{model}\n'})
     assert catalogue.config_backbones() == [dict(
         name='small', description='ViT-S mine: A small one.', path=str(root / '_base_' / 'models' / 'small.py'),
         clip_model='ViT-S', pretrained='mine')]

@@ -4,8 +4,8 @@ import pytest
 
 from ovseg.cli import main
 from ovseg.cli.catalogue import KINDS, open_clip_backbones
-from ovseg.vocabulary import bundled_class_lists
 from ovseg.registry import ATTENTIONS, POST_PROCESSORS, REFINERS
+from ovseg.vocabulary import bundled_class_lists
 
 
 def output(capsys, *arguments):

@@ -11,10 +11,10 @@ from PIL import Image
 
 from ovseg.apis import OVSegInferencer, ovseg_inferencer
 from ovseg.cli import main
-from ovseg.vocabulary import class_names
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
-from ovseg.models.text import TextEncoder
 from ovseg.models.post_processors import PostProcessorChain
+from ovseg.models.text import TextEncoder
+from ovseg.vocabulary import class_names
 
 EVIL = runpy.run_path(str(Path(__file__).parents[1] / 'evil_checkpoints.py'), run_name='evil')['EVIL']
 TEMPLATES = 'plain'  # one instead of eighty
@@ -128,11 +128,11 @@ def test_json_is_all_that_goes_to_the_standard_output(predict, pictures, tmp_pat
 @pytest.mark.parametrize(('options', 'message'), [
     (['--model', 'gated_vit-b17'], "model='gated_vit-b17' is no config of ovseg; near: gated_vit-b16"),
     (['--classes', 'zebra,, sky'], 'class 1 of the class list has an empty name'),
-    (['--classes', 'no_such.txt'], "name_path='no_such.txt' is neither a bundled class list"),
+    (['--classes', 'no_such.txt'], "vocabulary.names='no_such.txt' is neither a bundled class list"),
     (['--threshold', '0.3'], 'threshold=0.3 needs a background'),
     (['--batch-size', '0'], 'batch_size=0 must be an integer >= 1'),
     (['--device', 'nonsense'], "device='nonsense' cannot be used: Expected one of cpu"),
-    (['--weights', 'no_such.pt'], "pretrained='no_such.pt' is neither a tag")])
+    (['--weights', 'no_such.pt'], "clip.pretrained='no_such.pt' is neither a tag")])
 def test_what_cannot_be_done_is_said_in_a_line_and_exits_with_1(options, message, predict, pictures, capsys):
     assert predict(pictures, *options) == 1
     line = capsys.readouterr().err.splitlines()[-1]

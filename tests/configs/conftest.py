@@ -8,8 +8,8 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
 import ovseg  # noqa: F401  registers CLIPSegmentor
-from ovseg.models.towers import load_clip
-from ovseg.models.segmentors import clip_segmentor
+from ovseg.config import merge_options
+from ovseg.models.towers import LoadedCLIP, OpenCLIPTower, load_clip
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,13 +31,21 @@ def tiny_clip():
 
 
 @pytest.fixture
-def build(tiny_clip, monkeypatch):
+def model_of(load):
+    """The model of a config with flat switches in it, as tools set them."""
+    def get(name, **switches):
+        cfg = deepcopy(load(name))
+        merge_options(cfg, {f'model.{key}': value for key, value in switches.items()}, name)
+        return cfg.model
+    return get
+
+
+@pytest.fixture
+def build(tiny_clip):
     """The segmentor of a config's model with tiny random weights, or with ``visual``, in place of the real ones."""
     def build_segmentor(model, visual=None):
-        shared = {id(parameter): parameter for parameter in tiny_clip.model.parameters()}
-        clip = tiny_clip._replace(model=deepcopy(tiny_clip.model, shared))
-        clip.model.visual = visual or clip.model.visual
-        monkeypatch.setattr(clip_segmentor, 'load_clip', lambda clip_model, pretrained: clip)
+        tower = tiny_clip.image_tower if visual is None else OpenCLIPTower(visual)
+        clip = LoadedCLIP(tower, tiny_clip.text_encoder, tiny_clip.mean, tiny_clip.std)
         with DefaultScope.overwrite_default_scope('mmseg'):
-            return MODELS.build(dict(deepcopy(model), clip_model='ovseg-tiny-clip', pretrained=None))
+            return MODELS.build(dict(deepcopy(model), clip=clip))
     return build_segmentor

@@ -14,22 +14,22 @@ LARGEST_OF_EACH = {'openai': 'openai', 'laion2b_s': 'laion2b', 'datacomp_xl': 'd
 @pytest.mark.parametrize('name', NAMES)
 def test_weights_exist_and_were_trained_with_the_model_s_activation(load, name):
     model = load(f'_base_/models/{name}').model
-    tag = open_clip.get_pretrained_cfg(model.clip_model, model.pretrained)
-    assert tag, f'open_clip has no {model.pretrained} of {model.clip_model}'
-    assert open_clip.get_model_config(model.clip_model).get('quick_gelu', False) == tag.get('quick_gelu', False)
+    tag = open_clip.get_pretrained_cfg(model.clip.name, model.clip.pretrained)
+    assert tag, f'open_clip has no {model.clip.pretrained} of {model.clip.name}'
+    assert open_clip.get_model_config(model.clip.name).get('quick_gelu', False) == tag.get('quick_gelu', False)
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_windows_are_whole_patches_of_the_named_backbone(load, name):
     model = load(f'_base_/models/{name}').model
     size, patch = re.match(r'clip_vit-([blh])(\d+)', name).groups()
-    assert model.clip_model.startswith(f'ViT-{size.upper()}-{patch}')
-    vision = open_clip.get_model_config(model.clip_model)['vision_cfg']
+    assert model.clip.name.startswith(f'ViT-{size.upper()}-{patch}')
+    vision = open_clip.get_model_config(model.clip.name)['vision_cfg']
     assert vision['patch_size'] == int(patch)
-    assert model.slide_crop == vision['image_size']
-    assert model.slide_crop % int(patch) == 0
+    assert model.windows.crop == vision['image_size']
+    assert model.windows.crop % int(patch) == 0
     if patch != '32':  # half a window of 7 patches is none
-        assert model.slide_stride % int(patch) == 0
+        assert model.windows.stride % int(patch) == 0
 
 
 def test_all_weights_that_open_clip_has_are_there(load):
@@ -42,8 +42,8 @@ def test_all_weights_that_open_clip_has_are_there(load):
     ours = set()
     for name in NAMES:
         model = load(f'_base_/models/{name}').model
-        family, = {label for prefix, label in LARGEST_OF_EACH.items() if model.pretrained.startswith(prefix)}
-        ours.add((model.clip_model.replace('-quickgelu', '')[4:], family))
+        family, = {label for prefix, label in LARGEST_OF_EACH.items() if model.clip.pretrained.startswith(prefix)}
+        ours.add((model.clip.name.replace('-quickgelu', '')[4:], family))
     assert ours == available
 
 

@@ -50,7 +50,7 @@ def test_builds_and_its_class_list_fits_the_data_set(load, build, name):
         metainfo = DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO
     VocabularyCheckHook().before_test(MagicMock(**{'model': segmentor, 'test_dataloader.dataset.metainfo': metainfo}))
     assert segmentor.out_channels == len(metainfo['classes'])
-    assert (segmentor.prob_thd > 0) == (metainfo['classes'][0] == 'background')
+    assert (segmentor.decoder.prob_thd > 0) == (metainfo['classes'][0] == 'background')
 
 
 @pytest.mark.parametrize(('method', 'benchmarks'), [
@@ -95,14 +95,18 @@ def test_numbers_are_the_protocol_s(load, name):
     if backbone == 'vit-l14-336':
         expected['crop'] = 336
     thresholds = dict(zip(BACKGROUND, expected.pop('thresholds')))
-    model = dict({'area_thd': None, 'refine': None, 'cls_token_lambda': 0.0, 'cls_source': 'clip', 'pad_mode': 'center',
-                  'prob_thd': 0.0}, **load(name).model)
+    model = load(name).model
     resize, = (step for step in load(name).test_dataloader.dataset.pipeline if step.type == 'Resize')
     assert (tuple(resize.scale), resize.keep_ratio) == ((2048, expected.pop('side')), True)
-    assert model['prob_thd'] == thresholds.get(bench, 0.0)
-    assert model['prompt_templates'] == 'imagenet80'
-    names = dict(crop='slide_crop', stride='slide_stride', scale='logit_scale')
-    assert {key: model[names.get(key, key)] for key in expected} == expected
+    assert model.decoder.get('prob_thd', 0.0) == thresholds.get(bench, 0.0)
+    assert model.vocabulary.templates == 'imagenet80'
+    found = dict(
+        crop=model.windows.crop, stride=model.windows.stride, pad_mode=model.windows.get('pad_mode', 'center'),
+        scale=model.decoder.logit_scale, area_thd=model.decoder.get('area_thd'), refine=model.decoder.get('refiner'),
+        cls_token_lambda=model.decoder.get('cls_token_lambda', 0.0),
+        cls_source=model.image_encoder.get('cls_source', 'clip'), model_type=model.image_encoder.attention.type,
+        ignore_residual=model.image_encoder.get('ignore_residual', True))
+    assert found == expected
 
 
 @pytest.mark.parametrize('name', PRESETS)
@@ -112,7 +116,7 @@ def test_class_list_is_the_method_s(load, name):
     expected = stem if bench in ('ade20k_847', 'context459') else f'{stem}_sclip'
     if method in ('clearclip', 'segearth_ov'):
         expected = dict(voc21='voc21_clearclip', voc20='voc20_clearclip', coco_object='coco_object').get(bench, expected)
-    assert load(name).model.name_path == expected
+    assert load(name).model.vocabulary.names == expected
 
 
 def at_448(pipeline):
@@ -129,8 +133,8 @@ def test_larger_short_side_changes_nothing_else(load, name):
 
 
 @pytest.mark.parametrize('name', [name for name in PRESETS if parts(name)[1:] == ('vit-b16', 'voc21')])
-def test_labels_come_out(load, build, name):
-    segmentor = build(dict(load(name).model, prompt_templates='plain'))
+def test_labels_come_out(model_of, build, name):
+    segmentor = build(model_of(name, prompt_templates='plain'))
     result, = segmentor.predict(torch.randn(1, 3, 61, 97))
     assert result.pred_sem_seg.data.shape == (1, 61, 97)
     assert result.pred_sem_seg.data.min() >= 0 and result.pred_sem_seg.data.max() <= 20

@@ -24,13 +24,13 @@ def goldens(goldens_dir):
 
 
 @pytest.fixture
-def preset(goldens, load, build):
-    """The segmentor of a config with the reference's ViT and query embeddings."""
-    def build_preset(name, **changes):
+def preset(goldens, model_of, build):
+    """The segmentor of a config with the reference's ViT and text embeddings."""
+    def build_preset(name, **switches):
         visual = VisionTransformer(64, 16, 128, 4, 2, 4.0, output_dim=64, act_layer=QuickGELU)
         visual.load_state_dict(goldens['vit_state'])
-        segmentor = build(dict(load(name).model, name_path=CLASSES, **changes), visual)
-        segmentor.text_encoder.encode = lambda names, templates: goldens['inputs']['query_features']
+        segmentor = build(model_of(name, name_path=CLASSES, **switches), visual)
+        segmentor.text_embeddings = goldens['inputs']['query_features']
         assert segmentor.class_of_text.tolist() == goldens['inputs']['query_idx'].tolist()
         return segmentor
     return build_preset
@@ -74,10 +74,10 @@ def labels_of_features(patches, size, goldens, logit_scale, prob_thd, cls_token=
     ('maskclip', 'segearth-repo/MaskCLIP-residual'), ('sclip', 'naclip-repo/vanilla-csa'),
     ('sclip', 'segearth-repo/SCLIP-residual'), ('clearclip', 'segearth-repo/ClearCLIP-noresidual'),
     ('naclip', 'naclip-repo/reduced-naclip'), ('segearth_ov', 'segearth-repo/SegEarth-noresidual')])
-def test_labels_are_those_of_the_published_features(goldens, preset, load, method, reference):
+def test_labels_are_those_of_the_published_features(goldens, preset, method, reference):
     name = f'{method}/{method}_vit-b16_context60.py'
     segmentor = preset(name)
-    numbers = {key: load(name).model[key] for key in ('logit_scale', 'prob_thd')}
+    numbers = {key: getattr(segmentor.decoder, key) for key in ('logit_scale', 'prob_thd')}
     found, expected = [], []
     for key, images in goldens['inputs'].items():
         if not key.startswith('image/'):

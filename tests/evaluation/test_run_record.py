@@ -17,6 +17,7 @@ from ovseg.evaluation.run_record import RECORD, claimed_label_maps, run_settings
 from ovseg.models import CLIPSegmentor
 
 NAMES = ('a', 'b', 'far/c', 'far/d', 'near/c')
+TINY = dict(name='ovseg-tiny-clip', pretrained='embedded')
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ def test_words_and_templates_are_recorded_by_content(cfg, tmp_path):
 
     def settings(text, template):
         words.write_text(text)
-        return run_settings(cfg, CLIPSegmentor('ovseg-tiny-clip', 'embedded', str(words), [template]))
+        return run_settings(cfg, CLIPSegmentor(TINY, dict(names=str(words), templates=[template])))
 
     first, second, third = (settings(*given) for given in (
         ('cat\nsofa, couch\ngrass', 'a {}.'), ('cat\nsofa\ngrass', 'a {}.'), ('cat\nsofa, couch\ngrass', 'the {}.')))
@@ -166,7 +167,7 @@ def test_words_and_templates_are_recorded_by_content(cfg, tmp_path):
 
 def test_wrappers_do_not_count(cfg):
     from ovseg.models.frozen_model_wrapper import FrozenModelWrapper
-    model = CLIPSegmentor('ovseg-tiny-clip', 'embedded', ['cat', 'dog'], 'plain')
+    model = CLIPSegmentor(TINY, dict(names=['cat', 'dog'], templates='plain'))
     assert run_settings(cfg, FrozenModelWrapper(model)) == run_settings(cfg, model)
 
 

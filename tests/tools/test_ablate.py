@@ -1,13 +1,17 @@
 import csv
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
 import ovseg
-from ovseg.ablation import runner
+from ovseg.ablation import runner, sharing
 from ovseg.ablation.rows import RowWriter
+from ovseg.models.towers import loading
+from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
+from ovseg.vocabulary import class_names
 
 DEMO = Path(ovseg.__file__).parents[1] / 'configs' / 'demo'
 GATED, VANILLA = str(DEMO / 'gated_tiny-clip_demo.py'), str(DEMO / 'vanilla_tiny-clip_demo.py')
@@ -69,8 +73,30 @@ def test_every_row_has_the_score_that_its_command_prints(ablate, in_process, tmp
         '.lock', 'ablation.json', 'delta_gated_tiny-clip_demo.png', 'table.csv', 'table.md', 'table.tex']
 
 
+def test_settings_of_every_component_load_the_clip_once_and_score_as_alone(ablate, in_process, monkeypatch, tmp_path):
+    loaded, original = [], loading.load_clip
+    for module in (loading, sharing):
+        monkeypatch.setattr(module, 'load_clip', lambda *args, **kwargs: loaded.append(1) or original(*args, **kwargs))
+    words = tmp_path / 'words.txt'
+    words.write_text('\n'.join(f'{", ".join(names)}, {names[0]}s' for names in class_names('demo_scenes')))
+    ablate(tmp_path / 'out', '--toggle', 'apply_ctd', '--limit', '2', '--grid', 'model.image_encoder.attention.type=SCLIP',
+           'model.windows.crop=64', f'model.vocabulary.names={words}', 'model.image_encoder.precision=bf16',
+           'model.decoder.logit_scale=5', 'model.windows.stride=37')
+    assert len(loaded) == 1
+    table = rows(tmp_path / 'out')
+    assert len(table) == 8 and [row['class_list'] for row in table].count(str(words)) == 1
+    for row in table:
+        printed = in_process('test.py', *shlex.split(row['command'])[2:3], '--work-dir', tmp_path / 'alone',
+                             *shlex.split(row['command'])[3:])
+        found, = re.findall(r'aAcc: ([\d.]+)  mIoU: ([\d.]+)  mAcc: ([\d.]+)', printed)
+        assert found == tuple(f'{float(row[name]):.4f}' for name in ('aAcc', 'mIoU', 'mAcc')), row['setting']
+    assert len(loaded) == 1 + 8
+    assert len({(row['mIoU'], row['aAcc']) for row in table}) > 4
+
+
 def test_a_stopped_ablation_goes_on_where_it_was(ablate, evaluated, monkeypatch, capfd, tmp_path):
-    axes = ('--toggle', 'apply_ctd', '--grid', 'model.model_type=SCLIP', 'model.logit_scale=30')
+    weights = shutil.copy(WEIGHTS_FILE, tmp_path / 'clip.safetensors')  # equal, but two files
+    axes = ('--toggle', 'apply_ctd', '--grid', f'model.pretrained={weights}', 'model.logit_scale=30')
     ablate(tmp_path / 'whole', *axes)
     assert len(evaluated) == 4 * 3
 
@@ -81,7 +107,7 @@ def test_a_stopped_ablation_goes_on_where_it_was(ablate, evaluated, monkeypatch,
     output = capfd.readouterr().out
     assert exit_.value.code == 130 and 'stopped with 3 of 4 rows' in output
     assert [row['setting'] for row in rows(tmp_path / 'killed')] == ['baseline', '+ apply_ctd', 'logit_scale=30']
-    assert '+ apply_ctd' in output and 'model_type=SCLIP' not in output.split('stopped')[0].split('┏')[-1]
+    assert '+ apply_ctd' in output and 'pretrained=' not in output.split('stopped')[0].split('┏')[-1]
 
     evaluated.clear()
     evaluated.kill_at = None
@@ -134,13 +160,13 @@ def test_other_axes_may_be_added_but_not_another_ablation(ablate, evaluated, tmp
     (['--grid', 'model.outlier_suppression_cfg.topk=5,7'], "no key 'topk'; did you mean 'top_k'"),
     (['--grid', 'model.logit_scal=5,7'], "no key 'logit_scal'; did you mean 'logit_scale'"),
     (['--grid', 'model.logit_scale=5,-7'], 'logit_scale=-7 must be a positive number'),
-    (['--grid', 'model.model_type=SCLIP,SKLIP'], "model_type='SKLIP' is unknown"),
+    (['--grid', 'model.model_type=SCLIP,SKLIP'], r"image_encoder\.attention\.type='SKLIP' is unknown"),
     (['--grid', 'model.pretrained=nowhere.pt'], 'nowhere.pt'),
     (['--grid', 'test_dataloader.dataset.data_root=nowhere'], r'data_root must begin with model\. or test_dataloader'),
     (['--grid', 'test_dataloader.dataset.pipeline.9.type=Resize'], 'Index 9 exceeds'),
     (['--grid', 'test_dataloader.dataset.pipeline.0.type=Foo'], 'Foo is not in the .*transform registry'),
     (['--grid', 'model.logit_scale.x=3'], 'logit_scale='),
-    (['--grid', 'model.name_path=[[sky,wall]]'], 'name_path lists 2 classes'),
+    (['--grid', 'model.name_path=[[sky,wall]]'], r'vocabulary\.names lists 2 classes'),
     (['--toggle', 'apply_ctd', '--axes', 'axes.yaml'], '--axes replaces toggle'),
     (['--axes', 'nowhere.yaml'], 'axes file nowhere.yaml: there is no axes file'),
     (['--toggle', 'apply_ctd', '--limit', '0'], '--limit=0 must be an integer >= 1'),

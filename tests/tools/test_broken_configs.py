@@ -30,7 +30,7 @@ OPTIONS = [  # setting, message, tools
     ('default_hooks=1', ': default_hooks=1 must be a dict', TOOLS), ('model.data_preprocessor=5', 'data_preprocessor=5', MODEL),
     ('model.data_preprocessor=', "data_preprocessor='' must be a dict with a type", MODEL),
     ('model.data_preprocessor=IoU', "data_preprocessor='IoU' must be a dict", MODEL), ('model.type=Foo', 'Foo', MODEL),
-    ('model.slide_crop=' + '9' * 400, 'slide_crop=an integer of about 401 digits must be', MODEL),
+    ('model.slide_crop=' + '9' * 400, r'windows\.crop=an integer of about 401 digits must be', MODEL),
     ('model.logit_scale=1e400', 'logit_scale=inf must be', MODEL), ('test_dataloader.dataset.type=Foo', 'Foo', DATA),
     ('test_dataloader.dataset.pipeline.0.type=Foo', 'Foo is not in the mmseg::transform', DATA),
     ('test_evaluator.type=Foo', 'Foo', ['test', 'eval_predictions']),
@@ -102,8 +102,8 @@ def test_a_setting_of_the_default_model_is_not_said_of_none(tmp_path, capsys):
 
 @pytest.mark.parametrize('arguments, message', [
     (['--out', '~no_such_user/x'], '--out=~no_such_user/x: there is no home folder ~no_such_user'),
-    (['--out', 'out', '--weights', '~no_such_user/x'], 'pretrained=~no_such_user/x: there is no home folder'),
-    (['--out', 'out', '--classes', '~no_such_user/x.txt'], 'name_path=~no_such_user/x.txt: there is no home folder')])
+    (['--out', 'out', '--weights', '~no_such_user/x'], 'clip.pretrained=~no_such_user/x: there is no home folder'),
+    (['--out', 'out', '--classes', '~no_such_user/x.txt'], 'vocabulary.names=~no_such_user/x.txt: there is no home folder')])
 def test_a_user_who_does_not_exist(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(['predict', str(ROOT / 'configs'), *arguments]) == 1

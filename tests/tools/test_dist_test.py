@@ -15,7 +15,7 @@ SIZES = {'a': (61, 67), 'b': (71, 53), 'c': (43, 101), 'far/a': (37, 59), 'far/b
 CONFIG = f"""
 _base_ = ['{ROOT}/configs/demo/gated_tiny-clip_demo.py']
 custom_imports = dict(imports=['ovseg', 'confusion_matrix'])
-model = dict(prompt_templates='plain')
+model = dict(vocabulary=dict(templates='plain'))
 test_dataloader = dict(num_workers=0, dataset=dict(data_root='scenes'))
 test_evaluator = [dict(type='IoUMetric', iou_metrics=['mIoU']), dict(type='ConfusionMatrix', prefix='confusion')]
 """

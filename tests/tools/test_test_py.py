@@ -181,5 +181,5 @@ def test_segmentation_configs_name_the_classes_of_their_data_set(path):
     cfg = Config.fromfile(path)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    assert [[name] for name in dataset.metainfo['classes']] == class_names(cfg.model.name_path)
+    assert [[name] for name in dataset.metainfo['classes']] == class_names(cfg.model.vocabulary.names)
     assert len(dataset) == 60

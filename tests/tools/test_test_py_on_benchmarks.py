@@ -19,7 +19,7 @@ BASE = TESTS.parent / 'configs' / '_base_'
 MINIATURES = runpy.run_path(str(TESTS / 'miniatures.py'))
 LAYOUTS = MINIATURES['LAYOUTS']
 CLASS_LISTS = {**{name: name for name in LAYOUTS}, 'coco_stuff164k': 'coco_stuff', 'coco_stuff10k': 'coco_stuff'}
-MODEL = dict(prompt_templates='plain', slide_crop=0)
+WINDOWS = dict(crop=0)
 IN_PROCESS = ['test_dataloader.num_workers=0']
 
 
@@ -42,7 +42,7 @@ def unformatted_config(monkeypatch):
 def segmentor():
     cfg = Config.fromfile(BASE / 'models' / 'tiny-clip.py')
     with DefaultScope.overwrite_default_scope('mmseg'):
-        return MODELS.build(dict(cfg.model, name_path='voc21', **MODEL))
+        return MODELS.build(dict(cfg.model, vocabulary=dict(names='voc21', templates='plain'), windows=WINDOWS))
 
 
 @pytest.fixture
@@ -64,7 +64,8 @@ def classes(segmentor):
 def write_config(folder, benchmark):
     parts = [str(BASE / part) for part in ('models/tiny-clip.py', f'datasets/{benchmark}.py', 'default_runtime.py')]
     config = folder / f'{benchmark}.py'
-    config.write_text(f'_base_ = {parts}\nmodel = {dict(MODEL, name_path=CLASS_LISTS[benchmark])}\n')
+    vocabulary = dict(names=CLASS_LISTS[benchmark], templates='plain')
+    config.write_text(f'_base_ = {parts}\nmodel = {dict(vocabulary=vocabulary, windows=WINDOWS)}\n')
     return config
 
 
