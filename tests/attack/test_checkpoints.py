@@ -76,8 +76,9 @@ def check(path, clip_path, state, exact, like_before):
                 key: (value.dtype, value.shape) for key, value in state.items()}
         if exact:
             assert all(torch.equal(found[key], value) for key, value in state.items())
-        model = load_clip(MODEL, str(clip_path)).model
-        assert all(value.isfinite().all() for value in model.state_dict().values())
+        clip = load_clip(MODEL, str(clip_path))
+        for tower in (clip.image_tower, clip.text_encoder):
+            assert all(value.isfinite().all() for value in tower.state_dict().values())
     except (ValueError, FileNotFoundError) as error:
         message = str(error)
         assert path.name in message or clip_path.name in message or FOLDER_CONFIG in message

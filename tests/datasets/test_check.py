@@ -190,7 +190,7 @@ def test_a_class_list_of_another_length(coco):
 def test_a_vocabulary_that_is_no_dict_is_refused(coco):
     cfg = config(coco)
     cfg.model = dict(vocabulary='coco_object')
-    with pytest.raises(ValueError, match="^vocabulary='coco_object' must be a dict with the keys of Vocabulary: names, "):
+    with pytest.raises(ValueError, match=r"^vocabulary='coco_object' must be a dict with the keys of Vocabulary: names, "):
         check_dataset(cfg)
 
 
