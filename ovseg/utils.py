@@ -128,8 +128,18 @@ def check_flag(key: str, value: bool) -> bool:
     return value
 
 
-def check_keys(where: str, given: Mapping[str, Any], allowed: Iterable[str], context: str = '') -> None:
+LEFT_OVER = 'if it is left over from a base config, write _delete_=True beside the type'
+
+
+def check_keys(where: str, given: Mapping[str, Any], allowed: Iterable[str], context: str = '', hint: str = '') -> None:
     """Refuse keys that are not ``allowed``.
+
+    Args:
+        where: Name of what the keys are given to.
+        given: The keys, with their values.
+        allowed: Those that there are.
+        context: A condition under which they are allowed, for the error.
+        hint: Advice for the error.
 
     Raises:
         ValueError: names the key, the nearest allowed one, and all of them.
@@ -140,7 +150,7 @@ def check_keys(where: str, given: Mapping[str, Any], allowed: Iterable[str], con
             near = difflib.get_close_matches(str(key), allowed, 1)
             raise ValueError(f'{where} has no key {shown(key)}' + (f' with {context}' if context else '')
                              + (f'; did you mean {near[0]!r}?' if near else '')
-                             + f'; allowed: {", ".join(allowed) or "none"}')
+                             + (f' ({hint})' if hint else '') + f'; allowed: {", ".join(allowed) or "none"}')
 
 
 def check_number(key: str, value: float, at_least: float = 0, at_most: Optional[float] = None,
@@ -215,5 +225,6 @@ def build_checked(registry: Registry, cfg: Union[Mapping[str, Any], str, type], 
     parameters = inspect.signature(class_).parameters.values()
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         check_keys(f'{key} ({class_.__name__})' if key else class_.__name__,
-                   {name: value for name, value in cfg.items() if name != 'type'}, [parameter.name for parameter in parameters])
+                   {name: value for name, value in cfg.items() if name != 'type'},
+                   [parameter.name for parameter in parameters], hint=LEFT_OVER)
     return registry.build(dict(cfg))

@@ -22,7 +22,7 @@ from ovseg.inference.decode import (
     merge_windows,
 )
 from ovseg.inference.windows import WindowLayout
-from ovseg.models.dense import CLIPImageEncoder
+from tests.bound_encoder import BoundEncoder
 
 LOOPS = runpy.run_path(str(Path(__file__).parents[1] / 'window_loops.py'))
 loop_merge = LOOPS['loop_merge']
@@ -303,7 +303,7 @@ def test_labels_and_probabilities_of_the_published_code(goldens, name):
     visual = VisionTransformer(64, 16, 128, 4, 2, 4.0, output_dim=64, act_layer=QuickGELU)
     visual.load_state_dict({key: torch.from_numpy(value) for key, value in goldens['vit_state'].items()})
     architecture, setting = name.split('/')
-    encoder = CLIPImageEncoder(visual, 'NACLIP' if architecture == 'reduced-naclip' else 'Vanilla',
+    encoder = BoundEncoder(visual, 'NACLIP' if architecture == 'reduced-naclip' else 'Vanilla',
                                ignore_residual=architecture == 'reduced-naclip')
     crop, stride, threshold = re.findall(r'[\d.]+', setting)
     image = inputs['segment_image'][0]

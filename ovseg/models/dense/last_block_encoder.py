@@ -15,7 +15,7 @@ from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.towers.image_tower import ImageTower
 from ovseg.precision import without_autocast
 from ovseg.registry import ATTENTIONS, DENSE_ENCODERS
-from ovseg.utils import check_choice, check_dict, check_flag, check_integer, check_keys, check_number, shown
+from ovseg.utils import LEFT_OVER, check_choice, check_dict, check_flag, check_integer, check_keys, check_number, shown
 
 CLS_SOURCES = ('clip', 'last_block')
 SIMILARITY_KEYS = ('similarity_weight', 'temperature', 'layer', 'add_self_similarity')
@@ -142,7 +142,7 @@ def bind_attention(attention: Union[str, Mapping[str, Any]], with_bias: bool) ->
                          f'{", ".join(sorted(ATTENTIONS.module_dict))}')
     fixed = ('q', 'k', 'v', 'grid_size', 'bias')
     allowed = [key for key in inspect.signature(function).parameters if key not in fixed]
-    check_keys('image_encoder.attention', cfg, allowed, f'type={shown(name)}')
+    check_keys('image_encoder.attention', cfg, allowed, f'type={shown(name)}', LEFT_OVER)
     for key, value in cfg.items():
         if isinstance(value, float):  # nothing else can be NaN or Inf
             check_number(f'image_encoder.attention.{key}', value, -math.inf)

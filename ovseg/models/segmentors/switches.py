@@ -169,11 +169,14 @@ def _set_similarity(model: Dict[str, Any], switches: Mapping[str, Any], replace:
 
 
 def _set_chain(model: Dict[str, Any], switches: Mapping[str, Any], replace: bool) -> None:
-    given = [name for name in OF_CHAIN if switches.get(name)]
-    if 'post_processors' in model and given and not replace:
-        raise ValueError(f'post_processors replaces the whole chain and cannot be given together with {", ".join(given)}: put '
-                         'the module into post_processors, or switch it off')
     modules: List[Any] = list(model.get('post_processors', []))
+    if 'post_processors' in model and not replace:
+        there = {_type_of(item) for item in modules}
+        given = [name for module in CHAIN for name in (module.switch, module.keywords)
+                 if switches.get(name) or name in switches and name == module.switch and module.type in there]
+        if given:
+            raise ValueError(f'post_processors replaces the whole chain and cannot be given together with {", ".join(given)}: '
+                             'put the module into post_processors, or leave the switch out')
     for module in CHAIN:
         keywords = check_dict(module.keywords, switches.get(module.keywords)) if module.keywords else {}
         check_arguments(str(module.keywords), POST_PROCESSORS.get(module.type), keywords)

@@ -7,6 +7,7 @@ from mmengine.structures import BaseDataElement
 from mmseg.registry import MODELS
 
 from ovseg.models.classifiers import TokenClassifier
+from ovseg.models.dense import WindowBatch, project
 
 HEADS = dict(n1=dict(n=1), n4=dict(n=4), k3=dict(n=2, top_k=3))
 
@@ -16,7 +17,7 @@ def build():
     def build_classifier(heads=HEADS, **cfg):
         torch.manual_seed(7)
         with DefaultScope.overwrite_default_scope('mmseg'):
-            return MODELS.build(dict(type='TokenClassifier', clip_model='ovseg-tiny-clip', pretrained=None, num_classes=5,
+            return MODELS.build(dict(type='TokenClassifier', clip=dict(name='ovseg-tiny-clip', pretrained=None), num_classes=5,
                                      heads=heads, **cfg))
     return build_classifier
 
@@ -39,7 +40,8 @@ def tokens_of(classifier, images):
     """CLS token and patches in CLIP's joint space, one image at a time."""
     rows = []
     for image in images:
-        features = classifier.encoder.project(classifier.encoder.tokens(image[None]))
+        batch = WindowBatch(image[None], classifier.mean, classifier.std)
+        features = project(classifier.tower, classifier.encoder.tokens(classifier.tower, batch))
         rows.append(torch.stack([features.cls_token[0], *features.patches[0]]))
     return torch.stack(rows)
 

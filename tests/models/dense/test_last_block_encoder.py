@@ -10,8 +10,8 @@ from open_clip.transformer import QuickGELU, VisionTransformer
 from packaging.version import Version
 from torch import nn
 
-from ovseg.models.dense import CLIPImageEncoder
-from ovseg.models.dense.last_block_encoder import _original_attention
+from ovseg.models.dense.last_block_encoder import original_attention
+from tests.bound_encoder import BoundEncoder
 
 D, D_HEAD, LAYERS, E = 22, 11, 5, 13
 SOFTMAX_TYPES = ['Vanilla', 'SCLIP', 'ClearCLIP', 'NACLIP', 'KK', 'SFP', 'SegEarth', 'Experimental']
@@ -90,7 +90,7 @@ def assert_tokens(features, expected, atol=2e-5):
 def test_last_block_equals_the_reference(tiny_vit, model_type, ignore_residual):
     visual = tiny_vit(ls_init_value=0.3)
     images = images_of(visual)
-    features = CLIPImageEncoder(visual, model_type, ignore_residual, cls_source='last_block').tokens(images)
+    features = BoundEncoder(visual, model_type, ignore_residual, cls_source='last_block').tokens(images)
     assert features.grid_size == (3, 5)
     assert_tokens(features, reference_tokens(visual, images, model_type, ignore_residual))
 
@@ -101,7 +101,7 @@ def test_similarity_equals_the_reference(tiny_vit, model_type, ignore_residual):
     visual = tiny_vit()
     images = images_of(visual)
     cfg = dict(similarity_weight=1.7, temperature=0.3, layer=3, add_self_similarity=False)
-    encoder = CLIPImageEncoder(visual, model_type, ignore_residual, similarity_cfg=cfg, cls_source='last_block')
+    encoder = BoundEncoder(visual, model_type, ignore_residual, similarity=cfg, cls_source='last_block')
     expected = reference_tokens(visual, images, model_type, ignore_residual, layer=3, weight=1.7, temperature=0.3,
                                 add_self_similarity=False)
     assert_tokens(encoder.tokens(images), expected)
@@ -111,7 +111,7 @@ def test_similarity_equals_the_reference(tiny_vit, model_type, ignore_residual):
 def test_similarity_layer_counts_from_one_and_defaults_to_half(tiny_vit, cfg, layer):
     visual = tiny_vit()
     images = images_of(visual)
-    encoder = CLIPImageEncoder(visual, 'ClearCLIP', similarity_cfg=cfg, cls_source='last_block')
+    encoder = BoundEncoder(visual, 'ClearCLIP', similarity=cfg, cls_source='last_block')
     assert_tokens(encoder.tokens(images), reference_tokens(visual, images, 'ClearCLIP', True, layer=layer))
     others = [reference_tokens(visual, images, 'ClearCLIP', True, layer=other) for other in {1, 2, 3, 4} - {layer}]
     assert all((encoder.tokens(images).patches - other[:, 1:]).abs().max() > 1e-3 for other in others)
@@ -120,8 +120,8 @@ def test_similarity_layer_counts_from_one_and_defaults_to_half(tiny_vit, cfg, la
 def test_similarity_weight_zero_equals_no_similarity(tiny_vit):
     visual = tiny_vit()
     images = images_of(visual)
-    with_zero = CLIPImageEncoder(visual, similarity_cfg=dict(similarity_weight=0.0)).tokens(images)
-    torch.testing.assert_close(with_zero.patches, CLIPImageEncoder(visual).tokens(images).patches)
+    with_zero = BoundEncoder(visual, similarity=dict(similarity_weight=0.0)).tokens(images)
+    torch.testing.assert_close(with_zero.patches, BoundEncoder(visual).tokens(images).patches)
 
 
 @pytest.mark.parametrize('add_self_similarity', [True, False])
@@ -129,9 +129,9 @@ def test_similarity_bias_leaves_cls_row_and_column_out(tiny_vit, add_self_simila
     visual = tiny_vit()
     images = images_of(visual)
     cfg = dict(similarity_weight=0.7, temperature=0.1, layer=3, add_self_similarity=add_self_similarity)
-    encoder = CLIPImageEncoder(visual, similarity_cfg=cfg)
+    encoder = BoundEncoder(visual, similarity=cfg)
     seen = {}
-    encoder.attend = lambda q, k, v, grid_size, bias: seen.update(bias=bias) or torch.zeros(2, 2, 16, 16)
+    encoder.encoder.attend = lambda q, k, v, grid_size, bias: seen.update(bias=bias) or torch.zeros(2, 2, 16, 16)
     encoder.tokens(images)
     bias = seen['bias']
     assert bias.shape == (2, 1, 16, 16)
@@ -144,7 +144,7 @@ def test_similarity_bias_leaves_cls_row_and_column_out(tiny_vit, add_self_simila
 def test_attention_cfg_reaches_the_attention(tiny_vit, cfg):
     visual = tiny_vit()
     images = images_of(visual)
-    got = CLIPImageEncoder(visual, 'KK', attention_cfg=cfg, cls_source='last_block').tokens(images)
+    got = BoundEncoder(visual, dict(type='KK', **cfg), cls_source='last_block').tokens(images)
     block = visual.transformer.resblocks[-1]
     with torch.no_grad():
         block.attn.in_proj_weight[:2 * D] *= (cfg['scale'] * D_HEAD ** 0.5) ** 0.5
@@ -155,7 +155,7 @@ def test_attention_cfg_reaches_the_attention(tiny_vit, cfg):
 def test_model_type_is_matched_without_regard_to_case(tiny_vit):
     visual = tiny_vit()
     images = images_of(visual)
-    lower, usual, alias = (CLIPImageEncoder(visual, name).tokens(images).patches
+    lower, usual, alias = (BoundEncoder(visual, name).tokens(images).patches
                            for name in ('experimental', 'Experimental', 'GATED'))
     assert torch.equal(lower, usual) and torch.equal(alias, usual)
 
@@ -171,7 +171,7 @@ def test_vanilla_with_residual_is_open_clip_itself(tiny_vit, options, act_layer,
         pooled, tokens = visual(images)
         patches = tokens @ visual.proj
     for cls_source in ('clip', 'last_block'):
-        encoder = CLIPImageEncoder(visual, 'Vanilla', ignore_residual=False, cls_source=cls_source)
+        encoder = BoundEncoder(visual, 'Vanilla', ignore_residual=False, cls_source=cls_source)
         assert_tokens(encoder.project(encoder.tokens(images)), torch.cat([pooled[:, None], patches], dim=1))
 
 
@@ -180,7 +180,7 @@ def test_vanilla_with_residual_is_open_clip_itself(tiny_vit, options, act_layer,
 def test_cls_source_clip_is_open_clip_s_own(tiny_vit, model_type, ignore_residual):
     visual = tiny_vit(ls_init_value=0.3)
     images = images_of(visual)
-    encoder = CLIPImageEncoder(visual, model_type, ignore_residual)
+    encoder = BoundEncoder(visual, model_type, ignore_residual)
     with torch.no_grad():
         expected = visual(images)
     torch.testing.assert_close(encoder.project(encoder.tokens(images)).cls_token, expected, atol=2e-5, rtol=1e-4)
@@ -188,7 +188,7 @@ def test_cls_source_clip_is_open_clip_s_own(tiny_vit, model_type, ignore_residua
 
 def test_project_is_ln_post_and_projection_and_keeps_the_rest(tiny_vit):
     visual = tiny_vit()
-    encoder = CLIPImageEncoder(visual)
+    encoder = BoundEncoder(visual)
     tokens = encoder.tokens(images_of(visual), with_attention=True)
     before = tokens.patches.clone()
     embeddings = encoder.project(tokens)
@@ -204,7 +204,7 @@ def test_project_is_ln_post_and_projection_and_keeps_the_rest(tiny_vit):
 def test_attention_is_the_original_one_of_the_chosen_block(tiny_vit, attention_layer):
     visual = tiny_vit()
     images = images_of(visual)
-    encoder = CLIPImageEncoder(visual, 'SCLIP', attention_cfg=dict(scale=0.01), attention_layer=attention_layer)
+    encoder = BoundEncoder(visual, dict(type='SCLIP', scale=0.01), attention_layer=attention_layer)
     attn = encoder.tokens(images, with_attention=True).attn
     block = visual.transformer.resblocks[attention_layer]
     y = block.ln_1(trunk(visual, images)[LAYERS + attention_layer])
@@ -224,20 +224,20 @@ HALVES = [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.skipif(
 @pytest.mark.parametrize('dtype', HALVES, ids=str)
 def test_attention_of_half_precision_tokens_sums_to_one(dtype):
     q, k = (3 * torch.randn(2, 3, 197, 11) for _ in range(2))
-    attn = _original_attention(q.to(dtype), k.to(dtype))
+    attn = original_attention(q.to(dtype), k.to(dtype))
     assert attn.dtype == torch.float32
     torch.testing.assert_close(attn.sum(-1), torch.ones(2, 197), atol=1e-6, rtol=0)
 
 
 def test_attention_of_float32_tokens_is_the_plain_softmax():
     q, k = (3 * torch.randn(2, 3, 197, 11) for _ in range(2))
-    assert torch.equal(_original_attention(q, k), (q * 11 ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1).mean(dim=1))
+    assert torch.equal(original_attention(q, k), (q * 11 ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1).mean(dim=1))
 
 
 def test_attention_is_computed_only_on_request_and_changes_nothing_else(tiny_vit):
     visual = tiny_vit()
     images = images_of(visual)
-    encoder = CLIPImageEncoder(visual, attention_layer=-2)
+    encoder = BoundEncoder(visual, attention_layer=-2)
     without, with_attention = encoder.tokens(images), encoder.tokens(images, with_attention=True)
     assert without.attn is None
     assert torch.equal(without.patches, with_attention.patches) and torch.equal(without.cls_token, with_attention.cls_token)
@@ -246,18 +246,19 @@ def test_attention_is_computed_only_on_request_and_changes_nothing_else(tiny_vit
 def test_frozen_from_the_start_and_inside_a_model_that_trains(tiny_vit):
     visual = tiny_vit(patch_dropout=0.5).train()
     images = images_of(visual)
-    model = nn.Sequential(CLIPImageEncoder(visual))
-    assert not any(module.training for module in model[0].modules())
+    model = nn.Sequential(BoundEncoder(visual))
+    frozen = nn.ModuleList([model[0].tower, model[0].encoder])
+    assert not any(module.training for part in frozen for module in part.modules())
     expected = model[0].tokens(images).patches
     model.train()
-    assert not any(module.training for module in model[0].modules())
+    assert not any(module.training for part in frozen for module in part.modules())
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert torch.equal(model[0].tokens(images).patches, expected) and not expected.requires_grad
 
 
 @pytest.mark.parametrize('grid_size', [(3, 5), (2, 7)])
 def test_windows_in_one_batch_equal_windows_alone(tiny_vit, grid_size):
-    encoder = CLIPImageEncoder(tiny_vit(), similarity_cfg={})
+    encoder = BoundEncoder(tiny_vit(), similarity={})
     images = images_of(encoder.visual, batch=3, grid_size=grid_size)
     together = encoder.tokens(images, with_attention=True)
     for b in range(3):
@@ -269,7 +270,7 @@ def test_windows_in_one_batch_equal_windows_alone(tiny_vit, grid_size):
 
 
 def test_images_may_be_non_contiguous_and_are_not_written_to(tiny_vit):
-    encoder = CLIPImageEncoder(tiny_vit())
+    encoder = BoundEncoder(tiny_vit())
     images = images_of(encoder.visual).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     before = images.clone(memory_format=torch.contiguous_format)
     assert not images.is_contiguous()
@@ -278,7 +279,7 @@ def test_images_may_be_non_contiguous_and_are_not_written_to(tiny_vit):
 
 
 def test_what_exceeds_a_multiple_of_the_patch_is_ignored(tiny_vit):
-    encoder = CLIPImageEncoder(tiny_vit(), 'NACLIP')
+    encoder = BoundEncoder(tiny_vit(), 'NACLIP')
     images = torch.randn(2, 3, 3 * 7 + 6, 5 * 7 + 1)
     got = encoder.tokens(images)
     assert got.grid_size == (3, 5)
@@ -286,13 +287,13 @@ def test_what_exceeds_a_multiple_of_the_patch_is_ignored(tiny_vit):
 
 
 def test_patch_size_is_height_and_width(tiny_vit):
-    assert CLIPImageEncoder(tiny_vit(patch_size=14)).patch_size == (14, 14)
+    assert BoundEncoder(tiny_vit(patch_size=14)).tower.patch_size == (14, 14)
 
 
 @pytest.mark.parametrize('grid_size', [(3, 5), (5, 2)])
 @pytest.mark.parametrize('model_type', SOFTMAX_TYPES)
 def test_bfloat16(tiny_vit, model_type, grid_size):
-    encoder = CLIPImageEncoder(tiny_vit(), model_type, ignore_residual=False, similarity_cfg={})
+    encoder = BoundEncoder(tiny_vit(), model_type, ignore_residual=False, similarity={})
     images = images_of(encoder.visual, grid_size=grid_size)
     expected = encoder.project(encoder.tokens(images, with_attention=True))
     encoder = encoder.bfloat16()
@@ -307,7 +308,7 @@ def test_bfloat16(tiny_vit, model_type, grid_size):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 @pytest.mark.parametrize('model_type', SOFTMAX_TYPES)
 def test_cuda_equals_cpu(tiny_vit, model_type):
-    encoder = CLIPImageEncoder(tiny_vit(), model_type, similarity_cfg={})
+    encoder = BoundEncoder(tiny_vit(), model_type, similarity={})
     images = images_of(encoder.visual, grid_size=(5, 2))
     expected = encoder.project(encoder.tokens(images, with_attention=True))
     encoder = encoder.cuda()
@@ -331,8 +332,8 @@ def golden_options(repository, name):
     first, second = name.split('-')
     if repository == 'naclip-repo':
         model_type = dict(vanilla='Vanilla', naclip='NACLIP', csa='SCLIP', kk='KK')[second]
-        return dict(model_type=model_type, ignore_residual=first == 'reduced')
-    return dict(model_type=first, ignore_residual=second == 'noresidual')
+        return dict(attention=model_type, ignore_residual=first == 'reduced')
+    return dict(attention=first, ignore_residual=second == 'noresidual')
 
 
 def test_every_kind_of_golden_is_there():
@@ -346,7 +347,7 @@ def test_equals_the_peers_own_code(goldens, key):
     kind, repository, name, size = key.split('/')
     visual = VisionTransformer(64, 16, 128, 4, 2, 4.0, output_dim=64, act_layer=QuickGELU)
     visual.load_state_dict({name: torch.from_numpy(value) for name, value in goldens.vit_state.items()})
-    encoder = CLIPImageEncoder(visual, cls_source='last_block', **golden_options(repository, name))
+    encoder = BoundEncoder(visual, cls_source='last_block', **golden_options(repository, name))
     features = encoder.project(encoder.tokens(torch.from_numpy(goldens.inputs[f'image/{size}'])))
     expected = goldens.expected[key]
     if kind == 'cls':
@@ -360,30 +361,33 @@ def test_equals_the_peers_own_code(goldens, key):
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (dict(model_type='NaClib'), "model_type='NaClib' is unknown; known: .*ClearCLIP.*NACLIP.*Vanilla"),
-    (dict(model_type=None), 'model_type=None'),
-    (dict(model_type='NACLIP', attention_cfg=dict(gausian_std=3)),
-     "no key 'gausian_std' with model_type='NACLIP'; did you mean 'gaussian_std'.*allowed: gaussian_std, scale"),
-    (dict(model_type='KK', attention_cfg=dict(gaussian_std=3)), "attention_cfg has no key 'gaussian_std'.*allowed: scale"),
-    (dict(model_type='MaskCLIP', attention_cfg=dict(scale=3)), "attention_cfg has no key 'scale'.*allowed: none"),
-    (dict(model_type='NACLIP', attention_cfg=dict(gaussian_std=0)), 'gaussian_std=0 must be a positive number'),
-    (dict(similarity_cfg=dict(wait=1)), "similarity_enhancement_cfg has no key 'wait'.*allowed: .*similarity_weight"),
-    (dict(similarity_cfg=dict(layer=0)), r'similarity_enhancement_cfg.layer=0 .*from 1 to 4'),
-    (dict(similarity_cfg=dict(layer=5)), r'similarity_enhancement_cfg.layer=5 .*from 1 to 4'),
-    (dict(similarity_cfg=dict(layer=-1)), r'similarity_enhancement_cfg.layer=-1 .*from 1 to 4'),
-    (dict(similarity_cfg=dict(layer=2.5)), r'similarity_enhancement_cfg.layer=2.5 must be an integer'),
-    (dict(similarity_cfg=dict(temperature=0)), r'similarity_enhancement_cfg.temperature=0 must be a positive number'),
-    (dict(similarity_cfg=dict(temperature=-1.0)), r'similarity_enhancement_cfg.temperature=-1.0 must be a positive number'),
-    (dict(attention_layer=0), 'attention_layer=0 must be an integer from -5 to -1'),
-    (dict(attention_layer=1), 'attention_layer=1 must be an integer from -5 to -1'),
-    (dict(attention_layer=-6), 'attention_layer=-6 must be an integer from -5 to -1'),
-    (dict(attention_layer=-1.5), 'attention_layer=-1.5 must be an integer from -5 to -1'),
-    (dict(cls_source='CLIP'), "cls_source='CLIP' is unknown; known: clip, last_block"),
-    (dict(model_type='maskclip', similarity_cfg={}), "apply_similarity_enhancement=True .*model_type='MaskCLIP' has none"),
+    (dict(attention='NaClib'), r"image_encoder.attention.type='NaClib' is unknown; known: .*ClearCLIP.*NACLIP.*Vanilla"),
+    (dict(attention=None), r'image_encoder.attention.type=None'),
+    (dict(attention=dict(type='NACLIP', gausian_std=3)),
+     "no key 'gausian_std' with type='NACLIP'.*; did you mean 'gaussian_std'.*allowed: gaussian_std, scale"),
+    (dict(attention=dict(type='KK', gaussian_std=3)),
+     "image_encoder.attention has no key 'gaussian_std' .*_delete_=True.*allowed: scale"),
+    (dict(attention=dict(type='MaskCLIP', scale=3)), "image_encoder.attention has no key 'scale'.*allowed: none"),
+    (dict(attention=dict(type='NACLIP', gaussian_std=0)), 'attention.gaussian_std=0 must be a positive number'),
+    (dict(attention=dict(type='NACLIP', scale=float('nan'))), 'attention.scale=nan must be a number'),
+    (dict(similarity=dict(wait=1)), "image_encoder.similarity has no key 'wait'.*allowed: .*similarity_weight"),
+    (dict(similarity=3), 'image_encoder.similarity=3 must be a dict'),
+    (dict(similarity=dict(layer=0)), r'image_encoder.similarity.layer=0 must be an integer >= 1'),
+    (dict(similarity=dict(layer=5)), r'image_encoder.similarity.layer=5 .*from 1 to 4'),
+    (dict(similarity=dict(layer=2.5)), r'image_encoder.similarity.layer=2.5 must be an integer'),
+    (dict(similarity=dict(temperature=0)), r'image_encoder.similarity.temperature=0 must be a positive number'),
+    (dict(similarity=dict(temperature=-1.0)), r'image_encoder.similarity.temperature=-1.0 must be a positive number'),
+    (dict(attention_layer=0), 'image_encoder.attention_layer=0 must be an integer from .* to -1'),
+    (dict(attention_layer=-6), 'image_encoder.attention_layer=-6 must be an integer from -5 to -1'),
+    (dict(attention_layer=-1.5), 'image_encoder.attention_layer=-1.5 must be an integer'),
+    (dict(cls_source='CLIP'), "image_encoder.cls_source='CLIP' is unknown; known: clip, last_block"),
+    (dict(precision='fp8'), "image_encoder.precision='fp8' is unknown; known: fp32, fp16, bf16"),
+    (dict(compile=1), 'image_encoder.compile=1 must be True or False'),
+    (dict(attention='maskclip', similarity={}), "image_encoder.similarity .*attention.type='MaskCLIP' has none"),
 ], ids=str)
 def test_refuses_what_is_unknown_or_out_of_range(tiny_vit, options, message):
     with pytest.raises(ValueError, match=message):
-        CLIPImageEncoder(tiny_vit(), **options)
+        BoundEncoder(tiny_vit(), **options)
 
 
 class TimmModel(nn.Module):
@@ -406,4 +410,4 @@ CUSTOM_BLOCKS = pytest.mark.skipif('block_type' not in signature(VisionTransform
 ])
 def test_refuses_other_image_towers(tiny_vit, build, message):
     with pytest.raises(TypeError, match=message + '.*needs an open_clip VisionTransformer with a class token, e.g. ViT-B-16'):
-        CLIPImageEncoder(build(tiny_vit))
+        BoundEncoder(build(tiny_vit))

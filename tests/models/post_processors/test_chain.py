@@ -1,5 +1,3 @@
-import math
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +10,6 @@ from ovseg.models.post_processors import (
     PostProcessor,
     PostProcessorChain,
     SelfAttnEnhancement,
-    modules_from_switches,
 )
 
 OURS = ('CTD', 'GlobalDebias', 'OutlierSuppression', 'SelfAttnEnhancement')
@@ -126,37 +123,6 @@ def test_a_chain_of_modules_that_are_off_changes_no_bit(features_of, seed, heigh
         assert torch.equal(found.patches, features.patches) and torch.equal(found.cls_token, features.cls_token)
 
 
-# ---- switches --------------------------------------------------------------------------------------------------------
-
-SWITCHES = dict(apply_self_attn_enhancement=(True, 'SelfAttnEnhancement'),
-                apply_outlier_suppression=(True, 'OutlierSuppression'),
-                global_debias_factor=(0.2, 'GlobalDebias'), apply_ctd=(True, 'CTD'))
-
-
-@pytest.mark.parametrize('combination', range(16))
-def test_switched_modules_stand_in_the_fixed_order(combination):
-    on = [switch for bit, switch in enumerate(SWITCHES) if combination >> bit & 1]
-    chain = PostProcessorChain(modules_from_switches(**{switch: SWITCHES[switch][0] for switch in reversed(on)}))
-    assert [type(module).__name__ for module in chain.modules] == [SWITCHES[switch][1] for switch in on]
-
-
-def test_everything_off_is_no_chain():
-    assert modules_from_switches() == []
-    assert modules_from_switches(apply_self_attn_enhancement=False, outlier_suppression_cfg=dict(top_k=3),
-                                 global_debias_factor=0, ctd_cfg=dict(eps=1)) == []
-
-
-def test_own_modules_replace_the_chain():
-    own = [dict(type='CTD', eps=0.3), Append(1, 'embeddings')]
-    assert modules_from_switches(post_processors=own) == own
-    assert modules_from_switches(post_processors=[]) == []
-
-
-def test_a_cfg_of_none_means_defaults():
-    module, = PostProcessorChain(modules_from_switches(apply_ctd=True, ctd_cfg=None)).modules
-    assert (module.eps, module.min_samples) == (1.1, 11)
-
-
 # ---- refusals --------------------------------------------------------------------------------------------------------
 
 
@@ -210,32 +176,7 @@ def test_an_unknown_key_lists_the_known():
 
 @pytest.mark.parametrize('modules', [dict(type='CTD'), 3, 'CTD'], ids=str)
 def test_what_is_no_list_of_modules_is_refused(modules):
-    with pytest.raises((TypeError, ValueError), match='post_processors'):
-        PostProcessorChain(modules_from_switches(post_processors=modules))
-
-
-@pytest.mark.parametrize('switch', SWITCHES)
-def test_own_modules_and_a_switch_exclude_each_other(switch):
-    for own in ([dict(type='CTD')], []):
-        message = refusal(modules_from_switches, post_processors=own, **{switch: SWITCHES[switch][0]})
-        assert 'post_processors' in message and switch in message
-        assert not any(other in message for other in SWITCHES if other != switch)
-
-
-@pytest.mark.parametrize(('cfg', 'key', 'meant'), [
-    ('self_attn_enhancement_cfg', 'enhancement_strenght', 'enhancement_strength'),
-    ('outlier_suppression_cfg', 'topk', 'top_k'),
-    ('ctd_cfg', 'min_sample', 'min_samples')])
-@pytest.mark.parametrize('on', [True, False])
-def test_unknown_keys_are_refused_even_of_modules_that_are_off(cfg, key, meant, on):
-    message = refusal(modules_from_switches, **{cfg: {key: 1}, 'apply_' + cfg[:-len('_cfg')]: on})
-    assert f'{cfg} has no key {key!r}' in message and f"did you mean '{meant}'" in message and 'allowed:' in message
-
-
-@pytest.mark.parametrize('factor', [-0.2, math.nan, '0.2'])
-def test_a_bad_factor_is_refused(factor):
-    assert f'global_debias_factor={factor!r} must be a number >= 0' in refusal(
-        modules_from_switches, global_debias_factor=factor)
+    assert 'post_processors=' in refusal(PostProcessorChain, modules)
 
 
 def test_types_may_be_classes():
@@ -244,16 +185,24 @@ def test_types_may_be_classes():
     assert "GlobalDebias has no key 'factro'" in refusal(PostProcessorChain, [dict(type=GlobalDebias, factro=0.3)])
 
 
-@pytest.mark.parametrize('cfg', ['self_attn_enhancement_cfg', 'outlier_suppression_cfg', 'ctd_cfg'])
-def test_keywords_must_be_a_dict(cfg):
-    assert f'{cfg}=3 must be a dict' in refusal(modules_from_switches, **{cfg: 3})
+@pytest.mark.parametrize(('has_attention', 'has_cls', 'modules', 'message'), [
+    (False, True, ['CTD', 'GlobalDebias'], None),
+    (True, False, ['SelfAttnEnhancement', 'OutlierSuppression'], None),
+    (False, True, ['SelfAttnEnhancement'], 'SelfAttnEnhancement needs the attention of the image encoder, and Plain gives none'),
+    (True, False, ['SelfAttnEnhancement', 'CTD'], 'CTD needs the CLS token of the image encoder, and Plain gives none'),
+    (True, False, ['GlobalDebias'], 'GlobalDebias needs the CLS token')], ids=str)
+def test_modules_that_need_what_the_encoder_does_not_give_are_refused(has_attention, has_cls, modules, message):
+    chain = PostProcessorChain(modules)
+    if message is None:
+        chain.check(has_attention, has_cls, 'Plain')
+    else:
+        assert message in refusal(chain.check, has_attention, has_cls, 'Plain')
 
 
-@pytest.mark.parametrize('name', ['self_attn_enhancement', 'outlier_suppression', 'ctd'])
-def test_keywords_of_a_module_that_is_off_are_said_to_do_nothing(name, monkeypatch):
-    key = dict(self_attn_enhancement='mode', outlier_suppression='top_k', ctd='eps')[name]
-    messages = []
-    monkeypatch.setattr('ovseg.models.post_processors.chain.print_log', lambda message, logger: messages.append(message))
-    for on in (False, True):
-        modules_from_switches(**{f'{name}_cfg': {key: 3}, f'apply_{name}': on})
-    assert messages == [f"{name}_cfg={{'{key}': 3}} has no effect: apply_{name} is off"]
+def test_steps_are_the_modules_with_what_leaves_them(features_of):
+    chain = PostProcessorChain([Append(1, 'tokens'), Append(2, 'tokens'), Append(3, 'embeddings')])
+    features = features_of((2, 3))
+    first, second = chain.steps(features, 'tokens')
+    assert [step[0].number for step in (first, second)] == [1, 2]
+    assert torch.equal(first[1].patches, 10 * features.patches + 1)
+    assert torch.equal(second[1].patches, 10 * first[1].patches + 2)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 
 import pytest
 import torch
@@ -106,8 +107,8 @@ def test_the_number_of_windows_per_pass_has_no_influence(segmentor, monkeypatch,
     expected = segmentor.predict(images)
     sizes = []
     extract = segmentor.extract_feat
-    monkeypatch.setattr(segmentor, 'extract_feat', lambda windows: sizes.append(len(windows)) or extract(windows))
-    monkeypatch.setattr(segmentor, 'window_batch_size', window_batch_size)
+    monkeypatch.setattr(segmentor, 'embed', lambda windows: sizes.append(len(windows)) or extract(windows))
+    monkeypatch.setattr(segmentor, 'windows', replace(segmentor.windows, batch_size=window_batch_size))
     for found, result in pairs(segmentor.predict(images), expected):
         torch.testing.assert_close(found.seg_logits.data, result.seg_logits.data, atol=1e-5, rtol=1e-4)
     assert max(sizes) <= window_batch_size
@@ -163,7 +164,7 @@ def test_probabilities_equal_a_plain_pipeline(build, cfg, size, out_size):
 
 def test_the_vanilla_switches_equal_open_clip_itself(build):
     segmentor = build(model_type='Vanilla', ignore_residual=False, slide_crop=224, slide_stride=112)
-    visual = segmentor.image_encoder.visual
+    visual = segmentor.tower.visual
     visual.output_tokens = True
     image = torch.randn(3, 251, 307)
     queries = plain_text_embeddings(segmentor, ['red panda', 'grass', 'lawn', 'sea'], ['a {}.', 'my {}!'])
@@ -268,9 +269,9 @@ def test_a_synonym_can_only_raise_its_class_against_the_rest(build):
 # ---- vocabulary ------------------------------------------------------------------------------------------------------
 
 
-def test_names_and_queries(segmentor):
+def test_names_and_their_classes(segmentor):
     assert segmentor.class_names == ['red panda', 'grass', 'sea']
-    assert segmentor.query_names == ['red panda', 'grass', 'lawn', 'sea']
+    assert segmentor.vocabulary.all_names == ['red panda', 'grass', 'lawn', 'sea']
     assert segmentor.class_of_text.tolist() == [0, 1, 1, 2]
     assert segmentor.out_channels == 3
     expected = plain_text_embeddings(segmentor, ['red panda', 'grass', 'lawn', 'sea'], ['a {}.', 'my {}!'])
@@ -299,7 +300,7 @@ def test_other_weights_give_other_text_embeddings(build):
 
 def test_a_similarity_that_is_off_is_said_to_do_nothing(build, monkeypatch):
     messages = []
-    monkeypatch.setattr('ovseg.models.segmentors.clip_segmentor.print_log', lambda message, logger: messages.append(message))
+    monkeypatch.setattr('ovseg.models.segmentors.switches.print_log', lambda message, logger: messages.append(message))
     for apply in (False, True):
         build(apply_similarity_enhancement=apply, similarity_enhancement_cfg=dict(temperature=2.0))
     assert messages == ["similarity_enhancement_cfg={'temperature': 2.0} has no effect: apply_similarity_enhancement is off"]
@@ -324,7 +325,7 @@ def test_one_class_is_enough(build):
 def test_class_lists_come_from_a_file_or_a_bundled_list(build, tmp_path):
     path = tmp_path / 'names.txt'
     path.write_text('cat\ndog, puppy\n')
-    assert build(name_path=path).query_names == build(name_path=str(path)).query_names == ['cat', 'dog', 'puppy']
+    assert build(name_path=path).vocabulary.all_names == build(name_path=str(path)).vocabulary.all_names == ['cat', 'dog', 'puppy']
     assert build(name_path='demo_scenes').out_channels == 16
 
 
@@ -402,7 +403,7 @@ def test_everything_is_frozen_even_in_training_mode(build):
     segmentor.train()
     assert sum(parameter.numel() for parameter in segmentor.parameters()) > 1e6
     assert not any(parameter.requires_grad for parameter in segmentor.parameters())
-    for part in (segmentor.image_encoder, segmentor.text_encoder):
+    for part in (segmentor.tower, segmentor.image_encoder, segmentor.text_encoder):
         assert not any(module.training for module in part.modules())
     torch.testing.assert_close(probabilities_of(segmentor, image), before)
 

@@ -50,7 +50,7 @@ def test_a_duplicate_has_weights_of_its_own(build, compiled, duplicate, compile)
     expected = segmentor.encode_decode(image[None])
     other = duplicate(segmentor)
     with torch.no_grad():
-        other.image_encoder.visual.conv1.weight.zero_()
+        other.tower.visual.conv1.weight.zero_()
     assert (other.encode_decode(image[None]) - expected).abs().max() > 1e-3
     assert torch.equal(segmentor.encode_decode(image[None]), expected)
     assert len(compiled) == compile
@@ -60,11 +60,11 @@ def test_a_duplicate_has_weights_of_its_own(build, compiled, duplicate, compile)
 def test_a_duplicate_of_a_compiled_segmentor_is_compiled(build, monkeypatch, duplicate):
     segmentor, image = build(compile=True), torch.randn(3, 71, 97)
     calls = []
-    monkeypatch.setattr(image_encoder, '_compiled_tokens',
-                        lambda: lambda self, *args: calls.append(self) or image_encoder.CLIPImageEncoder.tokens(self, *args))
+    monkeypatch.setattr(last_block_encoder, '_compiled_tokens',
+                        lambda: lambda *args: calls.append(args[:2]) or last_block_encoder.last_block_tokens(*args))
     other = duplicate(segmentor)
     labels_of(other, image)
-    assert calls and all(encoder is other.image_encoder for encoder in calls)
+    assert calls and all(encoder is other.image_encoder and tower is other.tower for encoder, tower in calls)
 
 
 def test_the_compiled_encoder_equals_the_plain_one(build, monkeypatch):
@@ -77,7 +77,7 @@ def test_the_compiled_encoder_equals_the_plain_one(build, monkeypatch):
     assert torch.equal(labels_of(segmentor, image), expected)
     other = copy.deepcopy(segmentor)
     with torch.no_grad():
-        other.image_encoder.visual.conv1.weight.zero_()
+        other.tower.visual.conv1.weight.zero_()
     assert not torch.equal(labels_of(other, image), expected)
     assert torch.equal(labels_of(segmentor, image), expected)
     last_block_encoder._compiled_tokens.cache_clear()

@@ -71,7 +71,7 @@ FP16 = pytest.param('fp16', torch.float16, marks=pytest.mark.skipif(
 def test_half_precision_computes_in_it_and_scores_in_float32(build, precision, dtype):
     images = [torch.randn(3, 97, 131), torch.randn(3, 71, 53)]
     full, half = build(), build(precision=precision, apply_outlier_suppression=False)
-    assert {parameter.dtype for parameter in half.image_encoder.parameters()} == {dtype}
+    assert {parameter.dtype for parameter in half.tower.parameters()} == {dtype}
     assert half.text_embeddings.dtype == torch.float32
     for a, b in zip(full.predict(images), half.predict(images)):
         assert b.seg_logits.data.dtype == torch.float32

@@ -25,8 +25,8 @@ def test_an_image(build, image, value):
 def test_a_weight(build, image):
     segmentor = build(**ALL_MODULES)
     with torch.no_grad():
-        segmentor.image_encoder.visual.ln_post.bias[3] = torch.nan
-    assert explain_nonfinite(segmentor, image) == 'the weight visual.ln_post.bias of the image encoder is not finite'
+        segmentor.tower.visual.ln_post.bias[3] = torch.nan
+    assert explain_nonfinite(segmentor, image) == 'the weight visual.ln_post.bias of the image tower is not finite'
 
 
 @pytest.mark.parametrize('name', ['SelfAttnEnhancement', 'OutlierSuppression', 'GlobalDebias', 'CTD'])
@@ -66,7 +66,7 @@ def test_the_image_encoder_and_the_projection(build, image):
     assert explain_nonfinite(segmentor, image) == 'the output of the image encoder is not finite'
     segmentor = build()
     with torch.no_grad():
-        segmentor.image_encoder.visual.proj.mul_(1e25)
+        segmentor.tower.visual.proj.mul_(1e25)
     assert explain_nonfinite(segmentor, image) == 'the output of the projection is not finite'
 
 
@@ -74,7 +74,7 @@ def test_the_image_encoder_and_the_projection(build, image):
 def test_float16_is_named(build, image):
     segmentor = build(precision='fp16')
     with torch.no_grad():
-        segmentor.image_encoder.visual.transformer.resblocks[1].mlp.c_proj.weight.mul_(3e5)
+        segmentor.tower.visual.transformer.resblocks[1].mlp.c_proj.weight.mul_(3e5)
     assert explain_nonfinite(segmentor, image) == (
-        "the output of the image encoder is not finite; float16 ends at 65504: if it has overflowed, set precision='bf16' or "
-        "precision='fp32'")
+        "the output of the image encoder is not finite; float16 ends at 65504: if it has overflowed, set "
+        "image_encoder.precision='bf16' or 'fp32'")

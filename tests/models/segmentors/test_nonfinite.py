@@ -67,7 +67,7 @@ def test_only_pixels_with_a_weight_from_a_bad_patch_lose_their_class(build, unde
     if 'area_thd' not in cfg:  # there the areas of the healed image include the mask
         assert torch.equal(labels_of(found)[~mask], labels_of(other)[~mask])
     assert found.nonfinite_pixels == mask.sum() and 'nonfinite_pixels' not in other
-    if broken.with_seg_logits:
+    if broken.decoder.with_seg_logits:
         assert torch.equal(found.seg_logits.data.isnan(), mask.expand(3, -1, -1))
         assert torch.equal(found.seg_logits.data[:, ~mask], other.seg_logits.data[:, ~mask])
 
@@ -106,7 +106,7 @@ def undefined_everywhere(segmentor, image):
 def test_a_weight_that_is_not_finite(build):
     segmentor = build(with_seg_logits=False)
     with torch.no_grad():
-        segmentor.image_encoder.visual.transformer.resblocks[1].mlp.c_fc.weight[3, 5] = torch.nan
+        segmentor.tower.visual.transformer.resblocks[1].mlp.c_fc.weight[3, 5] = torch.nan
     assert undefined_everywhere(segmentor, torch.randn(3, 71, 53))
 
 
@@ -116,8 +116,8 @@ def test_an_overflow_of_float16(build):
     full, half = build(with_seg_logits=False), build(with_seg_logits=False, precision='fp16')
     for segmentor in (full, half):
         with torch.no_grad():
-            segmentor.image_encoder.visual.transformer.resblocks[1].mlp.c_proj.weight.mul_(3e5)
-            assert segmentor.image_encoder.visual.transformer.resblocks[1].mlp.c_proj.weight.isfinite().all()
+            segmentor.tower.visual.transformer.resblocks[1].mlp.c_proj.weight.mul_(3e5)
+            assert segmentor.tower.visual.transformer.resblocks[1].mlp.c_proj.weight.isfinite().all()
     assert 'nonfinite_pixels' not in predict(full, image)
     assert undefined_everywhere(half, image)
 
@@ -134,8 +134,8 @@ def test_attention_that_is_not_finite_ranks_nothing(build):
     segmentor = build(with_seg_logits=False, apply_outlier_suppression=True)
     tokens = segmentor.image_encoder.tokens
 
-    def spoilt(images, with_attention=False):
-        features = tokens(images, with_attention)
+    def spoilt(tower, batch, with_attention=False):
+        features = tokens(tower, batch, with_attention)
         return features.replace(attn=torch.full_like(features.attn, torch.nan))
 
     segmentor.image_encoder.tokens = spoilt

@@ -53,7 +53,7 @@ def test_scores_are_float32_where_tf32_is_allowed(build, monkeypatch, cfg):
     noting('text', 'ovseg.models.text.text_encoder.functional_call')
     noting('columns', 'ovseg.inference.decode._merge_columns')
     noting('encoder', 'ovseg.models.dense.last_block_encoder.product')
-    live.image_encoder.attend = lambda q, k, v, grid_size, bias: image_encoder.product(k, k).softmax(dim=-1)
+    live.image_encoder.attend = lambda q, k, v, grid_size, bias: last_block_encoder.product(k, k).softmax(dim=-1)
     torch.set_float32_matmul_precision('high')
     try:
         live.predict([torch.randn(3, 71, 53)])

@@ -7,6 +7,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
+from ovseg.models.dense import WindowBatch, project
 from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression, SelfAttnEnhancement
 
 ALL = dict(
@@ -130,6 +131,11 @@ def test_a_chain_can_be_given_on_the_command_line_from_nothing(given):
     assert numbers(segmentor)['GlobalDebias']['factor'] == 0.2
 
 
+def with_attention(segmentor, windows):
+    batch = WindowBatch(windows, segmentor.mean, segmentor.std)
+    return segmentor.image_encoder.tokens(segmentor.tower, batch, with_attention=True)
+
+
 # ---- what they do ----------------------------------------------------------------------------------------------------
 
 
@@ -137,7 +143,7 @@ def test_feature_mode_alone_leaves_labels_unchanged(build, image):
     """LayerNorm divides by a patch's length, cosine scores do so again."""
     plain, enhanced = build(), build(**FEATURE_MODE)
     windows = image[None, :, :80, :112]
-    before, after = (segmentor.post_processors(segmentor.image_encoder.tokens(windows, with_attention=True), 'tokens').patches
+    before, after = (segmentor.post_processors(with_attention(segmentor, windows), 'tokens').patches
                      for segmentor in (plain, enhanced))
     assert (after - before).abs().max() > 0.1 * before.abs().max()  # it did act
     expected, found = (segmentor.predict([image])[0] for segmentor in (plain, enhanced))
@@ -168,10 +174,8 @@ def test_every_other_switch_changes_probabilities(build, image, switch):
 
 def test_embeddings_equal_the_modules_by_hand(build, windows):
     segmentor = build(**ALL)
-    encoder = segmentor.image_encoder
-    features = encoder.tokens(windows, with_attention=True)
-    features = SelfAttnEnhancement(0.3, 0.25, 'attention')(features)
-    features = encoder.project(OutlierSuppression(7, 0.4, 'norm')(features))
+    features = SelfAttnEnhancement(0.3, 0.25, 'attention')(with_attention(segmentor, windows))
+    features = project(segmentor.tower, OutlierSuppression(7, 0.4, 'norm')(features))
     features = CTD('cosine', 0.6, 3, 0.8, False)(GlobalDebias(0.9)(features))
     torch.testing.assert_close(segmentor.extract_feat(windows).patches, features.patches)
 

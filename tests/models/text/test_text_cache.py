@@ -196,8 +196,8 @@ def test_key_is_the_same_in_another_process():
     program = """
 from ovseg.models.towers import load_clip
 from ovseg.models.text.text_cache import content_key
-clip = load_clip('ovseg-tiny-clip', 'embedded')
-key = content_key(clip.model, clip.tokenizer, ['a {}'])
+text = load_clip('ovseg-tiny-clip', 'embedded').text_encoder
+key = content_key(text.clip, text.tokenizer, ['a {}'])
 """
     here = {}
     exec(program, here)

@@ -5,7 +5,7 @@ from open_clip.model import _build_vision_tower
 
 from ovseg.models.towers import load_clip, loading
 from ovseg.models.towers.backbones import pretrained_backbones
-from ovseg.models.dense.last_block_encoder import check_supported
+from ovseg.models.towers.open_clip_tower import check_supported
 
 LISTED = {(backbone.clip_model, backbone.pretrained) for backbone in pretrained_backbones()}
 

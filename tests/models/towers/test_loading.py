@@ -53,7 +53,8 @@ def state():
 
 
 def assert_holds(clip, state):
-    got = clip.model.state_dict()
+    got = {**clip.text_encoder.clip.state_dict(),
+           **{f'visual.{key}': value for key, value in clip.image_tower.visual.state_dict().items()}}
     assert got.keys() == state.keys()
     assert all(value.dtype == torch.float32 and torch.equal(value, state[key]) for key, value in got.items())
 
@@ -173,7 +174,8 @@ def test_openai_archive(tmp_path, state):
     save_jit(state, tmp_path / 'ViT.pt')
     clip = load_clip(QUICK, str(tmp_path / 'ViT.pt'))
     assert_holds(clip, state)
-    assert not isinstance(clip.model, torch.jit.ScriptModule)
+    assert not any(isinstance(module, torch.jit.ScriptModule) for part in (clip.image_tower, clip.text_encoder)
+                   for module in part.modules())
 
 
 def test_home_folder_is_expanded(tmp_path, state, monkeypatch):
@@ -185,21 +187,21 @@ def test_home_folder_is_expanded(tmp_path, state, monkeypatch):
 @pytest.mark.parametrize(('name', 'activation'), [(GELU, nn.GELU), (QUICK, open_clip.transformer.QuickGELU)])
 def test_model_computes_the_activation_of_its_name(tmp_path, state, name, activation):
     torch.save(state, tmp_path / 'weights.pt')
-    model = load_clip(name, str(tmp_path / 'weights.pt')).model
-    blocks = [*model.visual.transformer.resblocks, *model.transformer.resblocks]
+    clip = load_clip(name, str(tmp_path / 'weights.pt'))
+    blocks = [*clip.image_tower.blocks, *clip.text_encoder.clip.transformer.resblocks]
     assert len(blocks) == 5 and all(type(block.mlp.gelu) is activation for block in blocks)
 
 
 def test_openai_archive_gets_quickgelu_s_activation(tmp_path, state):
     save_jit(state, tmp_path / 'ViT.pt')
-    model = load_clip(QUICK, str(tmp_path / 'ViT.pt')).model
-    assert type(model.visual.transformer.resblocks[0].mlp.gelu) is open_clip.transformer.QuickGELU
+    clip = load_clip(QUICK, str(tmp_path / 'ViT.pt'))
+    assert type(clip.image_tower.blocks[0].mlp.gelu) is open_clip.transformer.QuickGELU
 
 
 def test_tokenizer_and_normalisation(tmp_path, state):
     torch.save(state, tmp_path / 'weights.pt')
     clip = load_clip(GELU, str(tmp_path / 'weights.pt'))
-    assert clip.tokenizer(['a cat', 'mud']).shape == (2, 11)
+    assert clip.text_encoder.tokenizer(['a cat', 'mud']).shape == (2, 11)
     assert clip.mean == pytest.approx((0.481, 0.458, 0.408), abs=1e-3)
     assert clip.std == pytest.approx((0.269, 0.261, 0.276), abs=1e-3)
 
@@ -308,7 +310,7 @@ def test_a_message_has_one_line_even_where_nothing_fits(tmp_path):
 
 
 def test_the_name_of_a_user_that_does_not_exist():
-    message = r'^pretrained=~no_such_user/weights\.pt: there is no home folder ~no_such_user '
+    message = r'^clip\.pretrained=~no_such_user/weights\.pt: there is no home folder ~no_such_user '
     with pytest.raises(ValueError, match=message):
         load_clip(GELU, '~no_such_user/weights.pt')
 
@@ -331,8 +333,8 @@ def test_missing_and_unexpected_keys_are_named(tmp_path, state):
 
 def test_openai_archive_in_a_gelu_model(tmp_path, state):
     save_jit(state, tmp_path / 'ViT.pt')
-    with pytest.raises(ValueError, match=r"ViT\.pt was trained with QuickGELU, but clip_model='toy-vit' computes GELU: "
-                                         r"set clip_model='toy-vit-quickgelu'"):
+    with pytest.raises(ValueError, match=r"ViT\.pt was trained with QuickGELU, but clip.name='toy-vit' computes GELU: "
+                                         r"set clip.name='toy-vit-quickgelu'"):
         load_clip(GELU, str(tmp_path / 'ViT.pt'))
 
 
@@ -346,8 +348,8 @@ def test_openai_archive_in_a_model_without_quickgelu(tmp_path, state):
                                                        (QUICK, GELU, ('QuickGELU', 'GELU'))])
 def test_hub_folder_of_the_other_activation(tmp_path, saved, asked, words):
     save_hub_folder(saved, tmp_path)
-    with pytest.raises(ValueError, match=f"trained with {words[0]}, but clip_model='{asked}' computes {words[1]}: "
-                                         f"set clip_model='{saved}'"):
+    with pytest.raises(ValueError, match=f"trained with {words[0]}, but clip.name='{asked}' computes {words[1]}: "
+                                         f"set clip.name='{saved}'"):
         load_clip(asked, str(tmp_path))
 
 
@@ -356,7 +358,7 @@ def test_hub_folder_of_the_other_activation(tmp_path, saved, asked, words):
                                                      ('ViT-B-32', 'metaclip_400m', 'ViT-B-32-quickgelu')])
 def test_tag_of_the_other_activation(asked, tag, right, monkeypatch):
     monkeypatch.setattr('ovseg.models.towers.loading.download_pretrained', pytest.fail)
-    with pytest.raises(ValueError, match=f"pretrained='{tag}' was trained with QuickGELU.*set clip_model='{right}'"):
+    with pytest.raises(ValueError, match=f"pretrained='{tag}' was trained with QuickGELU.*set clip.name='{right}'"):
         load_clip(asked, tag)
 
 
@@ -364,7 +366,7 @@ def test_gelu_tag_in_a_quickgelu_model(monkeypatch):
     tags = {QUICK: dict(mine=dict(url='https://host/weights.pt'))}
     monkeypatch.setattr(open_clip.pretrained, '_PRETRAINED', tags)
     with pytest.raises(ValueError, match=r"pretrained='mine' was trained with GELU, but .* computes QuickGELU: "
-                                         r"set clip_model='toy-vit'"):
+                                         r"set clip.name='toy-vit'"):
         load_clip(QUICK, 'mine')
 
 
@@ -372,7 +374,7 @@ def test_gelu_tag_in_a_quickgelu_model(monkeypatch):
                                             ('toy-vitt', "did you mean 'toy-vit'"),
                                             ('qqq', r'open_clip\.list_models\(\) lists them')])
 def test_unknown_model_suggests(name, hint):
-    with pytest.raises(ValueError, match=f"clip_model='{name}' is not an open_clip model; {hint}"):
+    with pytest.raises(ValueError, match=f"clip.name='{name}' is not an open_clip model; {hint}"):
         load_clip(name, None)
 
 
@@ -388,7 +390,7 @@ def test_unknown_tag_of_the_embedded_model_lists_embedded():
 
 
 def test_a_name_that_no_file_can_have_is_cut():
-    with pytest.raises(ValueError, match=r"^pretrained='a+\.\.\.a+' is neither a tag of ovseg-tiny-clip") as caught:
+    with pytest.raises(ValueError, match=r"^clip\.pretrained='a+\.\.\.a+' is neither a tag of ovseg-tiny-clip") as caught:
         load_clip('ovseg-tiny-clip', 'a' * 5000)
     assert len(str(caught.value)) < 1500
 
@@ -404,7 +406,7 @@ def test_embedded_weights_are_the_file_in_the_package():
 
 def test_coca_models_are_refused(tmp_path, state):
     torch.save(state, tmp_path / 'weights.pt')
-    with pytest.raises(ValueError, match=r"clip_model='coca_ViT-B-32' is a CoCa model.*choose a plain ViT"):
+    with pytest.raises(ValueError, match=r"clip.name='coca_ViT-B-32' is a CoCa model.*choose a plain ViT"):
         load_clip('coca_ViT-B-32', str(tmp_path / 'weights.pt'))
 
 
@@ -430,7 +432,7 @@ def test_random_weights_come_with_a_warning():
         clip = load_clip(GELU, None)
     finally:
         logger.removeHandler(handler)
-    assert clip.model.visual.proj.std() > 0
+    assert clip.image_tower.visual.proj.std() > 0
     assert [record.levelno for record in records] == [logging.WARNING]
     assert 'toy-vit runs with random weights' in records[0].getMessage()
 
