@@ -62,9 +62,9 @@ class Setting(NamedTuple):
 
     def options(self, model: Mapping[str, Any]) -> Dict[str, Any]:
         """``cfg_options`` that give the config of a ``CLIPSegmentor`` this setting."""
-        options = dict(apply_similarity_enhancement=self.similarity, apply_self_attn_enhancement=self.self_attn_enhancement,
-                       apply_outlier_suppression=self.outlier_suppression, global_debias_factor=self.debias,
-                       apply_ctd=self.ctd)
+        options: Dict[str, Any] = dict(
+            apply_similarity_enhancement=self.similarity, apply_self_attn_enhancement=self.self_attn_enhancement,
+            apply_outlier_suppression=self.outlier_suppression, global_debias_factor=self.debias, apply_ctd=self.ctd)
         if self.outlier_suppression:
             options['outlier_suppression_cfg'] = dict(top_k=self.top_k)
         if self.attention != _attention(model):  # else it keeps its keywords
