@@ -23,7 +23,8 @@ ROOT = Path(ovseg.__file__).parents[1]
 MINIATURES = runpy.run_path(str(ROOT / 'tests' / 'miniatures.py'))
 BENCHMARK = re.compile(r'configs/\w+/[\w-]+_vit-[^_]+_(\w+)\.py')
 SCENES = ('000', '006')
-TINY = ['--cfg-options', 'model.clip.name=ovseg-tiny-clip', 'model.clip.pretrained=embedded', 'model.vocabulary.templates=plain']
+TINY = ['--cfg-options', 'model.clip.name=ovseg-tiny-clip', 'model.clip.pretrained=embedded',
+        'model.vocabulary.templates=plain']
 PLACEHOLDERS = {'CONFIG': 'configs/demo/gated_tiny-clip_demo.py', 'IMAGE': 'image.jpg', 'DIR': 'maps'}
 SMALL = 'test_dataloader.dataset.pipeline.1.scale=(256,64)'  # of a benchmark's images
 
