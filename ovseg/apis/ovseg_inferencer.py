@@ -175,7 +175,7 @@ class OVSegInferencer:
                 raise ValueError(f'model.{key} cannot be changed in a variant, which may have others of {", ".join(VARIABLE)}')
         other.model = self.model.variant(**{key: new.get(key, DEFAULTS.get(key)) for key in VARIABLE})
         other.model.cfg, other.pipeline = other.cfg, _pipeline(other.cfg)
-        other._configured, other._lock = (other.model.vocabulary, other.model.decoder), threading.Lock()
+        other._configured, other._lock = (other.model.vocabulary, other.model.decoder), threading.Lock()  # noqa: SLF001
         return other
 
     def request(self, classes: Optional[ClassList], background: Union[str, Sequence[str], None] = None,

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from ovseg.vocabulary import class_names
 from ovseg.datasets.conversion import (
     ADE20K_847_IDS,
     MARKER,
@@ -24,6 +23,7 @@ from ovseg.datasets.conversion import (
     convert_context459,
 )
 from ovseg.files import write_image
+from ovseg.vocabulary import class_names
 
 # COCO's own numbers of its 80 things, from 1; COCO-Stuff's label maps count from 0.
 NOT_IN_COCO = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}

@@ -97,7 +97,8 @@ def _weights_digest(clip: nn.Module) -> str:
     """Digest of the text tower's tensors, computed again only where one was replaced or written to (unless by ``.data``)."""
     tensors = {name: tensor for name, tensor in (*clip.named_parameters(), *clip.named_buffers()) if _is_text(name)}
     # inference tensors do not count how often they are written to: object() equals nothing that was known
-    state = [(name, tensor.data_ptr(), tensor.dtype, tensor.shape, object() if tensor.is_inference() else tensor._version)
+    state = [(name, tensor.data_ptr(), tensor.dtype, tensor.shape,
+              object() if tensor.is_inference() else tensor._version)  # noqa: SLF001  documented by torch, without another name
              for name, tensor in tensors.items()]
     known = _weights_digests.get(clip)
     if known is None or known[0] != state:

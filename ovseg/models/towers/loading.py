@@ -12,7 +12,6 @@ import torch
 from mmengine.logging import print_log
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import download_pretrained
-from torch import nn
 
 from ovseg.components import check_arguments
 from ovseg.digests import file_digest
@@ -54,11 +53,15 @@ class LoadedCLIP:
         if dtype == self.image_tower.dtype:
             return self.image_tower
         if self.image_tower.dtype != torch.float32:
-            raise ValueError(f'image_encoder.precision: the weights are in {self.image_tower.dtype} already, which cannot become '
-                             f"{dtype}: build the segmentor with precision='fp32' to vary it")
+            raise ValueError(f'image_encoder.precision: the weights are in {self.image_tower.dtype} already, which cannot '
+                             f"become {dtype}: build the segmentor with precision='fp32' to vary it")
         if dtype not in self._copies:
             self._copies[dtype] = deepcopy(self.image_tower).to(dtype)
         return self._copies[dtype]
+
+    def forget_copies(self) -> None:
+        """Make copies anew for segmentors to come: the weights of the image tower have changed."""
+        self._copies.clear()
 
 
 def describe_tower(name: str) -> ImageTower:
@@ -145,7 +148,7 @@ def _weights_file(name: str, pretrained: str) -> Path:
     return _download(name, pretrained, tag) if tag else _local_file(name, pretrained)
 
 
-def _clip(name: str, model: nn.Module, preprocess: Dict[str, Any], cache: bool = True) -> LoadedCLIP:
+def _clip(name: str, model: Any, preprocess: Dict[str, Any], cache: bool = True) -> LoadedCLIP:
     tower = OpenCLIPTower(model.visual)
     del model.visual  # the tower owns it now
     return LoadedCLIP(tower, TextEncoder(model, open_clip.get_tokenizer(name), cache=cache),
