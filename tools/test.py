@@ -63,8 +63,8 @@ def merged_config(args: argparse.Namespace) -> Config:
         cfg.default_hooks.visualization.update(draw=True, interval=1, show=args.show, wait_time=args.wait_time)
     if args.show_dir:
         cfg.visualizer.save_dir = args.show_dir
-    cfg.custom_hooks = [*cfg.get('custom_hooks', [])]
-    if not any(type_name(hook['type']) == 'NonFiniteHook' for hook in cfg.custom_hooks):
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if type_name(hook['type']) != 'NonFiniteHook']
+    if not args.resume:  # LabelMapEvaluator counts the pixels of all label maps
         cfg.custom_hooks.append(dict(type='NonFiniteHook'))
     if args.out:
         cfg.custom_hooks.append(dict(type='LabelMapHook', out_dir=str(args.out)))

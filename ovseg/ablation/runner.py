@@ -171,7 +171,7 @@ class _RowsEvaluator(Evaluator):
                     self.undefined[sample.img_path] = max(self.undefined.get(sample.img_path, 0), sample.nonfinite_pixels)
 
     def evaluate(self, size: int) -> Dict[str, float]:
-        warn_of_undefined(self.undefined)
+        warn_of_undefined(self.undefined, 'their scores are not finite (NaN or Inf)')
         return {}
 
 
