@@ -152,10 +152,10 @@ def claim_folder(folder: Path, converter: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     made_by = marker.read_text().strip() if marker.is_file() else None
     if made_by is None and any(folder.iterdir()):
-        raise ValueError(f'{folder} is not empty and was not made by {converter}: nothing is written there. '
+        raise ValueError(f'{quoted(folder)} is not empty and was not made by {converter}: nothing is written there. '
                          'Name another folder. If this one has converted files, tools/check_dataset.py says if they will do')
     if made_by not in (None, converter):
-        raise ValueError(f'{folder} was made by {made_by}, not by {converter}: nothing is written there')
+        raise ValueError(f'{quoted(folder)} was made by {made_by}, not by {converter}: nothing is written there')
     marker.write_text(f'{converter}\n')
     for part in folder.glob('*.part'):
         part.unlink()

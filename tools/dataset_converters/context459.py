@@ -30,8 +30,8 @@ def main() -> None:
     source = args.voc2010 / 'trainval'
     absent = [name for name in names if not (source / f'{name}.mat').is_file()]
     if absent:
-        raise FileNotFoundError(f'{len(absent)} of {len(names)} images of {split} have no .mat file in {source}, '
-                                f'the first is {quoted(absent[0])}: '
+        raise FileNotFoundError(f'{len(absent)} of {len(names)} images of {quoted(split)} have no .mat file in '
+                                f'{quoted(source)}, the first is {quoted(absent[0])}: '
                                 "unpack PASCAL-Context's trainval.tar.gz there")
     target = Path(args.out or args.voc2010) / 'annotations_detectron2' / 'pc459_val'
     claim_folder(target, 'context459.py')
