@@ -69,7 +69,7 @@ def logged():
     lambda folder: OVSegInferencer(max_pixels=5 * 100)(folder / f'{NAME}.png'),
     lambda folder: LoadImage().transform(dict(img_path=str(folder / f'{NAME}.jpg'))),
     lambda folder: load_clip('ovseg-tiny-clip', str(folder)),
-    lambda folder: claim_folder(folder, 'coco_object.py'),
+    lambda folder: claim_folder(folder, 'coco_object.py').__enter__(),
     lambda folder: short_names([f'x/{NAME}.py', f'y/{NAME}.py'])],
     ids=['a pipe', 'text', 'large', 'host', 'no file', 'no URL', 'port', 'without Resize', 'LoadImage', 'weights',
          'conversion', 'ablation'])

@@ -27,10 +27,9 @@ def main() -> None:
                                 f'{args.ade20k} must be the unzipped ADE20K_2021_17_01')
     images, label_maps = (Path(args.out or args.ade20k) / folder / 'validation'
                           for folder in ('images_detectron2', 'annotations_detectron2'))
-    for folder in (images, label_maps):
-        claim_folder(folder, 'ade20k_847.py')
     jobs = [(path, images / path.name, label_maps / f'{path.stem}.tif') for path in pictures]
-    converted = convert_all(convert_ade20k_847, jobs, args.nproc, 'ADE20K-847')
+    with claim_folder(images, 'ade20k_847.py'), claim_folder(label_maps, 'ade20k_847.py'):
+        converted = convert_all(convert_ade20k_847, jobs, args.nproc, 'ADE20K-847')
     print(f'{label_maps}: {converted} label maps written, {len(jobs) - converted} were there')
 
 

@@ -26,9 +26,9 @@ def main() -> None:
     if not label_maps:
         raise FileNotFoundError(f'{source} has no COCO-Stuff label maps (000000000139.png, ...): '
                                 f'unzip stuffthingmaps_trainval2017.zip into {source.parent}')
-    claim_folder(target, 'coco_object.py')
     jobs = [(path, target / f'{path.stem}_instanceTrainIds.png') for path in label_maps]
-    converted = convert_all(convert_coco_object, jobs, args.nproc, 'COCO-Object')
+    with claim_folder(target, 'coco_object.py'):
+        converted = convert_all(convert_coco_object, jobs, args.nproc, 'COCO-Object')
     images = args.out / 'images'
     if not (images.exists() or images.is_symlink()):
         images.symlink_to((args.coco_stuff / 'images').resolve(), target_is_directory=True)

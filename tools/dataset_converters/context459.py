@@ -34,9 +34,9 @@ def main() -> None:
                                 f'{quoted(source)}, the first is {quoted(absent[0])}: '
                                 "unpack PASCAL-Context's trainval.tar.gz there")
     target = Path(args.out or args.voc2010) / 'annotations_detectron2' / 'pc459_val'
-    claim_folder(target, 'context459.py')
     jobs = [(source / f'{name}.mat', target / f'{name}.tif') for name in names]
-    converted = convert_all(convert_context459, jobs, args.nproc, 'Context-459')
+    with claim_folder(target, 'context459.py'):
+        converted = convert_all(convert_context459, jobs, args.nproc, 'Context-459')
     print(f'{target}: {converted} label maps written, {len(jobs) - converted} were there')
 
 
