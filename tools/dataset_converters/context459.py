@@ -37,7 +37,7 @@ def main() -> None:
     jobs = [(source / f'{name}.mat', target / f'{name}.tif') for name in names]
     with claim_folder(target, 'context459.py'):
         converted = convert_all(convert_context459, jobs, args.nproc, 'Context-459')
-    print(f'{target}: {converted} label maps written, {len(jobs) - converted} were there')
+    print(f'{quoted(target)}: {converted} label maps written, {len(jobs) - converted} were there')
 
 
 if __name__ == '__main__':
