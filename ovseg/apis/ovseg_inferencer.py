@@ -149,16 +149,16 @@ class OVSegInferencer:
         palette = colours if background is None else [[0, 0, 0], *colours[:-1]]
         folder = None if out_dir is None else ResultFolder(out_dir, vocabulary, palette)
         with self._lock:
-            self._use(vocabulary)
+            self._use(vocabulary, anew=True)  # warns in every call of the words that CLIP cuts
         pictures = self._read(_tracked(sources, show_progress))
         batches = iter(lambda: list(islice(pictures, batch_size)), [])
         return self._segment(batches, vocabulary, palette, folder, return_vis, allow_nonfinite)
 
-    def _use(self, vocabulary: Vocabulary) -> None:
-        """Give the model these words, and encode those that it has not met, unless it has them already."""
+    def _use(self, vocabulary: Vocabulary, anew: bool) -> None:
+        """Give the model these words, and encode those that it has not met; ``anew``: even if it has these words already."""
         for key in ('prob_thd', 'area_thd', 'bg_idx'):
             setattr(self.model, key, getattr(vocabulary, key))
-        if vocabulary.synonyms != self.model.synonyms:
+        if anew or vocabulary.synonyms != self.model.synonyms:
             self.model.set_classes(vocabulary.name_path)
         _ = self.model.query_embeddings  # encoded here and now, if need be
 
@@ -189,16 +189,16 @@ class OVSegInferencer:
         packed = [self.prepare(source, image) for _, source, image in batch]
         data = {key: [item[key] for item in packed] for key in packed[0]}
         with self._lock:  # another call, perhaps of another thread, may have given the model other words
-            self._use(vocabulary)
+            self._use(vocabulary, anew=False)
             try:
                 samples = self.model.test_step(data)
                 for (_, source, _), inputs, sample in zip(batch, data['inputs'], samples):
                     if 'nonfinite_pixels' in sample and not allow_nonfinite:
                         preprocessed = self.model.data_preprocessor(dict(inputs=[inputs]))['inputs'][0]
-                        raise FloatingPointError(f'{source}: {explain_nonfinite(self.model, preprocessed)}')
+                        raise FloatingPointError(f'{quoted(source)}: {explain_nonfinite(self.model, preprocessed)}')
                 return samples
             except torch.cuda.OutOfMemoryError as error:
-                sources = ', '.join(source for _, source, _ in batch)
+                sources = ', '.join(quoted(source) for _, source, _ in batch)
                 raise MemoryError(f'{sources}: the GPU has too little memory. Lower batch_size or model.window_batch_size, set '
                                   f"model.slide_crop, or take device='cpu' ({str(error).splitlines()[0]})") from error
 
@@ -208,13 +208,13 @@ class OVSegInferencer:
         try:
             packed = self.pipeline(dict(img=image, img_path=source, img_shape=size, ori_shape=size))
         except cv2.error as error:
-            raise ValueError(f"{source} cannot be resized as the config's pipeline says: {size[1]} x {size[0]} pixels are too "
-                             'few or too long and narrow') from error
+            raise ValueError(f"{quoted(source)} cannot be resized as the config's pipeline says: {size[1]} x {size[0]} "
+                             'pixels are too few or too long and narrow') from error
         height, width = packed['inputs'].shape[1:]
         if height * width > self.max_pixels // UNRESIZED:
-            raise ValueError(f'{source} would reach the network with {width} x {height} pixels, and only one {UNRESIZED}th of '
-                             f'max_pixels={self.max_pixels} may, for each takes some 160 bytes of memory: choose a config '
-                             'whose pipeline has a Resize, make the picture smaller, or raise max_pixels')
+            raise ValueError(f'{quoted(source)} would reach the network with {width} x {height} pixels, and only one '
+                             f'{UNRESIZED}th of max_pixels={self.max_pixels} may, for each takes some 160 bytes of memory: '
+                             'choose a config whose pipeline has a Resize, make the picture smaller, or raise max_pixels')
         return packed
 
 

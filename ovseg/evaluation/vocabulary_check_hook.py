@@ -8,6 +8,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ovseg.utils import quoted
+
 
 @HOOKS.register_module()
 class VocabularyCheckHook(Hook):
@@ -35,12 +37,12 @@ class VocabularyCheckHook(Hook):
         places = _places(classes)
         if any(index not in places.get(_letters(name), [index]) for index, name in enumerate(model.class_names)):
             raise ValueError(f"name_path lists the classes of {type(dataset).__name__} in another order: their labels would be "
-                             f"mixed up (the data set's order: {', '.join(classes)})")
+                             f"mixed up (the data set's order: {', '.join(map(quoted, classes))})")
         if model.prob_thd > 0 and 'background' not in classes:
             print_log(f'prob_thd={model.prob_thd} turns uncertain pixels into class {model.bg_idx} '
                       f'({classes[model.bg_idx]!r}), but {type(dataset).__name__} has no background class: set prob_thd=0',
                       'current', 30)
-        print_log(f'class list: {model.vocabulary} ({len(classes)} classes, {len(model.query_names)} names)', 'current')
+        print_log(f'class list: {quoted(model.vocabulary)} ({len(classes)} classes, {len(model.query_names)} names)', 'current')
         runner.message_hub.update_info('test/class_list', model.vocabulary)  # LoggerHook writes what begins with test/
 
 

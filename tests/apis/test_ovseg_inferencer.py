@@ -1,4 +1,5 @@
 import inspect
+import logging
 import runpy
 import threading
 import warnings
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
@@ -310,3 +312,16 @@ def test_tiny_pictures(inferencer, noise, size):
 def test_both_ways_take_the_same_arguments():
     assert list(inspect.signature(OVSegInferencer.__call__).parameters.values()) == list(
         inspect.signature(OVSegInferencer.stream).parameters.values())
+
+
+def test_words_that_clip_cuts_are_warned_of_once_in_every_call(inferencer, noise):
+    cuts, handler = [], logging.Handler(logging.WARNING)
+    handler.emit = lambda record: cuts.append('too few for a prompt of' in record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    try:
+        for calls in (1, 2):
+            inferencer([noise(), noise(67, 71)], ['snow', 'zebra ' * 90], show_progress=False)
+            assert sum(cuts) == calls
+    finally:
+        logger.removeHandler(handler)
