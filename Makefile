@@ -55,9 +55,8 @@ $(DEV): requirements-dev.txt $(RUNTIME)
 $(OLDEST)/bin/python:
 	$(PYTHON_OLDEST) -m venv $(OLDEST)
 
-$(OLDEST)/.dev: requirements.txt requirements-dev.txt setup.py | $(OLDEST)/bin/python
-	sed -E 's/>=([^,]+).*/==\1/' requirements.txt > $(OLDEST)/requirements.txt
-	$(OLDEST)/bin/python -m pip install --only-binary :all: -r $(OLDEST)/requirements.txt -r requirements-dev.txt
+$(OLDEST)/.dev: requirements.txt requirements-dev.txt tests/constraints-oldest.txt setup.py | $(OLDEST)/bin/python
+	$(OLDEST)/bin/python -m pip install --only-binary :all: -c tests/constraints-oldest.txt -r requirements.txt -r requirements-dev.txt
 	$(OLDEST)/bin/python -m pip install --no-deps -e .
 	touch $@
 
