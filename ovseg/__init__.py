@@ -2,7 +2,7 @@
 
 Importing it registers everything; a config needs ``custom_imports=dict(imports=['ovseg'])``.
 """
-import sys
+import io
 from contextlib import redirect_stdout
 
 from ovseg.compat import check_dependencies, mmcv_operators
@@ -10,7 +10,7 @@ from ovseg.version import __version__
 
 check_dependencies()
 # onedl-mmsegmentation prints that an optional package of its own is missing; stdout belongs to the program that imports ovseg
-with mmcv_operators(), redirect_stdout(sys.stderr):
+with mmcv_operators(), redirect_stdout(io.StringIO()):
     import mmseg.datasets
     import mmseg.models  # noqa: F401
 
