@@ -88,7 +88,7 @@ def test_settings_of_every_component_load_the_clip_once_and_score_as_alone(ablat
     words.write_text('\n'.join(f'{", ".join(names)}, {names[0]}s' for names in class_names('demo_scenes')))
     ablate(tmp_path / 'out', '--toggle', 'apply_ctd', '--limit', '2', '--grid', 'model.image_encoder.attention.type=SCLIP',
            'model.windows.crop=40', f'model.vocabulary.names={words}', 'model.image_encoder.precision=bf16',
-           'model.decoder.prob_thd=0.4', 'model.windows.stride=16', options=['model.slide_crop=48', 'model.slide_stride=32'])
+           'model.decoder.prob_thd=0.97', 'model.windows.stride=16', options=['model.slide_crop=48', 'model.slide_stride=32'])
     assert len(loaded) == 1
     table = rows(tmp_path / 'out')
     assert len(table) == 8 and [row['class_list'] for row in table].count(str(words)) == 1
@@ -98,7 +98,7 @@ def test_settings_of_every_component_load_the_clip_once_and_score_as_alone(ablat
         found, = re.findall(r'aAcc: ([\d.]+)  mIoU: ([\d.]+)  mAcc: ([\d.]+)', printed)
         assert found == tuple(f'{float(row[name]):.4f}' for name in ('aAcc', 'mIoU', 'mAcc')), row['setting']
     assert len(loaded) == 1 + 8
-    assert len({(row['mIoU'], row['aAcc']) for row in table}) >= 7  # bfloat16 may change no label
+    assert len({(row['mIoU'], row['aAcc']) for row in table}) >= 4  # some change no label of this image
 
 
 def test_a_stopped_ablation_goes_on_where_it_was(ablate, evaluated, monkeypatch, capfd, tmp_path):

@@ -217,7 +217,7 @@ def test_there_are_demo_configs():
 @pytest.mark.parametrize('path', DEMO_CONFIGS, ids=lambda path: path.stem)
 def test_demo_configs_build(path):
     cfg = Config.fromfile(path)
-    cfg.merge_from_dict({'model.pretrained': None})
+    cfg.merge_from_dict({'model.clip.pretrained': None})
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         assert type(MODELS.build(cfg.model)).__name__ == cfg.model.type
 

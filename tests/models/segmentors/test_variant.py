@@ -172,7 +172,7 @@ def test_nothing_is_loaded_for_what_is_refused(monkeypatch, cfg):
     loaded = []
     monkeypatch.setattr(loading, '_load', lambda *args: loaded.append(args))
     given = dict(clip=dict(name='ovseg-tiny-clip', pretrained='embedded'), vocabulary=dict(names=['cat', 'dog']))
-    with pytest.raises(ValueError):  # noqa: PT011  the messages are tested elsewhere
+    with pytest.raises(ValueError):
         CLIPSegmentor(**{**given, **cfg})
     assert loaded == []
     CLIPSegmentor(**given)
