@@ -52,7 +52,8 @@ def test_an_object_is_taken_as_it_is():
 @pytest.mark.parametrize(('cfg', 'message'), [
     ('Star', r"frame\.type='Star' is unknown; known: Circle, Square"),
     (dict(type='Star'), r"frame\.type='Star' is unknown"),
-    (dict(type=None), r'frame\.type=None is unknown'), (3, 'frame=3 must be a dict with a type, or a type alone; known: Circle'),
+    (dict(type=None), r'frame\.type=None is unknown'),
+    (3, 'frame=3 must be a dict with a type, or a type alone; known: Circle'),
     (dict(radious=3), r"frame \(Circle\) has no key 'radious'; did you mean 'radius'.*_delete_=True"),
     (object(), 'frame=<object')], ids=str)
 def test_an_unknown_component_is_refused(cfg, message):

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import MMLogger
-from ovseg.models.towers.loading import load_clip
-from ovseg.models.text.text_cache import load_rows, store_rows
 from PIL import Image
 
 import ovseg
@@ -26,6 +24,8 @@ from ovseg.datasets import LoadImage
 from ovseg.datasets.conversion import claim_folder
 from ovseg.evaluation import VocabularyCheckHook
 from ovseg.image_files import read_file
+from ovseg.models.text.text_cache import load_rows, store_rows
+from ovseg.models.towers.loading import load_clip
 from ovseg.web.segment import read_upload
 
 NAME = 'a\nb\x1b[31m'

@@ -92,8 +92,8 @@ def test_a_config_in_a_checkpoint_is_not_executed(trained, tmp_path, run_tool):
 
 
 def test_the_checkpoint_scores_as_it_did_in_training(trained, tmp_path, run_tool):
-    output = run_tool('test.py', trained[0] / 'epoch_1.pth', '--work-dir', tmp_path, '--cfg-options', 'model.clip.pretrained=None',
-                      'test_dataloader.dataset.length=8')
+    output = run_tool('test.py', trained[0] / 'epoch_1.pth', '--work-dir', tmp_path, '--cfg-options',
+                      'model.clip.pretrained=None', 'test_dataloader.dataset.length=8')
     assert scores_in(output) == scores_in(trained[1])
 
 
