@@ -61,7 +61,7 @@ def test_losses_of_both_heads_are_logged(trained):
 
 def test_the_checkpoint_can_be_loaded_into_the_model(trained):
     cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict({'model.pretrained': None})
+    cfg.merge_from_dict({'model.clip.pretrained': None})
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = MODELS.build(cfg.model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
