@@ -30,6 +30,7 @@ class SharedEncoder(DenseEncoder):
         self.encoder, self.with_attention, self.precision = encoder, with_attention, encoder.precision
         self.gives_attention, self.gives_cls = encoder.gives_attention, encoder.gives_cls
         self.known: List[Tuple[Tensor, DenseFeatures]] = []
+        self.freeze()
 
     def check(self, tower: ImageTower) -> None:
         """See ``DenseEncoder``."""

@@ -10,9 +10,12 @@ from ovseg.image_files import FORMATS, check_content, image_size, read_file
 from ovseg.utils import quoted
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(name=['LoadImageFromFile', 'LoadImage'])
 class LoadImage(LoadImageFromFile):
-    """mmcv's ``LoadImageFromFile`` whose errors name the file; grey, RGBA and 16-bit files become 8-bit BGR."""
+    """mmcv's ``LoadImageFromFile`` whose errors name the file; grey, RGBA and 16-bit files become 8-bit BGR.
+
+    In mmseg's registry it takes the place of mmcv's: pipelines have to name it ``LoadImageFromFile`` for mmseg's own inferencer.
+    """
 
     def transform(self, results: Dict[str, Any]) -> Optional[Dict[str, Any]]:
         """See ``LoadImageFromFile``.

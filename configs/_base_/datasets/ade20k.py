@@ -1,7 +1,7 @@
 # ADE20K val: 2000 images, 150 classes.
 data_root = '{{$DATA_ROOT:data}}/ade/ADEChallengeData2016'
 test_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 336), keep_ratio=True),
     dict(type='LoadAnnotations'),  # after Resize: the ground truth keeps its size
     dict(type='PackSegInputs'),
@@ -18,7 +18,7 @@ test_dataloader = dict(
 test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 
 tta_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 336), keep_ratio=True),
     dict(
         type='TestTimeAug',

@@ -1,7 +1,7 @@
 # ADE20K val with its full vocabulary: 2000 images, 847 classes in 16-bit label files.
 data_root = '{{$DATA_ROOT:data}}/ADE20K_2021_17_01'
 test_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 336), keep_ratio=True),
     dict(type='LoadWideAnnotations'),  # after Resize: the ground truth keeps its size
     dict(type='PackSegInputs'),
@@ -18,7 +18,7 @@ test_dataloader = dict(
 test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'], ignore_index=65535)
 
 tta_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 336), keep_ratio=True),
     dict(
         type='TestTimeAug',

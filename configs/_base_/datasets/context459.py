@@ -1,7 +1,7 @@
 # PASCAL Context val with its full vocabulary: 459 classes in 16-bit label files.
 data_root = '{{$DATA_ROOT:data}}/VOCdevkit/VOC2010'
 test_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 336), keep_ratio=True),
     dict(type='LoadWideAnnotations'),  # after Resize: the ground truth keeps its size
     dict(type='PackSegInputs'),
@@ -19,7 +19,7 @@ test_dataloader = dict(
 test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'], ignore_index=65535)
 
 tta_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 336), keep_ratio=True),
     dict(
         type='TestTimeAug',

@@ -1,7 +1,7 @@
 # PASCAL Context val with its background: 59 classes and background.
 data_root = '{{$DATA_ROOT:data}}/VOCdevkit/VOC2010'
 test_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 336), keep_ratio=True),
     dict(type='LoadAnnotations'),  # after Resize: the ground truth keeps its size
     dict(type='PackSegInputs'),
@@ -19,7 +19,7 @@ test_dataloader = dict(
 test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 
 tta_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 336), keep_ratio=True),
     dict(
         type='TestTimeAug',

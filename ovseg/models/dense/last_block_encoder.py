@@ -62,6 +62,7 @@ class LastBlockEncoder(DenseEncoder):
         self.attention_layer = check_integer('image_encoder.attention_layer', attention_layer, -1000, -1)
         self.precision, self.compiled = precision, check_flag('image_encoder.compile', compile)
         _ = self.dtype
+        self.freeze()
 
     def check(self, tower: ImageTower) -> None:
         """See ``DenseEncoder``."""
