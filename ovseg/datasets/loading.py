@@ -14,7 +14,7 @@ from ovseg.utils import quoted
 class LoadImage(LoadImageFromFile):
     """mmcv's ``LoadImageFromFile`` whose errors name the file; grey, RGBA and 16-bit files become 8-bit BGR.
 
-    In mmseg's registry it takes the place of mmcv's: pipelines have to name it ``LoadImageFromFile`` for mmseg's own inferencer.
+    In mmseg's registry it takes the place of mmcv's: mmseg's own inferencer looks for a step of the name ``LoadImageFromFile``.
     """
 
     def transform(self, results: Dict[str, Any]) -> Optional[Dict[str, Any]]:
