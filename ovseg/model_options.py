@@ -1,5 +1,7 @@
 """Options of a model: by the place of a component, or by a flat switch."""
-from typing import Any, Dict, Mapping
+import ast
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Sequence, Union
 
 from mmengine.config import Config
 from mmengine.config.lazy import LazyAttr, LazyObject
@@ -12,6 +14,8 @@ from ovseg.models.segmentors.switches import COMPONENTS, FLAT, nested_model
 def nest_model(cfg: Config) -> None:
     """Bring the model of a config into its nested form, if it is a ``CLIPSegmentor``.
 
+    A file may have a setting in one form where the files that it builds on have it in the other: its own is taken.
+
     Raises:
         ValueError: as ``nested_model``.
     """
@@ -21,8 +25,60 @@ def nest_model(cfg: Config) -> None:
     switches = {key: model[key] for key in model if key in FLAT}
     if 'clip' in model and switches.get('pretrained', '') is None:
         del switches['pretrained']  # set by mmseg's tools
-    if switches:
-        cfg.model = _with_switches({key: value for key, value in model.items() if key not in FLAT}, switches, replace=False)
+    if not switches:
+        return
+    nested = {key: value for key, value in model.items() if key not in FLAT}
+    later = {name: later_form(cfg.filename, name) for name in switches if cfg.filename and _has(nested, FLAT[name])}
+    over = {name: switches.pop(name) for name, form in later.items() if form == 'flat'}
+    for name in [name for name, form in later.items() if form == 'nested']:
+        del switches[name]
+    cfg.model = _with_switches(_with_switches(nested, switches, replace=False), over, replace=True)
+
+
+def later_form(path: Union[str, Path], name: str) -> str:
+    """The form in which a config, or the nearest of those that it builds on, has the setting of a flat switch.
+
+    Args:
+        path: A config file. Only what a Python file writes out as ``model = dict(...)`` is found.
+        name: The switch.
+
+    Returns:
+        ``'flat'``, ``'nested'``, ``'both'``, or ``''`` where none of them has it.
+    """
+    if Path(path).suffix != '.py':
+        return 'both'  # which of the files it builds on has which form is not known
+    tree = ast.parse(Path(path).read_text(encoding='utf-8'))
+    values = {target.id: node.value for node in tree.body if isinstance(node, ast.Assign)
+              for target in node.targets if isinstance(target, ast.Name)}
+    places = dict(flat=[name], nested=FLAT[name].split('.'))
+    forms = [form for form, place in places.items() if _written(values.get('model'), place)]
+    if forms:
+        return 'both' if len(forms) == 2 else forms[0]
+    bases = ast.literal_eval(values['_base_']) if '_base_' in values else []
+    found = [later_form(Path(path).parent / base, name) for base in ([bases] if isinstance(bases, str) else bases)
+             if '::' not in base]
+    return next((form for form in found if form), '')
+
+
+def _written(node: Optional[ast.AST], place: Sequence[str]) -> bool:
+    """Whether ``dict(...)`` in a program has a keyword, by its dotted place."""
+    for key in place:
+        keywords = {item.arg: item.value for item in node.keywords} if isinstance(node, ast.Call) else {}
+        if key not in keywords:
+            return False
+        node = keywords[key]
+    return True
+
+
+def _has(model: Mapping[str, Any], place: str) -> bool:
+    """Whether a model's components have something at a dotted place."""
+    node: Any = model
+    for key in place.split('.'):
+        node = dict(type=node) if isinstance(node, str) else node
+        if not isinstance(node, Mapping) or key not in node:
+            return False
+        node = node[key]
+    return True
 
 
 def flat_switches(cfg: Config, options: Mapping[str, Any]) -> Dict[str, Any]:

@@ -2,7 +2,7 @@
 import pytest
 from mmengine.config import Config
 
-from ovseg.config import merge_options
+from ovseg.config import merge_options, read_config
 
 NESTED = dict(
     type='CLIPSegmentor', clip=dict(name='ovseg-tiny-clip', pretrained=None), vocabulary=dict(names=['cat', 'dog']),
@@ -40,6 +40,39 @@ def test_a_flat_model_is_nested():
 def test_both_forms_of_one_setting_in_a_file_are_refused():
     with pytest.raises(ValueError, match=r'prob_thd=0.2 and decoder.prob_thd=0.1 are two forms of one setting'):
         merged({}, changed(prob_thd=0.2))
+
+
+NESTED_FILE = """
+model = dict(type='CLIPSegmentor', clip=dict(name='ovseg-tiny-clip', pretrained=None), vocabulary=dict(names=['cat', 'dog']),
+             windows=dict(crop=67, stride=41), post_processors=['CTD'], image_encoder=dict(attention='KK', similarity={}))
+"""
+
+
+@pytest.mark.parametrize(('middle', 'child', 'expected'), [
+    ('', 'slide_crop=97', dict(windows=dict(crop=97, stride=41))),
+    ('', "name_path=['sea']", dict(vocabulary=dict(names=['sea']))),
+    ('', 'apply_outlier_suppression=True', dict(post_processors=[dict(type='OutlierSuppression'), 'CTD'])),
+    ('', 'apply_ctd=False', dict(post_processors=[])),
+    ('', "model_type='SCLIP'", dict(image_encoder=dict(attention=dict(type='SCLIP'), similarity={}))),
+    ('', 'apply_similarity_enhancement=False', dict(image_encoder=dict(attention='KK'))),
+    ('slide_crop=97', 'windows=dict(crop=71)', dict(windows=dict(crop=71, stride=41))),
+    ('windows=dict(crop=71)', 'slide_crop=97', dict(windows=dict(crop=97, stride=41))),
+    ('slide_crop=97', 'slide_stride=43', dict(windows=dict(crop=97, stride=43)))], ids=str)
+def test_a_file_s_own_form_counts_over_that_of_its_bases(tmp_path, middle, child, expected):
+    (tmp_path / 'base.py').write_text(NESTED_FILE)
+    (tmp_path / 'middle.py').write_text(f"_base_ = ['base.py']\nmodel = dict({middle})\n")
+    (tmp_path / 'child.py').write_text(f"_base_ = 'middle.py'\nmodel = dict({child})\n")
+    model = read_config(tmp_path / 'child.py', {}).model.to_dict()
+    assert {key: model[key] for key in expected} == expected
+    assert not {'slide_crop', 'slide_stride', 'name_path', 'apply_ctd', 'model_type'} & set(model)
+
+
+@pytest.mark.parametrize('child', ['slide_crop=97, windows=dict(crop=71)', "apply_ctd=True, post_processors=['CTD']"])
+def test_both_forms_in_one_file_are_refused_whatever_its_bases(tmp_path, child):
+    (tmp_path / 'base.py').write_text(NESTED_FILE)
+    (tmp_path / 'child.py').write_text(f"_base_ = ['base.py']\nmodel = dict({child})\n")
+    with pytest.raises(ValueError, match=child.split('=')[0]):
+        read_config(tmp_path / 'child.py', {})
 
 
 def test_models_of_others_are_left_alone():

@@ -24,6 +24,7 @@ from ovseg.datasets import LoadImage
 from ovseg.datasets.conversion import claim_folder
 from ovseg.evaluation import VocabularyCheckHook
 from ovseg.image_files import read_file
+from ovseg.models.decoder import Decoder
 from ovseg.models.text.text_cache import load_rows, store_rows
 from ovseg.models.towers.loading import load_clip
 from ovseg.web.segment import read_upload
@@ -107,14 +108,15 @@ def test_warnings_of_the_text_cache_are_one_line(folder, logged):
 
 
 def test_the_name_of_a_class_list_is_one_line_in_the_log(logged):
-    model = SimpleNamespace(class_names=['cat'], query_names=['cat'], prob_thd=0, vocabulary=f'lists/{NAME}')
+    words = SimpleNamespace(label=f'lists/{NAME}', all_names=['cat'])
+    model = SimpleNamespace(class_names=['cat'], decoder=Decoder(), vocabulary=words)
     dataset = SimpleNamespace(metainfo=dict(classes=['cat']))
     noted = {}
     hub = SimpleNamespace(update_info=noted.setdefault)
     VocabularyCheckHook().before_test(SimpleNamespace(
         model=model, test_dataloader=SimpleNamespace(dataset=dataset), message_hub=hub))
     assert is_one_line(logged[-1])
-    assert noted == {'test/class_list': model.vocabulary}
+    assert noted == {'test/class_list': words.label}
 
 
 def test_names_in_tables_are_one_line():

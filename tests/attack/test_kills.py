@@ -21,7 +21,7 @@ SIZES = {f'{"far/" * (number % 3 == 0)}{number}': (61 + 4 * number, 113 - 6 * nu
 CONFIG = f"""
 _base_ = ['{ROOT}/configs/demo/gated_tiny-clip_demo.py']
 custom_imports = dict(imports=['ovseg', 'confusion_matrix'])
-model = dict(prompt_templates='plain')
+model = dict(vocabulary=dict(templates='plain'))
 test_dataloader = dict(num_workers=1, dataset=dict(data_root='scenes'))
 test_evaluator = [dict(type='ConfusionMatrix')]
 """

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ovseg.inference.windows import AxisWindows, WindowLayout, map_windows, window_starts
+from ovseg.inference.windows import AxisWindows, WindowLayout, Windows, map_windows, window_starts
 
 
 def loop_starts(size, crop, stride):
@@ -89,9 +89,30 @@ def test_crop_zero_needs_no_stride():
     assert AxisWindows.plan(31, 0, 0, 7, 'center').starts == (0,)
 
 
-def test_unknown_pad_mode_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"pad_mode='reflect'.*center, none"):
-        AxisWindows.plan(31, 0, 0, 7, 'reflect')
+@pytest.mark.parametrize(('settings', 'message'), [
+    (dict(pad_mode='reflect'), r"windows\.pad_mode='reflect'.*center, none"),
+    (dict(crop=-1), r'windows\.crop=-1 must be an integer >= 0 \(pixels, or 0 for the whole image\)'),
+    (dict(crop=7.5), r'windows\.crop=7\.5'), (dict(crop=31, stride=37), r'windows\.stride=37 .*from 1 to 31'),
+    (dict(stride=0), r'windows\.stride=0'), (dict(batch_size=0), r'windows\.batch_size=0'),
+    (dict(batch_size='all'), r"windows\.batch_size='all' is unknown; known: auto")], ids=str)
+def test_unknown_settings_are_refused_with_the_known_ones(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Windows(**settings)
+
+
+def test_a_component_plans_windows_with_its_settings():
+    layout = Windows(31, 13, 'none').plan((101, 71), (7, 5))
+    assert layout == WindowLayout.plan((101, 71), 31, 13, (7, 5), 'none')
+    assert Windows(0).plan((101, 71), (7, 5)) == WindowLayout.plan((101, 71), 0, 112, (7, 5), 'center')
+
+
+@pytest.mark.parametrize('grid_size', [(4, 7), (8, 14), (1, 1), (3, 11)])
+def test_other_grids_are_of_the_same_windows(grid_size):
+    layout = WindowLayout.plan((101, 71), 31, 13, (7, 5))
+    other = layout.on_grid(grid_size)
+    assert (other.rows.cells, other.cols.cells) == grid_size
+    assert (other.rows.starts, other.cols.starts, other.rows.pad) == (layout.rows.starts, layout.cols.starts, layout.rows.pad)
+    assert layout.on_grid((layout.rows.cells, layout.cols.cells)) == layout
 
 
 def test_without_padding_an_image_under_one_patch_is_refused():

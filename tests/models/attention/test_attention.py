@@ -160,5 +160,5 @@ def test_experimental_is_gated():
 
 def test_maskclip_refuses_a_bias():
     q, k, v = qkv()
-    with pytest.raises(ValueError, match=r"apply_similarity_enhancement=True .*model_type='MaskCLIP' has none"):
+    with pytest.raises(ValueError, match=r"image_encoder\.similarity .*image_encoder\.attention\.type='MaskCLIP' has none"):
         ATTENTIONS.get('MaskCLIP')(q, k, v, GRID, random_bias(q))

@@ -60,7 +60,8 @@ def test_switches_without_numbers_take_the_defaults(build):
                       apply_ctd=True)
     assert numbers(segmentor) == dict(
         SelfAttnEnhancement=dict(strength=0.1, threshold=0.15, mode='feature'),
-        OutlierSuppression=dict(top_k=30, contamination_temp=0.1, detector='cls_ratio', needs_attention=True),
+        OutlierSuppression=dict(top_k=30, contamination_temp=0.1, detector='cls_ratio', needs_attention=True,
+                                needs_cls=True),
         GlobalDebias=dict(factor=0.2, normalize_cls=False),
         CTD=dict(metric='euclidean', eps=1.1, min_samples=11, factor=1.5, normalize_cls=True))
 
@@ -100,7 +101,8 @@ OPTIONS = [
     'model.global_debias_factor=0.9', 'model.apply_ctd=True', 'model.ctd_cfg.metric=cosine', 'model.ctd_cfg.eps=0.6',
     'model.ctd_cfg.min_samples=3', 'model.ctd_cfg.factor=0.8', 'model.ctd_cfg.normalize_cls=False']
 GIVEN = dict(SelfAttnEnhancement=dict(strength=0.3, threshold=0.25, mode='attention'),
-             OutlierSuppression=dict(top_k=10, contamination_temp=0.4, detector='norm', needs_attention=False),
+             OutlierSuppression=dict(top_k=10, contamination_temp=0.4, detector='norm', needs_attention=False,
+                                     needs_cls=False),
              GlobalDebias=dict(factor=0.9, normalize_cls=False),
              CTD=dict(metric='cosine', eps=0.6, min_samples=3, factor=0.8, normalize_cls=False))
 
