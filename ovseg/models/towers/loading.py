@@ -220,15 +220,18 @@ def _download_folder(pretrained: str) -> Path:
     """The weights file of a repository on the Hugging Face hub, with its configs beside it."""
     repository = pretrained[len(HUB):]
     try:
-        snapshot_download(repository, allow_patterns=list(CONFIG_FILES))
+        folder = Path(snapshot_download(repository, allow_patterns=list(CONFIG_FILES)))
+        for file in WEIGHTS_FILES:
+            if (folder / file).is_file():  # without network, asking the hub again takes half a minute per file
+                return folder / file
         for file in WEIGHTS_FILES:
             with suppress(EntryNotFoundError):
                 return Path(hf_hub_download(repository, file))
         raise FileNotFoundError(f'the repository has none of {", ".join(WEIGHTS_FILES)}')
     except (OSError, RuntimeError, ValueError, EntryNotFoundError) as error:
-        call = f"import huggingface_hub; huggingface_hub.snapshot_download('{repository}')"
-        raise _unavailable(f'clip.pretrained={shown(pretrained)}', f'{repository} on the Hugging Face hub', HUB_CACHE, call,
-                           error) from error
+        call = f"import huggingface_hub; huggingface_hub.snapshot_download({shown(repository)})"
+        source = f'{quoted(repository)} on the Hugging Face hub'
+        raise _unavailable(f'clip.pretrained={shown(pretrained)}', source, HUB_CACHE, call, error) from error
 
 
 def _unavailable(weights: str, source: str, target: str, call: str, error: BaseException) -> FileNotFoundError:

@@ -349,6 +349,13 @@ def test_a_repository_on_the_hub(folder, tmp_path, monkeypatch):
     assert loading.weights_digest(QUICK, 'hf-hub:owner/clip') == loading.weights_digest(QUICK, str(folder))
 
 
+def test_weights_of_a_repository_that_are_on_the_disk_are_not_asked_for_again(folder, tmp_path, monkeypatch):
+    hub = Hub(folder, tmp_path / 'cache', monkeypatch)
+    for _ in range(2):
+        assert_computes_what_transformers_computed(load_clip(QUICK, 'hf-hub:owner/clip'))
+    assert hub.asked.count(('owner/clip', 'model.safetensors')) == 1
+
+
 def test_a_repository_of_another_activation(folder, tmp_path, monkeypatch):
     Hub(folder, tmp_path / 'cache', monkeypatch)
     with pytest.raises(ValueError, match=f"trained with QuickGELU, .*set clip.name='{QUICK}'"):
