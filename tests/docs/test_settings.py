@@ -6,7 +6,9 @@ import runpy
 from pathlib import Path
 from typing import Any, Mapping, Sequence, Union, get_args, get_origin, get_type_hints
 
+import open_clip
 import pytest
+import torch
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
@@ -17,7 +19,9 @@ from ovseg.models.decoder import Decoder
 from ovseg.models.dense import PRECISIONS, LastBlockEncoder
 from ovseg.models.dense.last_block_encoder import CLS_SOURCES, SIMILARITY_KEYS
 from ovseg.models.segmentors.switches import CHAIN, FLAT, KEYWORDS, NESTED_ONLY, PLACES, SIMILARITY, nested_model
+from ovseg.models.towers import loading
 from ovseg.models.towers.loading import load_clip
+from ovseg.models.towers.transformers_format import check_settings, flat_settings
 from ovseg.registry import ATTENTIONS, POST_PROCESSORS
 from ovseg.vocabulary import Vocabulary
 from ovseg.vocabulary.prompt_templates import PROMPT_TEMPLATES
@@ -25,7 +29,7 @@ from ovseg.vocabulary.prompt_templates import PROMPT_TEMPLATES
 NAME = 'docs/settings.md'
 read, texts, commands = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, ('read', 'texts', 'commands'))
 PAGE = read(NAME)
-MODEL, OVERRIDE = texts(NAME, 'python')
+MODEL, CLIPS, OVERRIDE = texts(NAME, 'python')
 COMPONENTS = dict(clip=load_clip, vocabulary=Vocabulary, image_encoder=LastBlockEncoder, windows=Windows, decoder=Decoder)
 TYPES = {str: 'string', Path: 'string', int: 'integer', float: 'number', bool: 'bool', type(None): 'None',
          Sequence[str]: 'list', Mapping[str, Any]: 'dict'}
@@ -124,6 +128,22 @@ def test_the_model_is_built():
     assert [type(module).__name__ for module in model.post_processors.modules] == [module.type for module in CHAIN]
     assert (type(model.decoder.refiner).__name__, model.decoder.prob_thd) == ('PAMR', 0.1)
     assert model.image_encoder.similarity['similarity_weight'] == 1.0
+
+
+def test_a_clip_of_transformers_is_loaded_from_the_hub_and_from_a_folder(monkeypatch):
+    folder = Path(__file__).parents[1] / 'data' / 'transformers_clip'
+    hub, local = (eval(line.split(' = ', 1)[1]) for line in CLIPS.splitlines())
+    vit_b16 = dict(model_type='clip', vision_config=dict(patch_size=16))  # the other settings of openai's are the defaults
+    check_settings(flat_settings(vit_b16), hub['name'], open_clip.get_model_config(hub['name']))
+
+    tiny = dict(runpy.run_path(str(folder / 'make.py'), run_name='make')['OPEN_CLIP'], quick_gelu=True)
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, hub['name'], tiny)
+    monkeypatch.setattr(loading, 'WEIGHTS_FILES', ['model.safetensors'])
+    monkeypatch.setattr(loading, 'snapshot_download', lambda repository, allow_patterns: str(folder))
+    monkeypatch.setattr(loading, 'hf_hub_download', lambda repository, file: str(folder / file))
+    assert hub['pretrained'] == 'hf-hub:openai/clip-vit-base-patch16' and Path(local['pretrained']).name in hub['pretrained']
+    towers = [load_clip(**clip).image_tower for clip in (hub, dict(local, pretrained=str(folder)))]
+    assert torch.equal(*(tower.visual.proj for tower in towers))
 
 
 def test_flat_names_have_the_places_of_the_code():

@@ -10,10 +10,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ovseg.models.towers.torch_files import BROKEN, is_torchscript, read_torch_file
+from ovseg.models.towers.transformers_format import flat_settings
 from ovseg.utils import one_line, quoted
 
 FOLDER_FILES = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
 FOLDER_CONFIG = 'open_clip_config.json'
+TRANSFORMERS_FILES = ('model.safetensors', 'pytorch_model.bin')
+TRANSFORMERS_CONFIG = 'config.json'
+PROCESSOR_CONFIG = 'processor_config.json'  # of CLIPProcessor since transformers 5
+PREPROCESSOR_CONFIG = 'preprocessor_config.json'
+WEIGHTS_FILES = (*FOLDER_FILES, *TRANSFORMERS_FILES)
+CONFIG_FILES = (FOLDER_CONFIG, TRANSFORMERS_CONFIG, PROCESSOR_CONFIG, PREPROCESSOR_CONFIG)
 _OPENAI_KEYS = ('input_resolution', 'context_length', 'vocab_size')  # only OpenAI's own archives carry them
 _WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8, torch.int8, torch.int16,
                  torch.int32, torch.int64)
@@ -98,29 +105,24 @@ def _check_weights(state: Any) -> None:
 def recorded_settings(path: Path) -> Dict[str, Any]:
     """``open_clip_config.json`` beside a weights file of a Hugging Face folder; empty if there is none.
 
+    For a file of transformers the settings are translated, and those of its ``config.json`` are under ``'transformers'``.
+
     Raises:
-        ValueError: it is not valid JSON, or not in open_clip's format.
+        ValueError: it is not valid JSON, or not in open_clip's or transformers' format.
     """
+    if path.name in TRANSFORMERS_FILES:
+        return _transformers_settings(path.parent)
     record = path.parent / FOLDER_CONFIG
-    if path.name not in FOLDER_FILES or not record.is_file():
+    if path.name not in FOLDER_FILES:
         return {}
-    try:
-        settings = json.loads(record.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f'{quoted(record)} is not valid JSON: {one_line(error)}') from error
-    if not isinstance(settings, dict):
-        raise ValueError(f'{quoted(record)} must be a JSON object')
+    settings = _read_object(record)
     for key in ('model_cfg', 'preprocess_cfg'):
         if not isinstance(settings.get(key, {}), dict):
             raise ValueError(f'{quoted(record)}: {key} must be an object')
     if not isinstance(settings.get('model_cfg', {}).get('quick_gelu', False), bool):
         raise ValueError(f'{quoted(record)}: model_cfg.quick_gelu must be true or false')
     for key in ('mean', 'std'):
-        numbers = settings.get('preprocess_cfg', {}).get(key)
-        if numbers is not None and not (isinstance(numbers, list) and len(numbers) == 3 and all(
-                type(number) in (int, float) and 0 <= number <= 1 and (number or key == 'mean') for number in numbers)):
-            raise ValueError(f'{quoted(record)}: preprocess_cfg.{key} must be three numbers from 0'
-                             f'{" (not itself)" * (key == "std")} to 1')
+        _check_normalisation(record, f'preprocess_cfg.{key}', settings.get('preprocess_cfg', {}).get(key))
     return settings
 
 
@@ -130,3 +132,49 @@ def recorded_activation(path: Path) -> Optional[bool]:
     if config is not None:
         return bool(config.get('quick_gelu', False))
     return True if is_torchscript(path) else None
+
+
+def _transformers_settings(folder: Path) -> Dict[str, Any]:
+    record = folder / TRANSFORMERS_CONFIG
+    config = _read_object(record)
+    if 'model_type' not in config:
+        return {}
+    try:
+        settings = flat_settings(config)
+    except ValueError as error:
+        raise ValueError(f'{quoted(record)}: {error}') from error
+    return dict(model_cfg=dict(quick_gelu=settings['vision_config.hidden_act'] == 'quick_gelu'),
+                preprocess_cfg=_transformers_normalisation(folder), transformers=settings)
+
+
+def _transformers_normalisation(folder: Path) -> Dict[str, Any]:
+    record = folder / PROCESSOR_CONFIG
+    processor = _read_object(record).get('image_processor')
+    if processor is None:
+        record = folder / PREPROCESSOR_CONFIG
+        processor = _read_object(record)
+    if not isinstance(processor, dict):
+        raise ValueError(f'{quoted(record)}: image_processor must be an object')
+    for key in ('image_mean', 'image_std'):
+        _check_normalisation(record, key, processor.get(key))
+    return dict(mean=processor.get('image_mean'), std=processor.get('image_std'))
+
+
+def _read_object(path: Path) -> Dict[str, Any]:
+    """The object in a JSON file; empty if there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f'{quoted(path)} is not valid JSON: {one_line(error)}') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'{quoted(path)} must be a JSON object')
+    return content
+
+
+def _check_normalisation(record: Path, key: str, numbers: Any) -> None:
+    is_std = key.endswith('std')
+    if numbers is not None and not (isinstance(numbers, list) and len(numbers) == 3 and all(
+            type(number) in (int, float) and 0 <= number <= 1 and (number or not is_std) for number in numbers)):
+        raise ValueError(f'{quoted(record)}: {key} must be three numbers from 0{" (not itself)" * is_std} to 1')

@@ -2,6 +2,7 @@
 import difflib
 import os
 import uuid
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 
 import open_clip
 import torch
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.utils import EntryNotFoundError
 from mmengine.logging import print_log
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import download_pretrained
@@ -17,12 +20,22 @@ from ovseg.components import check_arguments
 from ovseg.digests import file_digest
 from ovseg.models.text import TextEncoder
 from ovseg.models.towers import tiny_clip
-from ovseg.models.towers.checkpoints import FOLDER_FILES, read_state_dict, recorded_activation, recorded_settings
+from ovseg.models.towers.checkpoints import (
+    CONFIG_FILES,
+    TRANSFORMERS_CONFIG,
+    WEIGHTS_FILES,
+    read_state_dict,
+    recorded_activation,
+    recorded_settings,
+)
 from ovseg.models.towers.image_tower import ImageTower
 from ovseg.models.towers.open_clip_tower import OpenCLIPTower
+from ovseg.models.towers.transformers_format import check_settings, is_transformers_state, open_clip_state
 from ovseg.utils import expanded, one_line, quoted, shown
 
 EMBEDDED = 'embedded'
+HUB = 'hf-hub:'
+HUB_CACHE = '$HF_HOME (default ~/.cache/huggingface)'
 RANDOM = f'random weights of process {uuid.uuid4().hex}'
 
 open_clip.add_model_config(tiny_clip.CONFIG_FILE)
@@ -82,11 +95,12 @@ def load_clip(name: str, pretrained: Optional[str]) -> LoadedCLIP:
     Args:
         name: open_clip's name, e.g. ``'ViT-B-16-quickgelu'``, or ``'ovseg-tiny-clip'``.
         pretrained: A tag of that model (``'openai'``, ...), a local file (``.pt``, ``.bin``, ``.pth``, ``.safetensors``,
-            an OpenAI JIT archive), a folder as open_clip saves it for the Hugging Face hub, ``'embedded'`` for the tiny
-            CLIP, or None for random weights.
+            an OpenAI JIT archive), a folder as open_clip or transformers' ``CLIPModel`` saves it, the same on the Hugging
+            Face hub (``'hf-hub:openai/clip-vit-base-patch16'``), ``'embedded'`` for the tiny CLIP, or None for random
+            weights.
 
     Raises:
-        ValueError: an unknown model or tag, weights trained with another activation, or weights of another shape.
+        ValueError: an unknown model or tag, weights trained with another activation, or weights of another architecture.
         FileNotFoundError: the weights are not on disk and cannot be downloaded.
     """
     config = _model_config(name)
@@ -100,12 +114,15 @@ def load_clip(name: str, pretrained: Optional[str]) -> LoadedCLIP:
     if tag:
         _check_activation(name, f'clip.pretrained={shown(pretrained)}', quick_gelu, tag.get('quick_gelu', False))
     path = _weights_file(name, pretrained)
+    recorded = {} if tag else recorded_settings(path)
+    if 'transformers' in recorded:
+        _check_architecture(name, path, recorded['transformers'], config)
     trained_with = None if tag else recorded_activation(path)
     if trained_with is not None:
         _check_activation(name, quoted(path), quick_gelu, trained_with)
     model = _build(name, config)
     _load(model, name, path)
-    return _clip(name, model, tag or recorded_settings(path).get('preprocess_cfg', {}))
+    return _clip(name, model, tag or recorded.get('preprocess_cfg', {}))
 
 
 def load_checked(clip: Union[Mapping[str, Any], LoadedCLIP], check: Callable[[ImageTower], None],
@@ -145,7 +162,9 @@ def weights_digest(name: str, pretrained: Optional[str]) -> str:
 
 def _weights_file(name: str, pretrained: str) -> Path:
     tag = open_clip.get_pretrained_cfg(name, pretrained)
-    return _download(name, pretrained, tag) if tag else _local_file(name, pretrained)
+    if tag:
+        return _download(name, pretrained, tag)
+    return _download_folder(pretrained) if pretrained.startswith(HUB) else _local_file(name, pretrained)
 
 
 def _clip(name: str, model: Any, preprocess: Dict[str, Any], cache: bool = True) -> LoadedCLIP:
@@ -180,20 +199,48 @@ def _check_activation(name: str, weights: str, model_quick: bool, weights_quick:
                      f'{names[model_quick]}{advice}')
 
 
+def _check_architecture(name: str, path: Path, settings: Dict[str, Any], config: Dict[str, Any]) -> None:
+    try:
+        check_settings(settings, name, config)
+    except ValueError as error:
+        raise ValueError(f'{quoted(path.parent / TRANSFORMERS_CONFIG)}: {error}') from error
+
+
 def _download(name: str, pretrained: str, tag: Dict[str, Any]) -> Path:
     try:
         return Path(download_pretrained(tag))
     except (OSError, RuntimeError, ValueError) as error:
         hub = tag.get('hf_hub', '').strip('/')
-        source, target = (f'{hub} on the Hugging Face hub', '$HF_HOME (default ~/.cache/huggingface)') if hub else \
-                         (tag['url'], '~/.cache/clip')
-        call = f"python -c \"import open_clip; open_clip.create_model('{name}', '{pretrained}')\""
-        raise FileNotFoundError(
-            f'the weights of {name} ({pretrained}) are not on this machine and could not be downloaded.\n'
-            f'  needed: {source}\n  looked in: {target}\n'
-            f'  to fetch them beforehand, run with network: {call}\n'
-            f'  then copy that folder here, or copy the file and set clip.pretrained=/path/to/file\n'
-            f'  the download said: {error}') from error
+        source, target = (f'{hub} on the Hugging Face hub', HUB_CACHE) if hub else (tag['url'], '~/.cache/clip')
+        call = f"import open_clip; open_clip.create_model('{name}', '{pretrained}')"
+        raise _unavailable(f'{name} ({pretrained})', source, target, call, error) from error
+
+
+def _download_folder(pretrained: str) -> Path:
+    """The weights file of a repository on the Hugging Face hub, with its configs beside it."""
+    repository = pretrained[len(HUB):]
+    try:
+        folder = Path(snapshot_download(repository, allow_patterns=list(CONFIG_FILES)))
+        for file in WEIGHTS_FILES:
+            if (folder / file).is_file():  # without network, asking the hub again takes half a minute per file
+                return folder / file
+        for file in WEIGHTS_FILES:
+            with suppress(EntryNotFoundError):
+                return Path(hf_hub_download(repository, file))
+        raise FileNotFoundError(f'the repository has none of {", ".join(WEIGHTS_FILES)}')
+    except (OSError, RuntimeError, ValueError, EntryNotFoundError) as error:
+        call = f"import huggingface_hub; huggingface_hub.snapshot_download({shown(repository)})"
+        source = f'{quoted(repository)} on the Hugging Face hub'
+        raise _unavailable(f'clip.pretrained={shown(pretrained)}', source, HUB_CACHE, call, error) from error
+
+
+def _unavailable(weights: str, source: str, target: str, call: str, error: BaseException) -> FileNotFoundError:
+    return FileNotFoundError(
+        f'the weights of {weights} are not on this machine and could not be downloaded.\n'
+        f'  needed: {source}\n  looked in: {target}\n'
+        f'  to fetch them beforehand, run with network: python -c "{call}"\n'
+        f'  then copy that folder here, or copy the file and set clip.pretrained=/path/to/file\n'
+        f'  the download said: {error}')
 
 
 def _local_file(name: str, pretrained: str) -> Path:
@@ -204,10 +251,10 @@ def _local_file(name: str, pretrained: str) -> Path:
     if os.path.isfile(path):
         return path
     if os.path.isdir(path):
-        for file in FOLDER_FILES:
+        for file in WEIGHTS_FILES:
             if (path / file).is_file():
                 return path / file
-        raise FileNotFoundError(f'clip.pretrained={shown(pretrained)} is a folder without {" or ".join(FOLDER_FILES)}')
+        raise FileNotFoundError(f'clip.pretrained={shown(pretrained)} is a folder without any of {", ".join(WEIGHTS_FILES)}')
     tags = open_clip.list_pretrained_tags_by_model(name)
     if name == tiny_clip.MODEL_NAME:
         tags = [EMBEDDED]
@@ -228,6 +275,8 @@ def _load(model: Union[open_clip.CLIP, open_clip.CustomTextCLIP], name: str, pat
     """Fill every parameter of ``model`` from ``path``."""
     try:
         state = read_state_dict(path)
+        if is_transformers_state(state):
+            state = open_clip_state(state)
         if 'positional_embedding' in state and not hasattr(model, 'positional_embedding'):
             state = convert_to_custom_text_state_dict(state)
         if 'logit_scale' in state and state['logit_scale'].numel() == 1:  # a scalar in some releases, a vector in others

@@ -418,7 +418,8 @@ def test_missing_file_says_where_it_looked(tmp_path):
 
 def test_folder_without_weights_names_what_it_looks_for(tmp_path):
     (tmp_path / 'open_clip_config.json').write_text('{}')
-    with pytest.raises(FileNotFoundError, match=r'folder without open_clip_model\.safetensors or open_clip_pytorch_model\.bin'):
+    with pytest.raises(FileNotFoundError, match=r'folder without any of open_clip_model\.safetensors, '
+                                                r'open_clip_pytorch_model\.bin, model\.safetensors, pytorch_model\.bin$'):
         load_clip(GELU, str(tmp_path))
 
 
