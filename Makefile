@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 OLDEST := .venv-oldest
+ONEDL := .venv-onedl
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: demo test test-all attack test-oldest lint type check docs clean
+.PHONY: demo test test-all attack test-oldest test-onedl lint type check docs clean
 
 demo: $(RUNTIME)
 	$(BIN)/python tools/demo.py
@@ -27,6 +28,10 @@ attack: $(DEV)
 # The same tests on the oldest Python and on the lower bound of every line of requirements.txt.
 test-oldest: $(OLDEST)/.dev
 	$(OLDEST)/bin/python -m pytest $(PARALLEL)
+
+# The same tests with the maintained family in place of mmengine and mmsegmentation. It needs Python 3.10.
+test-onedl: $(ONEDL)/.dev
+	$(ONEDL)/bin/python -m pytest $(PARALLEL)
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -55,11 +60,22 @@ $(DEV): requirements-dev.txt $(RUNTIME)
 $(OLDEST)/bin/python:
 	$(PYTHON_OLDEST) -m venv $(OLDEST)
 
-$(OLDEST)/.dev: requirements.txt requirements-dev.txt setup.py | $(OLDEST)/bin/python
-	sed -E 's/>=([^,]+).*/==\1/' requirements.txt > $(OLDEST)/requirements.txt
-	$(OLDEST)/bin/python -m pip install --only-binary :all: -r $(OLDEST)/requirements.txt -r requirements-dev.txt
+$(OLDEST)/.dev: requirements.txt requirements-dev.txt tests/constraints-oldest.txt setup.py | $(OLDEST)/bin/python
+	$(OLDEST)/bin/python -m pip install --only-binary :all: -c tests/constraints-oldest.txt -r requirements.txt -r requirements-dev.txt
 	$(OLDEST)/bin/python -m pip install --no-deps -e .
 	touch $@
 
+$(ONEDL)/bin/python:
+	$(PYTHON) -m venv $(ONEDL)
+
+# mmcv-lite requires the distribution mmengine, so pip installs it, too. onedl-mmsegmentation is pure Python without a wheel.
+$(ONEDL)/.dev: requirements.txt requirements-dev.txt setup.py | $(ONEDL)/bin/python
+	$(ONEDL)/bin/python -m pip install --only-binary :all: -r requirements.txt -r requirements-dev.txt
+	$(ONEDL)/bin/python -m pip uninstall --yes mmengine mmsegmentation
+	$(ONEDL)/bin/python -m pip install --only-binary :all: --no-binary onedl-mmsegmentation \
+		'onedl-mmengine>=0.10.12,<0.12' 'onedl-mmsegmentation>=1.4.2,<1.5'
+	$(ONEDL)/bin/python -m pip install --no-deps -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(OLDEST) build work_dirs
+	rm -rf $(VENV) $(OLDEST) $(ONEDL) build work_dirs

@@ -2,11 +2,16 @@
 
 Importing it registers everything; a config needs ``custom_imports=dict(imports=['ovseg'])``.
 """
+import io
+from contextlib import redirect_stdout
+
 from ovseg.compat import check_dependencies, mmcv_operators
 from ovseg.version import __version__
 
 check_dependencies()
-with mmcv_operators():
+# onedl-mmsegmentation prints that an optional package of its own is missing; stdout belongs to the program that imports ovseg
+with mmcv_operators(), redirect_stdout(io.StringIO()):
+    import mmseg.datasets
     import mmseg.models  # noqa: F401
 
 from ovseg import datasets, evaluation, models  # noqa: E402, F401

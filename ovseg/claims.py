@@ -8,6 +8,7 @@ from typing import Iterator
 from filelock import FileLock, Timeout
 
 from ovseg.files import PART_PATTERN
+from ovseg.utils import quoted
 
 LOCK = '.lock'
 
@@ -30,8 +31,8 @@ def claim(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise BlockingIOError(f'{folder} is in use: another run is writing into it. Wait until it has ended, or choose another '
-                              'folder') from error
+        raise BlockingIOError(f'{quoted(folder)} is in use: another run is writing into it. Wait until it has ended, or '
+                              'choose another folder') from error
     try:
         for part in _parts(folder):
             part.unlink(missing_ok=True)  # a process of a killed run may be ending just now

@@ -3,7 +3,6 @@ import importlib.machinery
 import importlib.util
 import sys
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any, Callable, Iterator
 
@@ -24,24 +23,21 @@ def check_version(package: str, found: str, at_least: str, below: str, remedy: s
 
 
 def check_dependencies() -> None:
-    """Refuse versions of mmengine, mmcv and mmsegmentation that do not work.
+    """Refuse versions of mmengine, mmcv and mmseg that do not work.
 
     Raises:
         ImportError: see ``check_version``; also where a package is missing.
     """
-    # each of the two modules comes in two distributions (mmcv, mmcv-lite), so the module is asked, not pip
+    # Each module comes in two distributions (mmcv or mmcv-lite, mmengine or onedl-mmengine, mmsegmentation or
+    # onedl-mmsegmentation), so the module is asked for its version, not the distribution.
     for module, at_least, below, release in (('mmengine', '0.10.4', '0.12', 'mmengine==0.10.7'),
-                                             ('mmcv', '2.0.1', '2.2', 'mmcv-lite==2.1.0')):
+                                             ('mmcv', '2.0.1', '2.2', 'mmcv-lite==2.1.0'),
+                                             ('mmseg', '1.2.1', '1.5', 'mmsegmentation==1.2.2')):
         try:
             found = importlib.import_module(module).__version__
         except ModuleNotFoundError as error:
             raise ImportError(f'{module} is not installed: pip install "{release}"') from error
         check_version(module, found, at_least, below, f'pip install "{release}"')
-    try:
-        mmseg = version('mmsegmentation')
-    except PackageNotFoundError as error:
-        raise ImportError('mmsegmentation is not installed: pip install "mmsegmentation==1.2.2"') from error
-    check_version('mmsegmentation', mmseg, '1.2.1', '1.3', 'pip install "mmsegmentation==1.2.2"')
 
 
 @contextmanager

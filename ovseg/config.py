@@ -4,16 +4,13 @@ import inspect
 import re
 import traceback
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
 from mmengine.config import Config, DictAction
-from mmengine.config.lazy import LazyAttr, LazyObject
 from mmengine.runner import Runner
-from mmseg.registry import MODELS
 
 from ovseg.components import named_errors
-from ovseg.models.segmentors import CLIPSegmentor
-from ovseg.models.segmentors.switches import COMPONENTS, FLAT, nested_model
+from ovseg.model_options import apply_switches, flat_switches, make_room, nest_model, switch_of
 from ovseg.utils import check_keys, one_line, quoted, read_small_text, shown
 
 LOOKED_UP_BY_RUNNER = {'activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'find_unused_parameters',
@@ -104,96 +101,18 @@ def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:
                              'test_dataloader.dataset.data_root, test_dataloader.dataset.pipeline.1.scale or '
                              'visualizer.vis_backends.0.type')
     with named_errors(name):
-        flat = _nest(cfg, options)
-    rest = {key: value for key, value in options.items() if not (flat is not None and _switch(key))}
+        nest_model(cfg)
+    switches = flat_switches(cfg, options)
+    rest = {key: value for key, value in options.items() if switch_of(key) not in switches}
     try:
         for key in rest:
-            _make_room(cfg, key)
+            make_room(cfg, str(key))
         cfg.merge_from_dict(rest)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # of a key behind something that has none
         raise ValueError(f'{", ".join(map(quoted, options))} cannot be set in {quoted(name)}: {one_line(error)}') from error
-    if flat:
-        given = {key.split('.')[1] for key in rest if key.startswith('model.')}
-        chain = [key for key in flat if FLAT[key] == 'post_processors' and flat[key]]
-        if 'post_processors' in given and chain and 'model.post_processors' in rest:
-            raise ValueError(f'model.post_processors replaces the whole chain and cannot be given together with '
-                             f'{", ".join(f"model.{key}" for key in chain)}')
-        cfg.model = _with_switches(cfg.model, flat, replace=True)
+    apply_switches(cfg, switches, rest)
     if isinstance(cfg.get('model'), dict) and cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.pop('data_preprocessor'))  # where mmengine's Runner would put it
-
-
-def _nest(cfg: Config, options: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
-    """Bring the config's model into its nested form.
-
-    Returns:
-        The flat switches among ``options``, with what is given of their keywords; None where the model is no ``CLIPSegmentor``.
-    """
-    model = cfg.get('model')
-    if not isinstance(model, Mapping) or not issubclass(_class_of(model), CLIPSegmentor):
-        return None
-    switches = {key: model[key] for key in model if key in FLAT}
-    if switches:
-        cfg.model = _with_switches({key: model[key] for key in model if key not in switches}, switches, replace=False)
-    flat: Dict[str, Any] = {}
-    for key, value in options.items():
-        switch = _switch(key)
-        if switch:
-            for part in reversed(str(key).split('.')[2:]):
-                value = {part: value}
-            flat[switch] = {**flat.get(switch, {}), **value} if isinstance(value, Mapping) else value
-    return flat
-
-
-def _switch(key: Any) -> str:
-    """The flat switch that an option sets; empty for any other option."""
-    first, *parts = str(key).split('.')
-    return parts[0] if first == 'model' and parts and parts[0] in FLAT else ''
-
-
-def _with_switches(model: Mapping[str, Any], switches: Mapping[str, Any], replace: bool) -> Dict[str, Any]:
-    """A config of a ``CLIPSegmentor`` with flat switches in its components; what mmseg's tools set stays outside."""
-    switches = dict(switches)
-    if 'clip' in model and switches.get('pretrained', '') is None and not replace:
-        del switches['pretrained']
-    components = {key: model[key] for key in COMPONENTS if model.get(key) is not None}
-    others = {key: value for key, value in model.items() if key not in COMPONENTS}
-    return _imports_for_classes({**others, **nested_model(components, switches, replace)})
-
-
-def _imports_for_classes(value: Any) -> Any:
-    """A part of a config with mmengine's lazy imports in place of the classes that it gave for them, so that it can be written."""
-    if isinstance(value, Mapping):
-        return {key: _imports_for_classes(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_imports_for_classes, value))
-    return LazyAttr(value.__name__, LazyObject(value.__module__)) if isinstance(value, type) else value
-
-
-def _class_of(model: Mapping[str, Any]) -> type:
-    """The class that a model's config names; ``object`` where there is none."""
-    type_ = model.get('type')
-    found = MODELS.get(type_) if isinstance(type_, str) and type_ else type_
-    return found if isinstance(found, type) else object
-
-
-def _make_room(cfg: Config, key: str) -> None:
-    """Write components on the way of a dotted key that are a type alone as dicts, and empty one whose type the key sets."""
-    *parents, last = str(key).split('.')
-    node: Any = cfg
-    for index, part in enumerate(parents):
-        if isinstance(node, list) and not (part.isdecimal() and int(part) < len(node)):
-            return  # merge_from_dict says why
-        if not isinstance(node, list) and part not in node:
-            return  # merge_from_dict makes the place, or says why it cannot
-        place: Any = int(part) if isinstance(node, list) else part
-        if isinstance(node[place], str) and parents[0] == 'model':
-            node[place] = dict(type=node[place])
-        if last == 'type' and index == len(parents) - 1 and isinstance(node[place], Mapping):
-            node[place] = {}
-        node = node[place]
-        if not isinstance(node, (Mapping, list)):
-            return
 
 
 def setting(text: str) -> str:

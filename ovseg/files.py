@@ -60,6 +60,7 @@ def write_image(pixels: np.ndarray, path: Path, **options: Any) -> None:
         path: The file; its ending names the format.
         **options: For Pillow's writer of that format.
     """
+    Image.init()  # Pillow 9.1 registers all extensions only where no plugin has been imported yet
     encoded = io.BytesIO()  # Pillow's encoders take a write that a full disk cuts short for a whole one
     Image.fromarray(pixels).save(encoded, Image.registered_extensions()[path.suffix], **options)
     write_whole(path, lambda part: part.write_bytes(encoded.getbuffer()))

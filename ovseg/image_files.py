@@ -11,6 +11,8 @@ from typing import List, Optional, Tuple, Union
 
 from PIL import Image
 
+from ovseg.utils import quoted
+
 MAX_FILE_BYTES = 2 ** 29
 MAX_JPEG_SCANS = 100  # as in libtiff; encoders write about ten
 PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
@@ -33,9 +35,9 @@ def read_file(path: Union[str, Path]) -> bytes:
     with open(path, 'rb', opener=_open_at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f'cannot read {path}: it is no regular file')
+            raise ValueError(f'cannot read {quoted(path)}: it is no regular file')
         if status.st_size > MAX_FILE_BYTES:
-            raise ValueError(f'cannot read {path}: it is too large, {status.st_size} bytes of at most {MAX_FILE_BYTES}')
+            raise ValueError(f'cannot read {quoted(path)}: it is too large, {status.st_size} bytes of at most {MAX_FILE_BYTES}')
         return file.read(MAX_FILE_BYTES)
 
 

@@ -6,9 +6,10 @@ from typing import Any, Callable, ContextManager, Iterator, List
 import torch
 from torch import Tensor
 
-# settings of each backend, since torch 2.9; older versions have torch.set_float32_matmul_precision alone
+# Settings of each backend, since torch 2.9; older versions have torch.set_float32_matmul_precision alone. The package is asked,
+# because asking torch 2.1's backends.cuda.matmul for an attribute that it does not have is an AssertionError.
 MATMULS = [backend.matmul for backend in (torch.backends.cuda, torch.backends.mkldnn)
-           if hasattr(getattr(backend, 'matmul', None), 'fp32_precision')]
+           if hasattr(torch.backends, 'fp32_precision')]
 
 _lock = threading.Lock()
 _restore: List[Callable[[], None]] = []  # one per open context; the first restores the settings, the others do nothing

@@ -204,6 +204,14 @@ def type_name(type_: Union[str, type]) -> str:
     return type_.__name__ if isinstance(type_, type) else type_
 
 
+def registered(registry: Registry, name: Any) -> Any:
+    """The entry of a registry by name; None for a name that is unknown, empty, or no name at all."""
+    if not isinstance(name, str) or not name or name.startswith('.'):  # mmengine would import a name with a dot relatively
+        return None
+    found = registry.get(name)
+    return found if callable(found) else None  # 'os.path' is a module
+
+
 def build_checked(registry: Registry, cfg: Union[Mapping[str, Any], str, type], key: str = '') -> Any:
     """Build ``cfg``, a dict with a ``type`` or the type alone, by ``registry``, with errors that list what is allowed.
 
@@ -218,7 +226,7 @@ def build_checked(registry: Registry, cfg: Union[Mapping[str, Any], str, type], 
     if not isinstance(cfg, Mapping):
         cfg = dict(type=cfg)
     type_ = cfg.get('type')
-    class_ = type_ if isinstance(type_, type) else registry.get(type_) if isinstance(type_, str) and type_ else None
+    class_ = type_ if isinstance(type_, type) else registered(registry, type_)
     if class_ is None:
         where = f'{key}.type' if key else f'{registry.name} type'
         raise ValueError(f'{where}={shown(type_)} is unknown; known: {", ".join(sorted(registry.module_dict))}')

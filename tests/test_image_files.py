@@ -90,7 +90,7 @@ def test_a_file_over_the_limit_is_refused(tmp_path, monkeypatch, read):
 @READERS
 def test_floating_point_numbers_are_refused(tmp_path, read):
     (tmp_path / 'a.pfm').write_bytes(b'Pf\n2 3\n-1.0\n' + np.ones(6, '<f4').tobytes())
-    with pytest.raises(ValueError, match=r'cannot read .*a\.pfm'):
+    with pytest.raises(ValueError, match=r'cannot read .*a\.pfm|a\.pfm is no picture'):  # Pillow 9.1 does not know the format
         read(tmp_path / 'a.pfm')
 
 
@@ -119,11 +119,11 @@ def test_size_of_each_format(tmp_path):
 def progressive_jpeg(scans, thumbnail=b'', behind=b''):
     """A progressive JPEG whose last scan is repeated until there are ``scans``."""
     buffer = io.BytesIO()
-    Image.fromarray(RGB).save(buffer, 'JPEG', progressive=True, comment=thumbnail)
+    Image.fromarray(RGB).save(buffer, 'JPEG', progressive=True)
     content = buffer.getvalue()[:-2]
     last = content.rindex(b'\xff\xda')
-    own = content.count(b'\xff\xda') - thumbnail.count(b'\xff\xda')
-    return content + (scans - own) * content[last:] + b'\xff\xd9' + behind
+    comment = b'\xff\xfe' + struct.pack('>H', 2 + len(thumbnail)) + thumbnail  # Pillow 9.1 writes none
+    return content[:2] + comment + content[2:] + (scans - content.count(b'\xff\xda')) * content[last:] + b'\xff\xd9' + behind
 
 
 @READERS

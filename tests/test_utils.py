@@ -1,9 +1,13 @@
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ovseg.models import CLIPSegmentor
+from ovseg.models.segmentors.switches import nested_model
+from ovseg.registry import POST_PROCESSORS
 from ovseg.utils import (
     check_choice,
     check_integer,
@@ -13,6 +17,7 @@ from ovseg.utils import (
     one_line,
     quoted,
     read_small_text,
+    registered,
     shown,
     type_name,
 )
@@ -165,3 +170,19 @@ def test_a_type_is_a_name_or_a_class():
     assert type_name('CTD') == 'CTD' and type_name(dict) == 'dict'
     with pytest.raises(ValueError, match='type=5 must be a name'):
         type_name(5)
+
+
+@pytest.mark.parametrize('name', ['...', '.', '.CTD', '', 'os.path', 'a..b', 'nothing', 3, None, ['CTD']])
+def test_what_names_nothing_is_not_registered(name):
+    assert registered(POST_PROCESSORS, name) is None
+
+
+@pytest.mark.parametrize('name', ['...', '.CTD', 'os.path'])
+@pytest.mark.parametrize('component', [
+    lambda name: dict(post_processors=[name]),
+    lambda name: nested_model(dict(post_processors=[dict(type=name)]), dict(apply_ctd=True), replace=True),
+    lambda name: dict(image_encoder=dict(type=name)), lambda name: dict(image_encoder=dict(attention=name)),
+    lambda name: dict(decoder=dict(refiner=name))], ids=['chain', 'switch', 'encoder', 'attention', 'refiner'])
+def test_a_component_of_such_a_type_is_refused_by_name(name, component):
+    with pytest.raises(ValueError, match=rf"'{re.escape(name)}' is unknown; known: "):
+        CLIPSegmentor(dict(name='ovseg-tiny-clip', pretrained=None), dict(names=['thing', 'stuff']), **component(name))

@@ -100,7 +100,7 @@ def report(settings: Sequence[Setting], axes: Axes, folder: Path) -> int:
         console.print(terminal_table(rows))
     if results:
         files = write_report(results, axes.combine, folder)
-        console.print(f'{folder.absolute()}: {", ".join(file.name for file in files)}', soft_wrap=True)
+        console.print(f'{quoted(folder.absolute())}: {", ".join(quoted(file.name) for file in files)}', soft_wrap=True)
     return sum(map(len, results))
 
 

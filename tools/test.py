@@ -21,7 +21,7 @@ from ovseg.config import check_config, read_config, setting
 from ovseg.evaluation.run_record import claimed_label_maps
 from ovseg.launch import end_with_parent, join_processes_on_cpu
 from ovseg.program import errors_as_lines
-from ovseg.utils import type_name
+from ovseg.utils import quoted, type_name
 
 TRAINING_KEYS = ('train_dataloader', 'train_cfg', 'val_dataloader', 'val_cfg', 'val_evaluator', 'optim_wrapper', 'optimizer',
                  'param_scheduler')
@@ -64,8 +64,8 @@ def merged_config(args: argparse.Namespace) -> Config:
         cfg.default_hooks.visualization.update(draw=True, interval=1, show=args.show, wait_time=args.wait_time)
     if args.show_dir:
         cfg.visualizer.save_dir = args.show_dir
-    cfg.custom_hooks = [*cfg.get('custom_hooks', [])]
-    if not any(type_name(hook['type']) == 'NonFiniteHook' for hook in cfg.custom_hooks):
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if type_name(hook['type']) != 'NonFiniteHook']
+    if not args.resume:  # LabelMapEvaluator counts the pixels of all label maps
         cfg.custom_hooks.append(dict(type='NonFiniteHook'))
     if args.out:
         cfg.custom_hooks.append(dict(type='LabelMapHook', out_dir=str(args.out)))
@@ -77,7 +77,8 @@ def merged_config(args: argparse.Namespace) -> Config:
     if args.tta:
         for key in ('tta_pipeline', 'tta_model'):
             if key not in cfg:
-                raise ValueError(f'--tta: {args.config} has no {key}, which says what is augmented and how results are merged')
+                raise ValueError(f'--tta: {quoted(args.config)} has no {key}, which says what is augmented and how results '
+                                 'are merged')
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
         cfg.model = {**cfg.tta_model, 'module': cfg.model}
     return cfg

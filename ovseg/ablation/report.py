@@ -12,6 +12,7 @@ from ovseg.ablation.plots import INTERVAL, draw_deltas, draw_line, line_axes
 from ovseg.ablation.results import Result
 from ovseg.ablation.statistics import RESAMPLES
 from ovseg.files import write_figure, write_text
+from ovseg.utils import quoted
 
 COLUMNS = ('benchmark', 'setting', 'mIoU', 'aAcc', 'mAcc', 'delta_mIoU', 'low', 'high', 'images', 'limit', 'class_list',
            'command')
@@ -39,7 +40,7 @@ def notes_on(benchmarks: Sequence[Sequence[Result]], combine: str) -> List[str]:
              f'({RESAMPLES} resamples).']
     if combine == 'cumulative':
         notes.append('Every row keeps what the rows above it have changed; of several values of one key, the last.')
-    notes += [f'{rows[0].setting.benchmark}: {rows[0].limited}, which is not the benchmark.' for rows in benchmarks
+    notes += [f'{quoted(rows[0].setting.benchmark)}: {rows[0].limited}, which is not the benchmark.' for rows in benchmarks
               if rows[0].limited]
     return notes
 
@@ -61,7 +62,7 @@ def markdown_table(benchmarks: Sequence[Sequence[Result]], notes: Sequence[str])
     """A row per setting, three columns per benchmark, and the commands below."""
     heads = ['setting']
     for rows in benchmarks:
-        heads += [f'{rows[0].setting.benchmark} mIoU', 'Δ', INTERVAL]
+        heads += [f'{quoted(rows[0].setting.benchmark)} mIoU', 'Δ', INTERVAL]
     lines = [heads, ['---', *['---:'] * (len(heads) - 1)], *([name, *cells] for name, cells in _body(benchmarks).items())]
     table = '\n'.join('| ' + ' | '.join(cell.replace('|', r'\|') for cell in line) + ' |' for line in lines)
     commands = '\n'.join(f'    {result.setting.command}' for rows in benchmarks for result in rows)
@@ -70,7 +71,7 @@ def markdown_table(benchmarks: Sequence[Sequence[Result]], notes: Sequence[str])
 
 def latex_table(benchmarks: Sequence[Sequence[Result]], notes: Sequence[str]) -> str:
     r"""The same as a ``table`` for booktabs."""
-    names = [latex(rows[0].setting.benchmark) for rows in benchmarks]
+    names = [latex(quoted(rows[0].setting.benchmark)) for rows in benchmarks]
     top = ' & '.join(rf'\multicolumn{{3}}{{c}}{{{name}}}' for name in names)
     rules = ' '.join(rf'\cmidrule(lr){{{3 * index + 2}-{3 * index + 4}}}' for index in range(len(names)))
     body = [' & '.join([latex(name), *map(_latex_number, cells)]) + r' \\' for name, cells in _body(benchmarks).items()]
@@ -84,12 +85,13 @@ def latex_table(benchmarks: Sequence[Sequence[Result]], notes: Sequence[str]) ->
 def terminal_table(rows: Sequence[Result]) -> Table:
     """The rows of one benchmark."""
     first = rows[0]
-    title = ', '.join(filter(None, [first.setting.benchmark, first.limited or f'{first.images} images', first.class_list]))
+    title = ', '.join(filter(None, [quoted(first.setting.benchmark), first.limited or f'{first.images} images',
+                                    first.class_list and quoted(first.class_list)]))
     table = Table('setting', title=title)
     for head in ('mIoU', 'Δ', INTERVAL):
         table.add_column(head, justify='right', no_wrap=True)
     for index, result in enumerate(rows):
-        table.add_row(result.setting.name, *_cells(result, index == 0))
+        table.add_row(quoted(result.setting.name), *_cells(result, index == 0))
     return table
 
 
@@ -103,7 +105,7 @@ def _body(benchmarks: Sequence[Sequence[Result]]) -> Dict[str, List[str]]:
     body: Dict[str, List[str]] = {}
     for place, rows in enumerate(benchmarks):
         for index, result in enumerate(rows):
-            cells = body.setdefault(result.setting.name, [''] * (3 * len(benchmarks)))
+            cells = body.setdefault(quoted(result.setting.name), [''] * (3 * len(benchmarks)))
             cells[3 * place:3 * place + 3] = _cells(result, index == 0)
     return body
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ovseg.evaluation.run_record import Stamps
 from ovseg.files import write_errors_named, write_text
+from ovseg.utils import quoted
 
 
 class Areas(NamedTuple):
@@ -85,7 +86,8 @@ class RowWriter:
     def reopen(self) -> None:
         """Turn what is there of a row under its final name into an unfinished row, whose other lines stay usable."""
         if self.path.is_file() and not self.finished:
-            print_log(f'{self.path} is damaged, or images or masks have changed since: they are evaluated again', 'current', 30)
+            print_log(f'{quoted(self.path)} is damaged, or images or masks have changed since: they are evaluated again',
+                      'current', 30)
             os.replace(self.path, self.part)
 
     def keep(self, images: Sequence[str]) -> None:
@@ -142,7 +144,7 @@ def _rows(path: Path) -> List[Dict[str, Any]]:
     """
     rows = [row for _, row in _whole_lines(path)]
     if len(rows) != path.read_bytes().rstrip(b'\n').count(b'\n') + 1:
-        raise ValueError(f'{path} is damaged: the same command evaluates its damaged lines again')
+        raise ValueError(f'{quoted(path)} is damaged: the same command evaluates its damaged lines again')
     return rows
 
 

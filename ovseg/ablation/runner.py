@@ -24,6 +24,7 @@ from ovseg.evaluation import VocabularyCheckHook
 from ovseg.evaluation.nonfinite_hook import warn_of_undefined
 from ovseg.evaluation.run_record import Stamps, dataset_stamps
 from ovseg.files import write_text
+from ovseg.utils import quoted
 
 NOTE = 'ablation.json'
 RUNNER_KEYS = ('env_cfg', 'log_processor', 'log_level', 'default_scope', 'randomness')
@@ -44,7 +45,7 @@ def claimed_folder(folder: Path, settings: Sequence[Setting]) -> Iterator[None]:
     with claim(folder):
         noted = json.loads(note.read_text(encoding='utf-8')) if note.is_file() else baselines
         if noted != baselines:
-            raise ValueError(f'{folder} holds another ablation, whose baselines are\n  ' + '\n  '.join(noted.values())
+            raise ValueError(f'{quoted(folder)} holds another ablation, whose baselines are\n  ' + '\n  '.join(noted.values())
                              + '\nand not\n  ' + '\n  '.join(baselines.values()) + '\nchoose another --work-dir')
         write_text(note, json.dumps(baselines, indent=1))
         for writer in _writers(settings, folder).values():
@@ -125,7 +126,7 @@ def run(passes: Sequence[Pass], folder: Path) -> None:
     """Evaluate what ``plan`` has found, one after the other."""
     for number, one in enumerate(passes, 1):
         print_log(f'pass {number} of {len(passes)} over the data set, {len(one.dataset)} images, for '
-                  + '; '.join(setting.name for setting in one.settings), 'current')
+                  + '; '.join(quoted(setting.name) for setting in one.settings), 'current')
         one.evaluate(folder)
 
 
@@ -171,7 +172,7 @@ class _RowsEvaluator(Evaluator):
                     self.undefined[sample.img_path] = max(self.undefined.get(sample.img_path, 0), sample.nonfinite_pixels)
 
     def evaluate(self, size: int) -> Dict[str, float]:
-        warn_of_undefined(self.undefined)
+        warn_of_undefined(self.undefined, 'their scores are not finite (NaN or Inf)')
         return {}
 
 

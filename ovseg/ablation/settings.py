@@ -18,7 +18,7 @@ from ovseg.evaluation.run_record import custom_code, software
 from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.models.segmentors.switches import CHAIN, COMPONENTS, SIMILARITY, switch_value
 from ovseg.models.towers.loading import load_clip, weights_digest
-from ovseg.utils import check_dict, shown, type_name
+from ovseg.utils import check_dict, quoted, shown, type_name
 from ovseg.vocabulary import Vocabulary
 
 SWITCH_OF = {'similarity_enhancement_cfg': SIMILARITY,
@@ -97,7 +97,8 @@ def all_settings(configs: Sequence[str], axes: Axes, options: Mapping[str, Any])
     data = {config: data_of(_checked(config, options)) for config in configs}
     others = [method for method, its_data in methods.items() if its_data not in data.values()]
     if others:
-        raise ValueError(f'{", ".join(others)} evaluate on another data set than {", ".join(configs)}')
+        raise ValueError(f'{", ".join(map(quoted, others))} evaluate on another data set than '
+                         f'{", ".join(map(quoted, configs))}')
     settings: List[Setting] = []
     for config, benchmark in zip(configs, short_names(configs)):
         beside = [method for method, its_data in methods.items()
@@ -122,7 +123,8 @@ def short_names(paths: Sequence[str]) -> List[str]:
     stems = [Path(path).stem for path in paths]
     twice = {stem for stem in stems if stems.count(stem) > 1}
     if twice:
-        raise ValueError(f'several configs are called {", ".join(sorted(twice))}: tables could not tell them apart')
+        raise ValueError(f'several configs are called {", ".join(map(quoted, sorted(twice)))}: tables could not tell '
+                         'them apart')
     parts = [stem.split('_') for stem in stems]
     back = 0 if len(parts) == 1 else _common([part[::-1] for part in parts])
     front = 0 if len(parts) == 1 else _common(parts)
@@ -164,12 +166,14 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
     """
     cfg = read_config(config, options, ['model.type', 'test_dataloader.dataset', 'test_evaluator'])
     if MODELS.get(type_name(cfg.model.type)) is not CLIPSegmentor:
-        raise ValueError(f'{config} has model.type={shown(cfg.model.type)}; only settings of CLIPSegmentor are compared here')
+        raise ValueError(f'{quoted(config)} has model.type={shown(cfg.model.type)}; only settings of CLIPSegmentor are '
+                         'compared here')
     evaluator = cfg.test_evaluator
     if not any(_is_miou(metric) for metric in (evaluator if isinstance(evaluator, (list, tuple)) else [evaluator])):
-        raise ValueError(f'{config} has no IoUMetric with mIoU in its test_evaluator, which tables and intervals are made of')
+        raise ValueError(f'{quoted(config)} has no IoUMetric with mIoU in its test_evaluator, which tables and intervals '
+                         'are made of')
     if cfg.get('load_from'):
-        raise ValueError(f'{config} has load_from={shown(cfg.load_from)}; put the weights into model.clip.pretrained')
+        raise ValueError(f'{quoted(config)} has load_from={shown(cfg.load_from)}; put the weights into model.clip.pretrained')
     return cfg
 
 
@@ -184,7 +188,8 @@ def _warn_of_no_effect(setting: Setting) -> None:
     for key in setting.points:
         switch = SWITCH_OF.get(key.split('.')[1] if key.startswith('model.') else '')
         if switch and not switch_value(setting.cfg.model, switch):
-            print_log(f'{setting.benchmark}, {setting.name}: {key} has no effect, model.{switch} is off', 'current', 30)
+            print_log(f'{quoted(setting.benchmark)}, {quoted(setting.name)}: {key} has no effect, model.{switch} is off',
+                      'current', 30)
 
 
 def _common(parts: Sequence[Sequence[str]]) -> int:

@@ -16,6 +16,7 @@ from urllib.request import (
     UnknownHandler,
 )
 
+from ovseg.utils import one_line, quoted
 from ovseg.version import __version__
 
 MAX_BYTES = 2 ** 28
@@ -37,7 +38,7 @@ def download(url: str) -> bytes:
     thread.join(TOTAL)
     result = results[0] if results else TimeoutError(f'it takes more than {TOTAL} seconds')
     if isinstance(result, Exception):
-        raise FileNotFoundError(f'cannot get {url}: {result}') from result
+        raise FileNotFoundError(f'cannot get {quoted(url)}: {one_line(result)}') from result
     return result
 
 
@@ -50,9 +51,9 @@ def _collect(url: str, results: List[Union[bytes, Exception]]) -> None:
 
 
 def _get(url: str, deadline: float) -> bytes:
-    quoted = quote(url, safe="%/:=&?~#+!$,;'@()*[]")  # letters that URLs cannot hold
+    escaped = quote(url, safe="%/:=&?~#+!$,;'@()*[]")  # letters that URLs cannot hold
     # some servers refuse Python's own name; of schemes, _opener() knows http and https only
-    request = Request(quoted, headers={'User-Agent': f'ovseg/{__version__}'})  # noqa: S310
+    request = Request(escaped, headers={'User-Agent': f'ovseg/{__version__}'})  # noqa: S310
     content = bytearray()
     with _opener().open(request, timeout=SILENCE) as response:
         expected = response.length  # None where the server does not tell

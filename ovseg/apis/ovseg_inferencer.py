@@ -153,7 +153,7 @@ class OVSegInferencer:
         palette = colours if background is None else [[0, 0, 0], *colours[:-1]]
         folder = None if out_dir is None else ResultFolder(out_dir, request, palette)
         with self._lock:
-            self._use(request)
+            self._use(request, anew=True)  # warns in every call of the words that CLIP cuts
         pictures = self._read(_tracked(sources, show_progress))
         batches = iter(lambda: list(islice(pictures, batch_size)), [])
         return self._segment(batches, request, palette, folder, return_vis, allow_nonfinite)
@@ -175,7 +175,7 @@ class OVSegInferencer:
                 raise ValueError(f'model.{key} cannot be changed in a variant, which may have others of {", ".join(VARIABLE)}')
         other.model = self.model.variant(**{key: new.get(key, DEFAULTS.get(key)) for key in VARIABLE})
         other.model.cfg, other.pipeline = other.cfg, _pipeline(other.cfg)
-        other._configured, other._lock = (other.model.vocabulary, other.model.decoder), threading.Lock()
+        other._configured, other._lock = (other.model.vocabulary, other.model.decoder), threading.Lock()  # noqa: SLF001
         return other
 
     def request(self, classes: Optional[ClassList], background: Union[str, Sequence[str], None] = None,
@@ -183,10 +183,10 @@ class OVSegInferencer:
         """The classes that a call with these arguments asks for; see ``make_request``."""
         return make_request(*self._configured, classes, background, threshold)
 
-    def _use(self, request: Request) -> None:
-        """Give the model the classes of a request, unless it has them already, and encode their names."""
+    def _use(self, request: Request, anew: bool) -> None:
+        """Give the model the classes of a request and encode their names; ``anew``: even if it has these classes already."""
         components = dict(vocabulary=request.vocabulary, decoder=request.decoder)
-        if any(getattr(self.model, key) != component for key, component in components.items()):
+        if anew or any(getattr(self.model, key) != component for key, component in components.items()):
             self.model = self.model.variant(**components)
             self.model.cfg = self.cfg
         _ = self.model.text_embeddings  # encoded here and now, if need be
@@ -218,16 +218,16 @@ class OVSegInferencer:
         packed = [self.prepare(source, image) for _, source, image in batch]
         data = {key: [item[key] for item in packed] for key in packed[0]}
         with self._lock:  # another call, perhaps of another thread, may have given the model other words
-            self._use(request)
+            self._use(request, anew=False)
             try:
                 samples = self.model.test_step(data)
                 for (_, source, _), inputs, sample in zip(batch, data['inputs'], samples):
                     if 'nonfinite_pixels' in sample and not allow_nonfinite:
                         preprocessed = self.model.data_preprocessor(dict(inputs=[inputs]))['inputs'][0]
-                        raise FloatingPointError(f'{source}: {explain_nonfinite(self.model, preprocessed)}')
+                        raise FloatingPointError(f'{quoted(source)}: {explain_nonfinite(self.model, preprocessed)}')
                 return samples
             except torch.cuda.OutOfMemoryError as error:
-                sources = ', '.join(source for _, source, _ in batch)
+                sources = ', '.join(quoted(source) for _, source, _ in batch)
                 raise MemoryError(f'{sources}: the GPU has too little memory. Lower batch_size or model.windows.batch_size, '
                                   f"set model.windows.crop, or take device='cpu' ({str(error).splitlines()[0]})") from error
 
@@ -237,13 +237,13 @@ class OVSegInferencer:
         try:
             packed = self.pipeline(dict(img=image, img_path=source, img_shape=size, ori_shape=size))
         except cv2.error as error:
-            raise ValueError(f"{source} cannot be resized as the config's pipeline says: {size[1]} x {size[0]} pixels are too "
-                             'few or too long and narrow') from error
+            raise ValueError(f"{quoted(source)} cannot be resized as the config's pipeline says: {size[1]} x {size[0]} "
+                             'pixels are too few or too long and narrow') from error
         height, width = packed['inputs'].shape[1:]
         if height * width > self.max_pixels // UNRESIZED:
-            raise ValueError(f'{source} would reach the network with {width} x {height} pixels, and only one {UNRESIZED}th of '
-                             f'max_pixels={self.max_pixels} may, for each takes some 160 bytes of memory: choose a config '
-                             'whose pipeline has a Resize, make the picture smaller, or raise max_pixels')
+            raise ValueError(f'{quoted(source)} would reach the network with {width} x {height} pixels, and only one '
+                             f'{UNRESIZED}th of max_pixels={self.max_pixels} may, for each takes some 160 bytes of memory: '
+                             'choose a config whose pipeline has a Resize, make the picture smaller, or raise max_pixels')
         return packed
 
 

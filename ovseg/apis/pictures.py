@@ -12,6 +12,7 @@ from PIL import Image
 
 from ovseg.apis.downloads import download
 from ovseg.image_files import BROKEN, FORMATS, check_content, image_size, read_file
+from ovseg.utils import quoted
 
 Source = Union[str, Path, np.ndarray, Image.Image]
 
@@ -93,7 +94,7 @@ def read_picture(source: Source, max_pixels: int) -> np.ndarray:
     if isinstance(source, Image.Image):
         _check_size(source, source.size, max_pixels)
         return _from_pil(source)
-    name, content = describe(source), _content(source)
+    name, content = quoted(describe(source)), _content(source)
     size = image_size(content, name)
     if size is None:
         raise ValueError(f'{name} is no picture, or a broken one, or of another kind than {", ".join(FORMATS)}')
@@ -122,11 +123,11 @@ def _sources_of(item: Any) -> List[Source]:
     if path.is_dir():
         pictures: List[Source] = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES]
         if not pictures:
-            raise ValueError(f'there are no pictures in {path}: no file ends with {", ".join(SUFFIXES)} (sub-folders are not '
-                             'looked into)')
+            raise ValueError(f'there are no pictures in {quoted(path)}: no file ends with {", ".join(SUFFIXES)} '
+                             '(sub-folders are not looked into)')
         return pictures
     if not path.is_file():
-        raise FileNotFoundError(f'there is no picture or folder {path.absolute()}')
+        raise FileNotFoundError(f'there is no picture or folder {quoted(path.absolute())}')
     return [path]
 
 
@@ -139,7 +140,7 @@ def _is_url(text: str) -> bool:
     try:
         return urlparse(text).scheme.lower() in URL_SCHEMES
     except ValueError as error:
-        raise ValueError(f'{text} is no URL: {error}') from error
+        raise ValueError(f'{quoted(text)} is no URL: {error}') from error
 
 
 def _content(source: Union[str, Path]) -> bytes:
@@ -149,17 +150,18 @@ def _content(source: Union[str, Path]) -> bytes:
     if url.scheme.lower() != 'file':
         return download(source)
     if url.netloc not in ('', 'localhost'):
-        raise FileNotFoundError(f'cannot get {source}: a file:// URL names a file of this machine')
+        raise FileNotFoundError(f'cannot get {quoted(source)}: a file:// URL names a file of this machine')
     try:
         return read_file(url2pathname(url.path))
     except OSError as error:
-        raise FileNotFoundError(f'cannot get {source}: {error}') from error
+        raise FileNotFoundError(f'cannot get {quoted(source)}: {error}') from error
 
 
 def _check_size(source: Source, size: Tuple[int, int], max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
-        raise ValueError(f'{describe(source)} is too large: {size[0]} x {size[1]} pixels, and max_pixels={max_pixels}. Make it '
-                         'smaller, or raise max_pixels; a pixel takes some 25 bytes of memory')
+        raise ValueError(f'{quoted(describe(source))} is too large: {size[0]} x {size[1]} pixels, and '
+                         f'max_pixels={max_pixels}. Make it smaller, or raise max_pixels; a pixel takes some 25 '
+                         'bytes of memory')
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from ovseg.compat import EXTENSION
 from ovseg.resources import PACKAGE, configs_dir
 from ovseg.version import __version__
 
-PACKAGES = ('torchvision', 'mmengine', 'mmsegmentation', 'open_clip_torch', 'timm', 'safetensors', 'numpy', 'Pillow')
+PACKAGES = ('torchvision', 'open_clip_torch', 'timm', 'safetensors', 'numpy', 'Pillow')
 
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
@@ -42,13 +42,16 @@ def run(args: argparse.Namespace) -> int:
 
 def describe() -> Dict[str, str]:
     """What is installed, and what it runs on."""
+    operators = 'with' if importlib.util.find_spec(EXTENSION) else 'without'
     return {
         'ovseg': f'{__version__} in {PACKAGE}, {_revision(configs_dir().parent)}',
         'python': f'{platform.python_version()} ({platform.python_implementation()})',
         'platform': f'{platform.platform()}, {os.cpu_count()} CPUs',
         'torch': f'{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}',
         'GPU': _gpus(),
-        'mmcv': _mmcv(),
+        'mmcv': f'{_either("mmcv", "mmcv-lite")}, {operators} compiled operators',
+        'mmengine': _either('mmengine', 'onedl-mmengine'),
+        'mmsegmentation': _either('mmsegmentation', 'onedl-mmsegmentation'),
         **{package: _version(package) for package in PACKAGES},
         'opencv': cv2.__version__}
 
@@ -71,11 +74,9 @@ def _gpus() -> str:
     return '; '.join(f'{gpu.name}, {gpu.total_memory / 2 ** 30:.0f} GiB' for gpu in gpus) or 'none that torch can use'
 
 
-def _mmcv() -> str:
-    """Which distributions of mmcv are installed (both at once is a mistake), and whether its operators are compiled."""
-    found = ' and '.join(f'{name} {_version(name)}' for name in ('mmcv', 'mmcv-lite') if _version(name) != 'not installed')
-    operators = 'with' if importlib.util.find_spec(EXTENSION) else 'without'
-    return f'{found}, {operators} compiled operators'
+def _either(*distributions: str) -> str:
+    """Names and versions of those distributions of one module that are installed; more than one is a mistake."""
+    return ' and '.join(f'{name} {_version(name)}' for name in distributions if _version(name) != 'not installed')
 
 
 def _version(distribution: str) -> str:

@@ -24,7 +24,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--max-seconds', type=int, default=300, metavar='N',
                         help='longest wait for the model, and longest time it takes for a request (default: %(default)s)')
     parser.add_argument('--allow-host', action='append', default=[], metavar='NAME',
-                        help='a name under which the page is reached, for instance through a proxy; may be repeated '
+                        help='a name under which the page is reached, for instance through a proxy; NAME:PORT for a proxy that '
+                             'replaces Host and listens on another port than 80 or 443; may be repeated '
                              '(localhost, the name in --host and every IP address are allowed anyway)')
     parser.set_defaults(run=run)
 

@@ -1,14 +1,16 @@
 """Benchmarks' label maps out of raw annotations: what the labels become, and how the files are written."""
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Callable, Sequence, Tuple
+from typing import Callable, Iterator, Sequence, Tuple
 
 import cv2
 import numpy as np
 from PIL import Image
 from rich.progress import track
 
+from ovseg.claims import LOCK, claim
 from ovseg.files import write_image
 from ovseg.utils import check_integer, one_line, quoted
 
@@ -142,23 +144,24 @@ def _read(path: Path) -> np.ndarray:
         return np.array(image)
 
 
-def claim_folder(folder: Path, converter: str) -> None:
-    """Make ``folder``, or make sure that it is ``converter``'s own; what a killed run left half-written is deleted.
+@contextmanager
+def claim_folder(folder: Path, converter: str) -> Iterator[None]:
+    """Make ``folder``, or make sure that it is ``converter``'s own, and keep it for this process; see ``claim``.
 
     Raises:
+        BlockingIOError: another process is converting into the folder.
         ValueError: there is something in the folder that ``converter`` did not put there.
     """
     marker = folder / MARKER
-    folder.mkdir(parents=True, exist_ok=True)
     made_by = marker.read_text().strip() if marker.is_file() else None
-    if made_by is None and any(folder.iterdir()):
-        raise ValueError(f'{folder} is not empty and was not made by {converter}: nothing is written there. '
+    if made_by is None and folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
+        raise ValueError(f'{quoted(folder)} is not empty and was not made by {converter}: nothing is written there. '
                          'Name another folder. If this one has converted files, tools/check_dataset.py says if they will do')
     if made_by not in (None, converter):
-        raise ValueError(f'{folder} was made by {made_by}, not by {converter}: nothing is written there')
-    marker.write_text(f'{converter}\n')
-    for part in folder.glob('*.part'):
-        part.unlink()
+        raise ValueError(f'{quoted(folder)} was made by {made_by}, not by {converter}: nothing is written there')
+    with claim(folder):
+        marker.write_text(f'{converter}\n')
+        yield
 
 
 def convert_all(convert: Callable[..., None], jobs: Sequence[Tuple[Path, ...]], nproc: int, title: str) -> int:

@@ -7,6 +7,8 @@ from mmengine import fileio
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 
+from ovseg.utils import quoted
+
 
 @TRANSFORMS.register_module()
 class LoadWideAnnotations(LoadAnnotations):
@@ -24,8 +26,9 @@ class LoadWideAnnotations(LoadAnnotations):
         try:
             labels = mmcv.imfrombytes(content, flag='unchanged', backend=self.imdecode_backend)
         except OSError as error:
-            raise ValueError(f'cannot read label map {path}: the file is empty, corrupt or no image') from error
+            raise ValueError(f'cannot read label map {quoted(path)}: the file is empty, corrupt or no image') from error
         if labels.ndim != 2 or labels.dtype.itemsize < 2:
-            raise ValueError(f'{path} is no 16-bit label map: its values are {labels.dtype}, its shape is {labels.shape}')
+            raise ValueError(f'{quoted(path)} is no 16-bit label map: its values are {labels.dtype}, its shape is '
+                             f'{labels.shape}')
         results['gt_seg_map'] = labels.astype(np.int64)
         results['seg_fields'].append('gt_seg_map')

@@ -7,6 +7,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmseg.registry import TRANSFORMS
 
 from ovseg.image_files import FORMATS, check_content, image_size, read_file
+from ovseg.utils import quoted
 
 
 @TRANSFORMS.register_module()
@@ -21,12 +22,13 @@ class LoadImage(LoadImageFromFile):
             ValueError: the file is empty, cut off, too large or no image; its path is in the message.
         """
         path = results['img_path']
-        broken = f'cannot read image {path}: the file is empty, corrupt or no image of a known kind ({", ".join(FORMATS)})'
+        name = f'image {quoted(path)}'
+        broken = f'cannot read {name}: the file is empty, corrupt or no image of a known kind ({", ".join(FORMATS)})'
         if os.path.exists(path):  # otherwise it is in one of mmengine's storage backends, or missing
             content = read_file(path)
-            if image_size(content, f'image {path}') is None and not self.ignore_empty:
+            if image_size(content, name) is None and not self.ignore_empty:
                 raise ValueError(broken)
-            check_content(content, f'image {path}')
+            check_content(content, name)
         try:
             loaded = super().transform(results)
         except (AssertionError, cv2.error) as error:

@@ -14,6 +14,8 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from ovseg.evaluation.label_maps import find_label_maps, original_ids, read_label_map
+from ovseg.evaluation.nonfinite_hook import warn_of_undefined
+from ovseg.inference.nonfinite import ignore_label
 from ovseg.utils import check_choice
 
 
@@ -42,6 +44,8 @@ class SavedPredictions(Dataset):
 @EVALUATOR.register_module()
 class LabelMapEvaluator(Evaluator):
     """Applies metrics to label maps in a folder, in the order of the data set, instead of to what a model has just predicted.
+
+    Pixels without a class (``ignore_id``) are counted over all processes, and a warning says how many there are.
 
     Args:
         metrics: Configs of metrics, as in ``test_evaluator``.
@@ -76,6 +80,11 @@ class LabelMapEvaluator(Evaluator):
         predictions = SavedPredictions(self.dataset, find_label_maps(self.dataset, self.folder), ids)
         loader = DataLoader(predictions, batch_size=None, num_workers=self.num_workers,
                             sampler=DefaultSampler(predictions, shuffle=False, round_up=False))
+        undefined: Dict[str, int] = {}
         for sample in track(loader, f'scoring {self.folder}', disable=not is_main_process()):
+            pixels = int((sample.pred_sem_seg.data == ignore_label(len(ids))).sum())
+            if pixels:
+                undefined[sample.img_path] = pixels
             super().process([sample])
+        warn_of_undefined(undefined, 'their label maps give them none, as where scores are not finite (NaN or Inf)')
         return super().evaluate(size)

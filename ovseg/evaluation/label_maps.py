@@ -69,7 +69,7 @@ def find_label_maps(dataset: BaseSegDataset, folder: Union[str, Path]) -> List[P
     """
     places = label_map_paths(dataset, folder)
     paths = [path if path.is_file() else Path(folder) / path.name for path in places]
-    missing = [str(place) for place, path in zip(places, paths) if not path.is_file()]
+    missing = [quoted(place) for place, path in zip(places, paths) if not path.is_file()]
     if missing:
         raise FileNotFoundError(f'{len(missing)} of {len(paths)} label maps are missing: {", ".join(missing[:5])}'
                                 + (', …' if len(missing) > 5 else ''))

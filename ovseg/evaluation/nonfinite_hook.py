@@ -8,6 +8,8 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ovseg.utils import quoted
+
 NAMED = 3  # images that the warning names
 
 
@@ -16,7 +18,7 @@ class NonFiniteHook(Hook):
     """Warns at the end of a test of pixels that have no class because their scores are not finite.
 
     It counts the ``nonfinite_pixels`` of ``CLIPSegmentor`` over all processes, and says how many pixels of how many images
-    they are, and which images come first.
+    they are, and which images come first. ``LabelMapEvaluator`` does so by itself, for all label maps.
     """
 
     def before_test_epoch(self, runner: Runner) -> None:
@@ -29,14 +31,18 @@ class NonFiniteHook(Hook):
 
     def after_test_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
         """See ``Hook``."""
-        pixels = {name: count for process in all_gather_object(self.pixels) for name, count in process.items()}
-        if is_main_process():
-            warn_of_undefined(pixels)
+        warn_of_undefined(self.pixels, 'their scores are not finite (NaN or Inf)')
 
 
-def warn_of_undefined(pixels: Mapping[str, int]) -> None:
-    """Log how many pixels have no class, if any; ``pixels`` has the images with such pixels and the number of them."""
-    if pixels:
-        names = ', '.join(sorted(pixels)[:NAMED]) + (', …' if len(pixels) > NAMED else '')
-        print_log(f'{sum(pixels.values())} pixels of {len(pixels)} images have no class, because their scores are not finite '
-                  f'(NaN or Inf), and count as errors: {names}', 'current', logging.WARNING)
+def warn_of_undefined(own: Mapping[str, int], reason: str) -> None:
+    """Log how many pixels have no class, if any, in the main process for all of them. Every process must call it.
+
+    Args:
+        own: Number of such pixels by image, of the images of this process that have any.
+        reason: Why they have no class.
+    """
+    pixels = {name: count for process in all_gather_object(own) for name, count in process.items()}
+    if pixels and is_main_process():
+        names = ', '.join(map(quoted, sorted(pixels)[:NAMED])) + (', …' if len(pixels) > NAMED else '')
+        print_log(f'{sum(pixels.values())} pixels of {len(pixels)} images have no class, because {reason}, and count as '
+                  f'errors: {names}', 'current', logging.WARNING)

@@ -33,7 +33,7 @@ from ovseg.digests import code_digest, file_digest, tensors_digest
 from ovseg.evaluation.label_maps import is_whole, label_map_paths
 from ovseg.files import file_stamp, write_text
 from ovseg.models.segmentors import CLIPSegmentor
-from ovseg.utils import expanded
+from ovseg.utils import expanded, quoted
 from ovseg.version import __version__
 
 RECORD = 'record.json'
@@ -136,7 +136,8 @@ def _claim(stack: ExitStack, folder: Path, cfg: Config, model: nn.Module, resume
     stale = _stale(folder, record['files'], noted.get('files', {}))
     if read_only:
         if stale or not all((folder / name).is_file() for name in names):
-            raise PermissionError(f'{folder} cannot be written into, and not all of its label maps are there and up to date')
+            raise PermissionError(f'{quoted(folder)} cannot be written into, and not all of its label maps are there and up '
+                                  'to date')
         return
     for name in stale:
         (folder / name).unlink()
@@ -148,24 +149,24 @@ def _noted(folder: Path, resume: bool) -> Dict[str, Any]:
     if next(folder.rglob('*.png'), None) is None:
         return {}
     if not resume:
-        raise FileExistsError(f'{folder} holds label maps already: go on with --resume, or choose another folder')
+        raise FileExistsError(f'{quoted(folder)} holds label maps already: go on with --resume, or choose another folder')
     path = folder / RECORD
     try:
         noted = json.loads(path.read_text(encoding='utf-8'))
         return dict(settings=dict(noted['settings']), files=dict(noted['files']))
     except FileNotFoundError as error:
-        raise ValueError(f'{folder} holds label maps without {RECORD}, so that nothing tells what they come from: choose '
-                         'another folder') from error
+        raise ValueError(f'{quoted(folder)} holds label maps without {RECORD}, so that nothing tells what they come from: '
+                         'choose another folder') from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is damaged ({error}), so that nothing tells what its label maps come from: choose another '
-                         'folder') from error
+        raise ValueError(f'{quoted(path)} is damaged ({error}), so that nothing tells what its label maps come from: choose '
+                         'another folder') from error
 
 
 def _compare(folder: Path, noted: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse settings that differ from those of the label maps in ``folder``."""
     keys = [key for key in {**noted, **now} if noted.get(key) != now.get(key)]
     if keys:
-        raise ValueError(f'{folder} holds label maps of other settings, which must not be mixed. Different: '
+        raise ValueError(f'{quoted(folder)} holds label maps of other settings, which must not be mixed. Different: '
                          f'{", ".join(keys)}\n' + '\n'.join(line for key in keys for line in _difference(
                              key, noted.get(key), now.get(key))))
 
@@ -187,6 +188,6 @@ def _stale(folder: Path, now: Mapping[str, Stamps], noted: Mapping[str, Stamps])
     damaged = [name for name in there if name not in changed and not is_whole(folder / name)]
     for names, what in ((changed, 'of images that have changed'), (damaged, 'that are damaged')):
         if names:
-            listed = ', '.join(names[:SHOWN]) + (', ...' if len(names) > SHOWN else '')
+            listed = ', '.join(map(quoted, names[:SHOWN])) + (', ...' if len(names) > SHOWN else '')
             print_log(f'{len(names)} label maps {what} are made again: {listed}', 'current', 30)
     return [*changed, *damaged]

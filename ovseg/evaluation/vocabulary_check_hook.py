@@ -8,6 +8,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ovseg.utils import quoted
+
 
 @HOOKS.register_module()
 class VocabularyCheckHook(Hook):
@@ -35,13 +37,13 @@ class VocabularyCheckHook(Hook):
         places = _places(classes)
         if any(index not in places.get(_letters(name), [index]) for index, name in enumerate(model.class_names)):
             raise ValueError(f'vocabulary.names lists the classes of {type(dataset).__name__} in another order: their labels '
-                             f"would be mixed up (the data set's order: {', '.join(classes)})")
+                             f"would be mixed up (the data set's order: {', '.join(map(quoted, classes))})")
         threshold, background = model.decoder.prob_thd, model.decoder.bg_idx
         if threshold > 0 and 'background' not in classes:
             print_log(f'decoder.prob_thd={threshold} turns uncertain pixels into class {background} ({classes[background]!r}), '
                       f'but {type(dataset).__name__} has no background class: set decoder.prob_thd=0', 'current', 30)
         words = model.vocabulary
-        print_log(f'class list: {words.label} ({len(classes)} classes, {len(words.all_names)} names)', 'current')
+        print_log(f'class list: {quoted(words.label)} ({len(classes)} classes, {len(words.all_names)} names)', 'current')
         runner.message_hub.update_info('test/class_list', words.label)  # LoggerHook writes what begins with test/
 
 

@@ -1,8 +1,8 @@
 """From patch scores to a label map.
 
 Upsampling every window, summing, dividing by the number of windows over a pixel and resizing to the output size are all
-linear and separable. Per text embedding they are one product ``A @ scores @ B.T`` with matrices that depend on the geometry only.
-Cells lie in the order of the image (``AxisWindows.order``), so that these matrices are banded: an output row needs a few
+linear and separable. Per text embedding they are one product ``A @ scores @ B.T`` with matrices that depend on the geometry
+only. Cells lie in the order of the image (``AxisWindows.order``), so that these matrices are banded: an output row needs a few
 neighbouring rows of cells. They are stored as ``Strip``s, which hold the bands alone, and memory and time grow linearly with
 the sides of an image.
 """
@@ -99,12 +99,12 @@ def merge_windows(scores: Tensor, layout: WindowLayout, out_size: Tuple[int, int
 
 
 def best_texts(patches: Tensor, texts: Tensor, layout: WindowLayout, out_size: Tuple[int, int], logit_scale: float = 1.0,
-                 with_probability: bool = False, memory_mb: float = 256,
-                 refine: Optional[Refine] = None) -> Tuple[Tensor, Optional[Tensor]]:
+               with_probability: bool = False, memory_mb: float = 256,
+               refine: Optional[Refine] = None) -> Tuple[Tensor, Optional[Tensor]]:
     """The best text embedding of every pixel, without ever holding the dense scores of all text embeddings.
 
-    Equal to ``merge_windows(patches @ texts.T, ...)``, softmax, max: a chunk of text embeddings at a time, with a running maximum
-    and a running sum of exponentials.
+    Equal to ``merge_windows(patches @ texts.T, ...)``, softmax, max: a chunk of text embeddings at a time, with a running
+    maximum and a running sum of exponentials.
 
     Args:
         patches: ``(windows, N, E)``, row by row.
@@ -117,7 +117,8 @@ def best_texts(patches: Tensor, texts: Tensor, layout: WindowLayout, out_size: T
         refine: Maps dense scores ``(q, height, width)`` to refined ones, each on its own.
 
     Returns:
-        Index ``(height, width)`` int64 of the text embedding of largest score, the first of several; and its probability, or None.
+        Index ``(height, width)`` int64 of the text embedding of largest score, the first of several; and its probability, or
+        None.
     """
     mosaic, texts = layout.mosaic(patches).float(), texts.float()
     best = patches.new_full(out_size, -torch.inf, dtype=torch.float32)

@@ -34,12 +34,13 @@ class OVSegDataPreProcessor(SegDataPreProcessor):
             for value in values or ():
                 check_number(f'data_preprocessor: {key}', value, -math.inf, above=key == 'std')
         super().__init__(mean, std, bgr_to_rgb=bgr_to_rgb)
+        self._reverse_channels = bgr_to_rgb  # the attribute of the base class has another name in onedl-mmsegmentation
         self._non_blocking = True  # copies from pinned memory make the CPU wait for nothing
 
     def forward(self, data: Dict[str, Any], training: bool = False) -> Dict[str, Any]:
         """See ``SegDataPreProcessor``; ``inputs`` of the result is a list of ``(3, H, W)`` float images."""
         data = self.cast_data(data)
-        images = [image.flip(0) if self.channel_conversion else image for image in data['inputs']]
+        images = [image.flip(0) if self._reverse_channels else image for image in data['inputs']]
         images = [image.float() for image in images]
         if self._enable_normalize:
             images = [(image - self.mean) / self.std for image in images]
@@ -89,6 +90,7 @@ def check_no_padding(preprocessor: nn.Module) -> None:
     advice = 'which moves labels; windows are padded as windows.pad_mode says'
     if getattr(preprocessor, 'test_cfg', None):
         raise ValueError(f'data_preprocessor.test_cfg={preprocessor.test_cfg!r} pads images, {advice}: leave test_cfg out')
-    if isinstance(preprocessor, ImgDataPreprocessor):
+    # in onedl-mmsegmentation SegDataPreProcessor is an ImgDataPreprocessor whose own forward does not pad
+    if isinstance(preprocessor, ImgDataPreprocessor) and not isinstance(preprocessor, SegDataPreProcessor):
         raise ValueError(f'data_preprocessor.type={type(preprocessor).__name__!r} pads the images of a batch to one size, '
                          f"{advice}: use 'OVSegDataPreProcessor'")

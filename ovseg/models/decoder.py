@@ -25,11 +25,11 @@ class ClassTexts(NamedTuple):
     Args:
         embeddings: Unit rows ``(Q, E)`` float32, one per name.
         class_of: The class of each, ``(Q,)`` int64, ascending.
-        count: Number K of classes.
+        num_classes: K.
     """
     embeddings: Tensor
     class_of: Tensor
-    count: int
+    num_classes: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Decoder:
                 patches by it would hide it.
         """
         patches = _unit(features.patches)
-        if self.cls_token_lambda:
+        if self.cls_token_lambda and features.cls_token is not None:
             patches = patches + self.cls_token_lambda * _unit(features.cls_token).unsqueeze(1)
         if features.attn is None:
             return patches
@@ -122,7 +122,7 @@ class Decoder:
         """``(K, *size)``: merged, refined, softmax. Arguments as in ``__call__``."""
         with full_precision(windows.patches):
             scores = self.dense_scores(image, windows, texts.embeddings, size)
-            probabilities = class_probabilities(scores, texts.class_of, texts.count, self.logit_scale)
+            probabilities = class_probabilities(scores, texts.class_of, texts.num_classes, self.logit_scale)
         if windows.nonfinite is None:
             return probabilities
         return probabilities.masked_fill(windows.undefined_pixels(size), torch.nan)
@@ -143,7 +143,7 @@ class Decoder:
         if probability is not None:
             labels.masked_fill_(~(probability >= self.prob_thd), self.bg_idx)
         if windows.nonfinite is not None:
-            labels.masked_fill_(windows.undefined_pixels(size), ignore_label(texts.count))
+            labels.masked_fill_(windows.undefined_pixels(size), ignore_label(texts.num_classes))
         return labels
 
     def _refine(self, image: Tensor, size: Tuple[int, int]) -> Optional[Refine]:

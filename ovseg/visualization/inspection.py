@@ -17,7 +17,7 @@ from ovseg.models.post_processors.post_processor import STAGES, cosine
 from ovseg.models.segmentors.diagnosis import explain_nonfinite
 from ovseg.models.towers import ImageTower
 from ovseg.registry import ATTENTIONS
-from ovseg.utils import shown
+from ovseg.utils import registered, shown
 
 AS_CONFIGURED = 'as configured'
 
@@ -91,7 +91,7 @@ class WindowInspection:
         """
         weights = {}
         for name in model_types:
-            attention = ATTENTIONS.get(name)
+            attention = registered(ATTENTIONS, name)
             if attention is None:
                 raise ValueError(f'attention type={shown(name)} is unknown; known: {", ".join(sorted(ATTENTIONS.module_dict))}')
             weights[name] = attention(*self._heads)
@@ -116,7 +116,10 @@ class WindowInspection:
     def cls_similarity(self) -> Tuple[np.ndarray, np.ndarray]:
         """The patches' cosine similarity to the CLS token before and after global debiasing, ``(h, w)`` each."""
         module, features = self._entering(GlobalDebias)
-        before, after = (self._map(cosine(x.patches, x.cls_token.unsqueeze(1))[0, :, 0]) for x in (features, module(features)))
+        if features.cls_token is None:
+            raise ValueError('the similarity to the CLS token needs one, and the model has none')
+        cls_token = features.cls_token.unsqueeze(1)
+        before, after = (self._map(cosine(x.patches, cls_token)[0, :, 0]) for x in (features, module(features)))
         return before, after
 
     def is_on(self, kind: Type[PostProcessor]) -> bool:

@@ -1,11 +1,12 @@
 """The temporary folder of a server."""
-import fcntl
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Collection, Iterator
+
+from ovseg.claims import LOCK, claim
 
 PREFIX = 'ovseg-web-'
 
@@ -14,38 +15,37 @@ PREFIX = 'ovseg-web-'
 def own_folder() -> Iterator[Path]:
     """A temporary folder, removed at the end; those that killed servers have left are removed at the start.
 
-    A server holds a lock on its folder. The kernel drops it with the process, however that ends.
+    A server claims its folder. The claim ends with the process, however that ends.
     """
     for left in Path(tempfile.gettempdir()).glob(f'{PREFIX}*'):
-        _remove_unlocked(left)
+        _remove_unclaimed(left)
+    with ExitStack() as stack:
+        folder = _claimed_folder(stack)
+        try:
+            yield folder
+        finally:
+            stack.close()  # first: Windows does not delete a file that is open, as that of the lock is
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _claimed_folder(stack: ExitStack) -> Path:
+    """A new folder, whose claim ends with ``stack``."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if folder.exists():
-            break
-        os.close(descriptor)  # another server that starts has taken the folder, not locked yet, for one that was left
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
+        with suppress(BlockingIOError):  # another server that starts has taken it, not locked yet, for one that was left
+            stack.enter_context(claim(folder))
+            if (folder / LOCK).exists():
+                return folder
 
 
-def _remove_unlocked(folder: Path) -> None:
-    """Remove a folder whose server has ended, unless it is someone else's."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return
-    try:
-        if os.fstat(descriptor).st_uid == os.getuid():
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-    except BlockingIOError:
-        pass  # its server is running
-    finally:
-        os.close(descriptor)
+def _remove_unclaimed(folder: Path) -> None:
+    """Remove a folder whose server has ended, unless it is someone else's, or a link."""
+    user = os.getuid() if hasattr(os, 'getuid') else 0  # as st_uid is on Windows, where users have folders of their own
+    with suppress(OSError):  # its server is running, or another one removes it
+        if folder.lstat().st_uid == user and not folder.is_symlink() and (folder / LOCK).exists():
+            with claim(folder):
+                shutil.rmtree(folder, ignore_errors=True)  # before another server can claim it
+            shutil.rmtree(folder, ignore_errors=True)  # on Windows, what was open
 
 
 def remove_oldest(folder: Path, most: int, most_bytes: int, kept: Collection[str] = ()) -> None:

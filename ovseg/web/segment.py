@@ -20,6 +20,7 @@ from ovseg.apis.ovseg_inferencer import WITHOUT_A_MODEL
 from ovseg.apis.pictures import read_picture
 from ovseg.models.segmentors.switches import module_keyword, switch_value
 from ovseg.registry import ATTENTIONS
+from ovseg.utils import quoted
 from ovseg.visualization.contact_sheet import overlay
 from ovseg.visualization.inspection import WindowInspection
 from ovseg.visualization.palette import distinct_colours
@@ -62,9 +63,9 @@ class Setting(NamedTuple):
 
     def options(self, model: Mapping[str, Any]) -> Dict[str, Any]:
         """``cfg_options`` that give the config of a ``CLIPSegmentor`` this setting."""
-        options = dict(apply_similarity_enhancement=self.similarity, apply_self_attn_enhancement=self.self_attn_enhancement,
-                       apply_outlier_suppression=self.outlier_suppression, global_debias_factor=self.debias,
-                       apply_ctd=self.ctd)
+        options: Dict[str, Any] = dict(
+            apply_similarity_enhancement=self.similarity, apply_self_attn_enhancement=self.self_attn_enhancement,
+            apply_outlier_suppression=self.outlier_suppression, global_debias_factor=self.debias, apply_ctd=self.ctd)
         if self.outlier_suppression:
             options['outlier_suppression_cfg'] = dict(top_k=self.top_k)
         if self.attention != _attention(model):  # else it keeps its keywords
@@ -149,9 +150,9 @@ def read_upload(path: Optional[str], max_pixels: int) -> np.ndarray:
     try:
         return read_picture(Path(path), max_pixels)  # a string could be a URL
     except FileNotFoundError as error:  # old uploads are deleted
-        raise ValueError(f'{Path(path).name} is not on the server any more: drop it again') from error
+        raise ValueError(f'{quoted(Path(path).name)} is not on the server any more: drop it again') from error
     except ValueError as error:
-        raise ValueError(str(error).replace(path, Path(path).name)) from error
+        raise ValueError(str(error).replace(quoted(path), quoted(Path(path).name))) from error
 
 
 def public(message: str) -> str:

@@ -1,4 +1,5 @@
 import inspect
+import logging
 import runpy
 import threading
 import warnings
@@ -9,6 +10,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
@@ -385,3 +387,16 @@ def test_a_model_of_ones_own_class_stays_one(build, scene, monkeypatch):
     mirrored, expected = build(cfg), build()(image[:, ::-1], ['grass', *WORDS])['predictions'][0]
     for each in (mirrored, mirrored.variant({'model.decoder.logit_scale': 41})):
         np.testing.assert_array_equal(each(image, ['grass', *WORDS])['predictions'][0], expected)
+
+
+def test_words_that_clip_cuts_are_warned_of_once_in_every_call(inferencer, noise):
+    cuts, handler = [], logging.Handler(logging.WARNING)
+    handler.emit = lambda record: cuts.append('too few for a prompt of' in record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    try:
+        for calls in (1, 2):
+            inferencer([noise(), noise(67, 71)], ['snow', 'zebra ' * 90], show_progress=False)
+            assert sum(cuts) == calls
+    finally:
+        logger.removeHandler(handler)

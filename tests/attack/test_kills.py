@@ -111,9 +111,15 @@ def workplace(tmp_path_factory, draw_scenes):
     return folder, label_maps(folder / 'whole'), np.load(folder / 'confusion.npy')
 
 
+def check_result(workplace):
+    folder, whole, confusion = workplace
+    assert label_maps(folder / 'maps') == whole
+    assert np.array_equal(np.load(folder / 'confusion.npy'), confusion)
+
+
 @pytest.mark.parametrize('processes', [pytest.param(1, marks=pytest.mark.attack), 2, pytest.param(3, marks=pytest.mark.attack)])
 def test_a_killed_run_is_finished_by_another_number_of_processes(processes, workplace, attack):
-    folder, whole, confusion = workplace
+    folder, whole, _ = workplace
     assert len(whole) == len(SIZES)
     for seed in attack.seeds(part=1, full=10):
         with attack.one_case(seed):
@@ -129,8 +135,7 @@ def test_a_killed_run_is_finished_by_another_number_of_processes(processes, work
             assert kept == {name: whole[name] for name in kept}
             (folder / 'confusion.npy').unlink(missing_ok=True)
             finish(folder, processes % 3 + 1, '--out', 'maps', '--resume')
-            assert label_maps(folder / 'maps') == whole
-            assert np.array_equal(np.load(folder / 'confusion.npy'), confusion)
+            check_result(workplace)
             assert not list(folder.glob('maps/**/*.part'))
 
 
@@ -165,13 +170,12 @@ def test_a_killed_process_ends_the_job_and_leaves_no_process(victim, workplace, 
 
 @pytest.mark.attack
 def test_runs_of_two_processes_end_well_again_and_again(workplace, attack):
-    folder, whole, confusion = workplace
+    folder = workplace[0]
     for seed in attack.seeds(0, 20):
         with attack.one_case(seed):
             shutil.rmtree(folder / 'maps', ignore_errors=True)
             finish(folder, 2, '--out', 'maps')
-            assert label_maps(folder / 'maps') == whole
-            assert np.array_equal(np.load(folder / 'confusion.npy'), confusion)
+            check_result(workplace)
 
 
 @pytest.mark.attack

@@ -74,7 +74,7 @@ def test_upload_words_and_a_module(page):
     after = page.legend(other_than=before)
     assert areas(after) != areas(before)
     page.open_tab('Config')
-    assert 'apply_ctd=True' in page.find('#config').text
+    assert "type='CTD'" in page.find('#config').text
     page.press('compare')
     both = page.legend('slider-legend')
     assert both.startswith('class A B\n')

@@ -43,10 +43,10 @@ def test_a_host_that_cannot_be_is_named():
 @pytest.mark.skipif(importlib.util.find_spec('gradio') is None, reason=NOT_THERE)
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['--device', 'nonsense'], "device='nonsense' cannot be used"),
-    (['--weights', 'no_such.pt'], "pretrained='no_such.pt' is neither a tag"),
+    (['--weights', 'no_such.pt'], "clip.pretrained='no_such.pt' is neither a tag"),
     (['--max-seconds', '0'], '--max-seconds=0 must be an integer >= 1'),
     (['--max-pixels', '0'], 'max_pixels=0 must be an integer >= 1'),
-    (['--model', 'other.py'], 'other.py: SegDataPreProcessor')])
+    (['--model', 'other.py'], 'the model of other.py is a SegDataPreProcessor')])
 def test_what_no_request_could_ever_use_is_refused_at_the_start(arguments, message, tmp_path, monkeypatch, capsys):
     for name in ('GRADIO_TEMP_DIR', 'OVSEG_CACHE', 'GRADIO_ANALYTICS_ENABLED'):
         monkeypatch.setenv(name, '')  # to be taken back after the test

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from ovseg.vocabulary import class_names
+from ovseg.claims import LOCK, claim
 from ovseg.datasets.conversion import (
     ADE20K_847_IDS,
     MARKER,
@@ -24,6 +24,7 @@ from ovseg.datasets.conversion import (
     convert_context459,
 )
 from ovseg.files import write_image
+from ovseg.vocabulary import class_names
 
 # COCO's own numbers of its 80 things, from 1; COCO-Stuff's label maps count from 0.
 NOT_IN_COCO = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}
@@ -194,7 +195,8 @@ def sources(folder, count=7):
 
 
 def jobs_of(paths, out):
-    claim_folder(out, 'coco_object.py')
+    with claim_folder(out, 'coco_object.py'):
+        pass
     return [(path, out / path.name) for path in paths]
 
 
@@ -249,7 +251,7 @@ def test_a_failure_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, 'write_bytes', disk_is_full)
     with pytest.raises(ValueError, match='No space left on device'):
         convert_all(convert_coco_object, jobs, 2, 'title')
-    assert [path.name for path in (tmp_path / 'out').iterdir()] == [MARKER]
+    assert {path.name for path in (tmp_path / 'out').iterdir()} - {LOCK} == {MARKER}
 
 
 def convert_until_killed(jobs):
@@ -279,20 +281,41 @@ def test_a_killed_run_leaves_no_half_written_mask_and_is_resumed(tmp_path):
     assert [target.exists() for _, target in jobs] == [True] * 3 + [False] * 4
 
     assert convert_all(convert_coco_object, jobs_of(sources(tmp_path / 'in'), tmp_path / 'out'), 2, 'title') == 4
-    assert {path.name for path in (tmp_path / 'out').iterdir()} == {MARKER, *(target.name for _, target in jobs)}
+    assert {path.name for path in (tmp_path / 'out').iterdir()} - {LOCK} == {MARKER, *(target.name for _, target in jobs)}
     for source, target in jobs:
         assert np.array(Image.open(target)).tolist() == coco_object_loop(np.array(Image.open(source)))
 
 
 def test_a_folder_of_others_is_refused(tmp_path):
     (tmp_path / 'photo.jpg').write_bytes(b'mine')
-    with pytest.raises(ValueError, match=f'{tmp_path} is not empty and was not made by coco_object.py'):
-        claim_folder(tmp_path, 'coco_object.py')
+    with pytest.raises(ValueError, match=f'{tmp_path} is not empty and was not made by coco_object.py'), \
+            claim_folder(tmp_path, 'coco_object.py'):
+        pass
     assert [path.name for path in tmp_path.iterdir()] == ['photo.jpg']
 
 
 def test_a_folder_of_another_converter_is_refused(tmp_path):
-    claim_folder(tmp_path / 'out', 'coco_object.py')
-    claim_folder(tmp_path / 'out', 'coco_object.py')
-    with pytest.raises(ValueError, match=r'was made by coco_object\.py, not by context459\.py'):
-        claim_folder(tmp_path / 'out', 'context459.py')
+    for _ in range(2):
+        with claim_folder(tmp_path / 'out', 'coco_object.py'):
+            pass
+    with pytest.raises(ValueError, match=r'was made by coco_object\.py, not by context459\.py'), \
+            claim_folder(tmp_path / 'out', 'context459.py'):
+        pass
+
+
+def test_a_folder_into_which_another_process_converts_is_refused(tmp_path):
+    with claim_folder(tmp_path, 'coco_object.py'):
+        part = tmp_path / 'a.png.0123abcd.part'
+        part.touch()
+        with pytest.raises(BlockingIOError, match='is in use'), claim_folder(tmp_path, 'coco_object.py'):
+            pass
+        assert part.exists()  # the other process is writing it
+    with claim_folder(tmp_path, 'coco_object.py'):
+        assert not part.exists()
+
+
+def test_a_run_killed_before_its_marker_is_written_leaves_the_folder_free(tmp_path):
+    with claim(tmp_path):
+        pass
+    with claim_folder(tmp_path, 'coco_object.py'):
+        assert (tmp_path / MARKER).is_file()

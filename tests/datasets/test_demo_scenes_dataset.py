@@ -5,8 +5,8 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from ovseg.datasets import DemoScenesDataset
-from ovseg.vocabulary import class_names
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
+from ovseg.vocabulary import class_names
 
 PREFIX = dict(img_path='images', seg_map_path='annotations')
 PIPELINE = [dict(type='LoadImage'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]

@@ -23,7 +23,8 @@ ROOT = Path(ovseg.__file__).parents[1]
 MINIATURES = runpy.run_path(str(ROOT / 'tests' / 'miniatures.py'))
 BENCHMARK = re.compile(r'configs/\w+/[\w-]+_vit-[^_]+_(\w+)\.py')
 SCENES = ('000', '006')
-TINY = ['--cfg-options', 'model.clip.name=ovseg-tiny-clip', 'model.clip.pretrained=embedded', 'model.vocabulary.templates=plain']
+TINY = ['--cfg-options', 'model.clip.name=ovseg-tiny-clip', 'model.clip.pretrained=embedded',
+        'model.vocabulary.templates=plain']
 PLACEHOLDERS = {'CONFIG': 'configs/demo/gated_tiny-clip_demo.py', 'IMAGE': 'image.jpg', 'DIR': 'maps'}
 SMALL = 'test_dataloader.dataset.pipeline.1.scale=(256,64)'  # of a benchmark's images
 
@@ -76,7 +77,8 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.delenv('DATA_ROOT', raising=False)
     monkeypatch.setenv('LOCAL_RANK', '0')
     # A Runner formats its config five times, which takes longer than all the rest.
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **style: (text, True))
+    for module in ('mmengine.config.config', 'yapf.yapflib.yapf_api'):  # onedl-mmengine imports it where it formats
+        monkeypatch.setattr(f'{module}.FormatCode', lambda text, **style: (text, True), raising=False)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a few small images are slower on many
     yield tmp_path

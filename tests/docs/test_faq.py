@@ -4,18 +4,20 @@ from pathlib import Path
 
 import cv2
 import pytest
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmseg.apis import inference_model
+from mmseg.apis import MMSegInferencer, inference_model, init_model
 
 from ovseg import cli
 from ovseg.apis import OVSegInferencer
 from ovseg.config import read_config
-from ovseg.vocabulary import bundled_class_lists, class_names
 from ovseg.models import CLIPSegmentor
+from ovseg.vocabulary import bundled_class_lists, class_names
 
 HERE = Path(__file__).parent
 inline = runpy.run_path(str(HERE / 'pages.py'))['inline']
 CODE = inline('docs/faq.md')
+PLACEHOLDER = 'configs/demo/gated_tiny-clip_demo.py'  # what CONFIG stands for
 
 
 @pytest.mark.parametrize('page', ['docs/faq.md', 'docs/settings.md'])
@@ -33,11 +35,37 @@ def test_options_with_spaces_are_refused_and_what_is_told_instead_keeps_them(pag
     assert read_config('my_config.py', {}).model.vocabulary.names == ['potted plant', 'cat']
 
 
-def test_what_mmseg_would_give_is_taken_by_mmseg(checkout):
+@pytest.fixture
+def labels(checkout):
+    """The label map of ``image.jpg``."""
+    return OVSegInferencer('gated_tiny-clip', device='cpu')('image.jpg')['predictions'][0]
+
+
+@pytest.mark.parametrize('build', [lambda config: init_model(config, device='cpu'),
+                                   lambda config: OVSegInferencer(config, device='cpu').model])
+def test_segmentors_are_built_and_taken_by_mmseg(build, labels):
     with DefaultScope.overwrite_default_scope('mmseg'):
-        found = inference_model(OVSegInferencer('gated_tiny-clip', device='cpu').model, 'image.jpg')
-    expected = OVSegInferencer('gated_tiny-clip', device='cpu')('image.jpg')['predictions'][0]
-    assert (found.pred_sem_seg.data[0].numpy() == expected).all()
+        found = inference_model(build(PLACEHOLDER), 'image.jpg')
+    assert (found.pred_sem_seg.data[0].numpy() == labels).all()
+
+
+@pytest.mark.usefixtures('checkout')
+def test_the_inferencer_of_mmseg_takes_a_config_with_its_step(labels):
+    config = Config.fromfile(PLACEHOLDER)
+    with pytest.raises(ValueError, match='LoadImageFromFile is not found'):
+        MMSegInferencer(PLACEHOLDER, device='cpu')
+    config.test_dataloader.dataset.pipeline[0] = dict(type='LoadImageFromFile')
+    config.dump('my_config.py')
+    found = MMSegInferencer('my_config.py', device='cpu')('image.jpg', show=False)['predictions']
+    assert (found == labels).all()
+
+
+@pytest.mark.usefixtures('checkout')
+def test_mmseg_refuses_a_flat_config():
+    config = Config.fromfile(PLACEHOLDER)
+    config.model = dict(type='CLIPSegmentor', clip_model='ovseg-tiny-clip', pretrained='embedded', name_path='demo_scenes')
+    with pytest.raises(ValueError, match=r'clip=dict\(name='):
+        init_model(config, device='cpu')
 
 
 def test_words_of_predict_keep_their_spaces(monkeypatch):
@@ -50,7 +78,7 @@ def test_words_of_predict_keep_their_spaces(monkeypatch):
 def test_gelu_is_refused_for_weights_of_openai():
     model, = (code for code in CODE if code.startswith('clip.name='))
     assert model == "clip.name='ViT-B-16'"
-    with pytest.raises(ValueError, match="set clip.name='ViT-B-16-quickgelu'"):
+    with pytest.raises(ValueError, match=r"set clip\.name='ViT-B-16-quickgelu'"):
         CLIPSegmentor(dict(name='ViT-B-16', pretrained='openai'), dict(names=['cat']))
     assert 'ViT-B-16-quickgelu' in CODE
 

@@ -112,7 +112,7 @@ def test_settings_are_taken(code):
     types = [*POST_PROCESSORS.module_dict.items(), *ATTENTIONS.module_dict.items()]
     types = [(name, type_) for name, type_ in types if type_.__module__.startswith('ovseg.') and set(given) <= keywords(type_)]
     assert types, f'{code} on {CODE[code]} is a key of nothing'
-    for name, type_ in types:
+    for name, _ in types:
         build(**dict(post_processors=[dict(type=name, **given)]) if name in POST_PROCESSORS.module_dict else
               dict(image_encoder=dict(attention=dict(type=name, **given))))
 

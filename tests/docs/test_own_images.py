@@ -1,4 +1,4 @@
-"""The code of the page "your own pictures and words", run from top to bottom in an empty folder."""
+"""The code of the page "your own images and class names", run from top to bottom in an empty folder."""
 import inspect
 import runpy
 from pathlib import Path

@@ -27,8 +27,8 @@ read, texts, commands = map(runpy.run_path(str(Path(__file__).parent / 'pages.py
 PAGE = read(NAME)
 MODEL, OVERRIDE = texts(NAME, 'python')
 COMPONENTS = dict(clip=load_clip, vocabulary=Vocabulary, image_encoder=LastBlockEncoder, windows=Windows, decoder=Decoder)
-TYPES = {str: 'string', int: 'integer', float: 'number', bool: 'bool', type(None): 'None', Sequence[str]: 'list', Path: 'string',
-         Mapping[str, Any]: 'dict'}
+TYPES = {str: 'string', Path: 'string', int: 'integer', float: 'number', bool: 'bool', type(None): 'None',
+         Sequence[str]: 'list', Mapping[str, Any]: 'dict'}
 TINY = dict(clip=dict(name='ovseg-tiny-clip', pretrained=None), vocabulary=dict(names=['thing', 'stuff']))
 
 
@@ -75,7 +75,7 @@ def test_keys_types_and_defaults_of_components_are_those_of_the_code(component):
 
 def test_keys_of_the_model_are_those_of_the_signature():
     assert [name for key, *_ in section('CLIPSegmentor') for name in code(key)] == [
-        name for name, parameter in inspect.signature(CLIPSegmentor).parameters.items() if parameter.kind != parameter.VAR_KEYWORD]
+        name for name in inspect.signature(CLIPSegmentor).parameters if name != 'switches']
 
 
 @pytest.mark.parametrize('heading, registry, fixed', [
@@ -103,8 +103,8 @@ def test_keys_and_defaults_of_the_similarity_map_are_those_it_takes():
 
 
 @pytest.mark.parametrize('component, key, names', [
-    ('image_encoder', 'precision', PRECISIONS), ('windows', 'pad_mode', PAD_MODES), ('image_encoder', 'cls_source', CLS_SOURCES),
-    ('vocabulary', 'templates', PROMPT_TEMPLATES)])
+    ('image_encoder', 'precision', PRECISIONS), ('image_encoder', 'cls_source', CLS_SOURCES),
+    ('windows', 'pad_mode', PAD_MODES), ('vocabulary', 'templates', PROMPT_TEMPLATES)])
 def test_choices_are_those_of_the_code(component, key, names):
     text, = (row[3] for row in section(component) if code(row[0]) == [key])
     assert {ast.literal_eval(name) for name in code(text) if name.startswith("'")} == set(names)
@@ -122,8 +122,8 @@ def test_the_model_is_built():
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = MODELS.build({**namespace['model'], **TINY})
     assert [type(module).__name__ for module in model.post_processors.modules] == [module.type for module in CHAIN]
-    assert (type(model.decoder.refiner).__name__, model.decoder.prob_thd, model.image_encoder.similarity['similarity_weight']) == (
-        'PAMR', 0.1, 1.0)
+    assert (type(model.decoder.refiner).__name__, model.decoder.prob_thd) == ('PAMR', 0.1)
+    assert model.image_encoder.similarity['similarity_weight'] == 1.0
 
 
 def test_flat_names_have_the_places_of_the_code():

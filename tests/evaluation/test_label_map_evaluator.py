@@ -1,10 +1,14 @@
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmseg.registry import EVALUATOR
 from PIL import Image
+
+from ovseg.evaluation import nonfinite_hook
 
 CLASSES = 3
 
@@ -71,6 +75,39 @@ def test_the_truth_scores_full_marks(labelled, evaluate, tmp_path):
     dataset = labelled(CLASSES, 1)
     write(tmp_path / 'maps', {name: np.clip(labels, 1, CLASSES) for name, labels in annotations(tmp_path).items()})
     assert evaluate(dataset) == dict(aAcc=100, mIoU=100, mAcc=100)
+
+
+@pytest.fixture
+def warnings():
+    records, handler = [], logging.Handler(logging.WARNING)
+    handler.emit = lambda record: 'no class' in record.getMessage() and records.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize('main', [True, False])
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_pixels_without_a_class_are_counted_over_all_processes(num_workers, main, labelled, evaluate, tmp_path, warnings,
+                                                               monkeypatch):
+    dataset = labelled(CLASSES, 1)
+    maps = {name: np.clip(labels, 1, CLASSES) for name, labels in annotations(tmp_path).items()}
+    maps[Path('far/d.png')][:3, 2:7], maps[Path('near/c.png')][5] = 255, 255
+    write(tmp_path / 'maps', maps)
+    monkeypatch.setattr(nonfinite_hook, 'all_gather_object', lambda own: [own, {'z.jpg': 2}])
+    monkeypatch.setattr(nonfinite_hook, 'is_main_process', lambda: main)
+    evaluate(dataset, num_workers=num_workers)
+    images = ', '.join([*(str(tmp_path / 'images' / name) for name in ('far/d.jpg', 'near/c.jpg')), 'z.jpg'])
+    assert warnings == [f'{3 * 5 + 13 + 2} pixels of 3 images have no class, because their label maps give them none, as where '
+                        f'scores are not finite (NaN or Inf), and count as errors: {images}'] * main
+
+
+def test_without_such_pixels_there_is_no_warning(labelled, evaluate, tmp_path, warnings):
+    dataset = labelled(CLASSES, 0)
+    write(tmp_path / 'maps', {name: np.minimum(labels, 1) for name, labels in annotations(tmp_path).items()})
+    evaluate(dataset)
+    assert warnings == []
 
 
 def test_missing_label_maps_are_found_before_any_is_read(labelled, evaluate, tmp_path):

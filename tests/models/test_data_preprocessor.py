@@ -42,6 +42,15 @@ def test_a_batch_tensor_is_taken_as_its_images():
     torch.testing.assert_close(result['inputs'][1], loop_normalised(batch[1], (0, 1, 2)))
 
 
+def test_the_order_of_channels_needs_no_attribute_of_the_base_class():
+    """Its name is not the same in all versions: channel_conversion or _channel_conversion."""
+    preprocessor = OVSegDataPreProcessor(bgr_to_rgb=True)
+    for name in ('channel_conversion', '_channel_conversion'):
+        vars(preprocessor).pop(name, None)
+    found, = preprocessor(dict(inputs=[torch.tensor([[[2]], [[3]], [[5]]])]))['inputs']
+    assert found.flatten().tolist() == [5, 3, 2]
+
+
 def test_data_samples_are_handed_on():
     samples = [object(), object(), object()]
     preprocessor = OVSegDataPreProcessor(mean=MEAN, std=STD)

@@ -11,10 +11,12 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 from mmseg.registry import DATASETS, MODELS
 from PIL import Image
 
 import ovseg
+from ovseg.registry import ATTENTIONS
 from ovseg.vocabulary import class_names
 
 ROOT = Path(ovseg.__file__).parents[1]
@@ -113,6 +115,50 @@ def test_a_mistyped_setting_of_the_config_fails_and_is_named(scenes, tmp_path, i
         in_process('test.py', *arguments(scenes, tmp_path), 'modle.slide_crop=100')
 
 
+@pytest.fixture
+def built(in_process, monkeypatch, tmp_path):
+    """Builds the model of a config's text with options, as the tool does before it evaluates."""
+    def build(model, *options):
+        config = tmp_path / 'config.py'
+        config.write_text(f"_base_ = [{str(DEMO / 'gated_tiny-clip_demo.py')!r}]\nmodel = {model}\n")
+        in_process('test.py', str(config), '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options)
+        return models.pop()
+
+    models = []
+    monkeypatch.setattr(Runner, 'test', lambda self: models.append(self.model))
+    return build
+
+
+FULL = {'post_processors': [dict(type='SelfAttnEnhancement'), dict(type='OutlierSuppression', top_k=7),
+                            dict(type='GlobalDebias', factor=0.3), dict(type='CTD', eps=0.7)]}
+NO_CTD = {'post_processors': FULL['post_processors'][:-1]}
+
+
+@pytest.mark.parametrize('model, options, types', [
+    (NO_CTD, ['model.apply_ctd=True'], ['SelfAttnEnhancement', 'OutlierSuppression', 'GlobalDebias', 'CTD']),
+    ({'post_processors': ['CTD']}, ['model.apply_outlier_suppression=True'], ['OutlierSuppression', 'CTD']),
+    (FULL, ['model.apply_ctd=False'], ['SelfAttnEnhancement', 'OutlierSuppression', 'GlobalDebias']),
+    (FULL, ['model.post_processors=[GlobalDebias,CTD]'], ['GlobalDebias', 'CTD'])])
+def test_options_change_the_chain(model, options, types, built):
+    assert [type(module).__name__ for module in built(model, *options).post_processors.modules] == types
+
+
+@pytest.mark.parametrize('option', ['model.outlier_suppression_cfg.top_k=11', 'model.post_processors.1.top_k=11'])
+def test_options_reach_into_a_module(option, built):
+    _, suppression, debias, ctd = built(FULL, option).post_processors.modules
+    assert (suppression.top_k, debias.factor, ctd.eps) == (11, 0.3, 0.7)
+
+
+def test_another_type_comes_without_the_keywords_of_the_one_before(built):
+    model = dict(image_encoder=dict(attention=dict(type='NACLIP', gaussian_std=3.0, _delete_=True)))
+    assert built(model, 'model.logit_scale=7').image_encoder.attend.keywords == dict(gaussian_std=3.0)
+    for option in ('model.model_type=SCLIP', 'model.image_encoder.attention.type=SCLIP'):
+        encoder = built(model, option).image_encoder
+        assert (encoder.attend.func, encoder.attend.keywords) == (ATTENTIONS.get('SCLIP'), {})
+    other = built(FULL, 'model.post_processors.1.type=CTD', 'model.post_processors.1.eps=0.4').post_processors.modules[1]
+    assert (type(other).__name__, other.eps) == ('CTD', 0.4)
+
+
 def test_test_time_augmentation(scenes, tmp_path, in_process):
     output = in_process('test.py', *arguments(scenes, tmp_path, '--tta', '--out', str(tmp_path / 'labels')))
     score, = scores_in(output)
@@ -171,7 +217,7 @@ def test_there_are_demo_configs():
 @pytest.mark.parametrize('path', DEMO_CONFIGS, ids=lambda path: path.stem)
 def test_demo_configs_build(path):
     cfg = Config.fromfile(path)
-    cfg.merge_from_dict({'model.pretrained': None})
+    cfg.merge_from_dict({'model.clip.pretrained': None})
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         assert type(MODELS.build(cfg.model)).__name__ == cfg.model.type
 

@@ -17,7 +17,7 @@ import ovseg
 ROOT = Path(ovseg.__file__).parents[1]
 TOOL, CONFIG = ROOT / 'tools' / 'train.py', ROOT / 'configs' / 'demo' / 'outlier_impute_head_tiny-clip.py'
 OPTIONS = ['train_dataloader.dataset.length=8', 'train_dataloader.batch_size=4', 'train_dataloader.num_workers=0',
-           'train_cfg.max_epochs=1', 'model.pretrained=None', 'val_dataloader.dataset.length=8',
+           'train_cfg.max_epochs=1', 'model.clip.pretrained=None', 'val_dataloader.dataset.length=8',
            'default_hooks.logger.interval=1']
 
 
@@ -61,7 +61,7 @@ def test_losses_of_both_heads_are_logged(trained):
 
 def test_the_checkpoint_can_be_loaded_into_the_model(trained):
     cfg = Config.fromfile(CONFIG)
-    cfg.merge_from_dict({'model.pretrained': None})
+    cfg.merge_from_dict({'model.clip.pretrained': None})
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = MODELS.build(cfg.model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -92,8 +92,8 @@ def test_a_config_in_a_checkpoint_is_not_executed(trained, tmp_path, run_tool):
 
 
 def test_the_checkpoint_scores_as_it_did_in_training(trained, tmp_path, run_tool):
-    output = run_tool('test.py', trained[0] / 'epoch_1.pth', '--work-dir', tmp_path, '--cfg-options', 'model.pretrained=None',
-                      'test_dataloader.dataset.length=8')
+    output = run_tool('test.py', trained[0] / 'epoch_1.pth', '--work-dir', tmp_path, '--cfg-options',
+                      'model.clip.pretrained=None', 'test_dataloader.dataset.length=8')
     assert scores_in(output) == scores_in(trained[1])
 
 

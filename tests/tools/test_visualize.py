@@ -75,7 +75,7 @@ def test_a_point_is_a_row_and_a_column(point, scene, in_process, capfd):
     (['gated_tiny-clip', 'nowhere.jpg'], 'nowhere.jpg'),
     (['gated_tiny-clip', 'other.py'], 'other.py is no picture'),
     (['gated_tiny-clip', 'a.jpg', '--points', '9999,1'], 'the point 9999,1 .* is outside the picture'),
-    (['gated_tiny-clip', 'a.jpg', '--model-types', 'Foo'], "model_type='Foo' is unknown; known: ClearCLIP"),
+    (['gated_tiny-clip', 'a.jpg', '--model-types', 'Foo'], ".*attention.type='Foo' is unknown; known: ClearCLIP"),
     (['gated_tiny-clip', 'a.jpg', '--classes', 'foo'], "class='foo' is unknown; known: grass"),
     (['gated_tiny-clip', 'a.jpg', '--truth', 'nowhere.png'], 'there is no label map .*nowhere.png')])
 def test_what_cannot_be_drawn_is_said_in_a_line(arguments, message, scene, tmp_path, in_process, monkeypatch):

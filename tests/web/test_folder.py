@@ -1,10 +1,14 @@
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import pytest
 
+from ovseg.claims import claim
 from ovseg.web.folder import PREFIX, own_folder, remove_oldest
 
 
@@ -49,19 +53,52 @@ def test_links_and_files_of_that_name_are_left_alone(temporary):
         assert (target / 'kept').exists() and link.is_symlink() and file.exists()
 
 
-def test_a_folder_that_is_taken_before_it_is_locked_is_made_anew(temporary, monkeypatch):
+def test_a_folder_that_another_server_has_taken_before_it_is_locked_is_made_anew(temporary, monkeypatch):
     make, made = tempfile.mkdtemp, []
 
     def taken(**kwargs):
         made.append(make(**kwargs))
         if len(made) == 1:
-            os.rename(made[0], temporary / 'taken')  # os.open() must still find one
-            os.symlink(temporary / 'taken', made[0])
-            monkeypatch.setattr('fcntl.flock', lambda *args: os.path.islink(made[0]) and os.unlink(made[0]))
+            other.enter_context(claim(Path(made[0])))
         return made[-1]
     monkeypatch.setattr(tempfile, 'mkdtemp', taken)
-    with own_folder() as folder:
+    with ExitStack() as other, own_folder() as folder:
         assert str(folder) == made[1] and folder.exists()
+
+
+def test_a_folder_that_another_server_has_removed_before_it_is_locked_is_made_anew(temporary, monkeypatch):
+    claimed = []
+
+    @contextmanager
+    def removed(folder):
+        claimed.append(folder)
+        with claim(folder):
+            if len(claimed) == 1:
+                shutil.rmtree(folder)
+            yield
+    monkeypatch.setattr('ovseg.web.folder.claim', removed)
+    with own_folder() as folder:
+        assert folder == claimed[1] and folder.exists()
+
+
+def test_the_folder_is_the_users_own(temporary, monkeypatch):
+    with own_folder() as folder:
+        assert folder.stat().st_mode & 0o777 == 0o700
+        os.mkdir(temporary / f'{PREFIX}other')
+        with claim(temporary / f'{PREFIX}other'):
+            pass
+        monkeypatch.setattr(os, 'getuid', lambda: folder.stat().st_uid + 1)
+        with own_folder():
+            assert (temporary / f'{PREFIX}other').exists()
+
+
+def test_without_fcntl_the_folder_is_made(temporary):
+    """As on Windows, where other code of filelock makes the lock."""
+    code = ("import sys\nsys.modules['fcntl'] = None\nimport os\ndel os.getuid\nfrom ovseg.web.folder import own_folder\n"
+            'with own_folder() as folder:\n    assert folder.is_dir()\nassert not folder.exists()')
+    ended = subprocess.run([sys.executable, '-c', code], env=dict(os.environ, TMPDIR=str(temporary)), capture_output=True,
+                           text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 def fill(folder, names, size=11):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ovseg.datasets.conversion import claim_folder, convert_ade20k_847, convert_all
 from ovseg.program import errors_as_lines
+from ovseg.utils import quoted
 
 
 def main() -> None:
@@ -23,15 +24,14 @@ def main() -> None:
     source = args.ade20k / 'images' / 'ADE' / 'validation'
     pictures = sorted(source.rglob('*.jpg'))
     if not pictures:
-        raise FileNotFoundError(f'{source} has no pictures (SCENE/PLACE/ADE_val_00000001.jpg, ...): '
-                                f'{args.ade20k} must be the unzipped ADE20K_2021_17_01')
+        raise FileNotFoundError(f'{quoted(source)} has no pictures (SCENE/PLACE/ADE_val_00000001.jpg, ...): '
+                                f'{quoted(args.ade20k)} must be the unzipped ADE20K_2021_17_01')
     images, label_maps = (Path(args.out or args.ade20k) / folder / 'validation'
                           for folder in ('images_detectron2', 'annotations_detectron2'))
-    for folder in (images, label_maps):
-        claim_folder(folder, 'ade20k_847.py')
     jobs = [(path, images / path.name, label_maps / f'{path.stem}.tif') for path in pictures]
-    converted = convert_all(convert_ade20k_847, jobs, args.nproc, 'ADE20K-847')
-    print(f'{label_maps}: {converted} label maps written, {len(jobs) - converted} were there')
+    with claim_folder(images, 'ade20k_847.py'), claim_folder(label_maps, 'ade20k_847.py'):
+        converted = convert_all(convert_ade20k_847, jobs, args.nproc, 'ADE20K-847')
+    print(f'{quoted(label_maps)}: {converted} label maps written, {len(jobs) - converted} were there')
 
 
 if __name__ == '__main__':

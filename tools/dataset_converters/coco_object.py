@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ovseg.datasets.conversion import claim_folder, convert_all, convert_coco_object
 from ovseg.program import errors_as_lines
+from ovseg.utils import quoted
 
 
 def main() -> None:
@@ -24,15 +25,15 @@ def main() -> None:
     source, target = (root / 'annotations' / 'val2017' for root in (args.coco_stuff, args.out))
     label_maps = sorted(path for path in source.glob('*.png') if path.stem.isdigit())
     if not label_maps:
-        raise FileNotFoundError(f'{source} has no COCO-Stuff label maps (000000000139.png, ...): '
-                                f'unzip stuffthingmaps_trainval2017.zip into {source.parent}')
-    claim_folder(target, 'coco_object.py')
+        raise FileNotFoundError(f'{quoted(source)} has no COCO-Stuff label maps (000000000139.png, ...): '
+                                f'unzip stuffthingmaps_trainval2017.zip into {quoted(source.parent)}')
     jobs = [(path, target / f'{path.stem}_instanceTrainIds.png') for path in label_maps]
-    converted = convert_all(convert_coco_object, jobs, args.nproc, 'COCO-Object')
+    with claim_folder(target, 'coco_object.py'):
+        converted = convert_all(convert_coco_object, jobs, args.nproc, 'COCO-Object')
     images = args.out / 'images'
     if not (images.exists() or images.is_symlink()):
         images.symlink_to((args.coco_stuff / 'images').resolve(), target_is_directory=True)
-    print(f'{target}: {converted} label maps written, {len(jobs) - converted} were there')
+    print(f'{quoted(target)}: {converted} label maps written, {len(jobs) - converted} were there')
 
 
 if __name__ == '__main__':

@@ -30,14 +30,14 @@ def main() -> None:
     source = args.voc2010 / 'trainval'
     absent = [name for name in names if not (source / f'{name}.mat').is_file()]
     if absent:
-        raise FileNotFoundError(f'{len(absent)} of {len(names)} images of {split} have no .mat file in {source}, '
-                                f'the first is {quoted(absent[0])}: '
+        raise FileNotFoundError(f'{len(absent)} of {len(names)} images of {quoted(split)} have no .mat file in '
+                                f'{quoted(source)}, the first is {quoted(absent[0])}: '
                                 "unpack PASCAL-Context's trainval.tar.gz there")
     target = Path(args.out or args.voc2010) / 'annotations_detectron2' / 'pc459_val'
-    claim_folder(target, 'context459.py')
     jobs = [(source / f'{name}.mat', target / f'{name}.tif') for name in names]
-    converted = convert_all(convert_context459, jobs, args.nproc, 'Context-459')
-    print(f'{target}: {converted} label maps written, {len(jobs) - converted} were there')
+    with claim_folder(target, 'context459.py'):
+        converted = convert_all(convert_context459, jobs, args.nproc, 'Context-459')
+    print(f'{quoted(target)}: {converted} label maps written, {len(jobs) - converted} were there')
 
 
 if __name__ == '__main__':

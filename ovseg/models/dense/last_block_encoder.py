@@ -15,7 +15,17 @@ from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.towers.image_tower import ImageTower
 from ovseg.precision import without_autocast
 from ovseg.registry import ATTENTIONS, DENSE_ENCODERS
-from ovseg.utils import LEFT_OVER, check_choice, check_dict, check_flag, check_integer, check_keys, check_number, shown
+from ovseg.utils import (
+    LEFT_OVER,
+    check_choice,
+    check_dict,
+    check_flag,
+    check_integer,
+    check_keys,
+    check_number,
+    registered,
+    shown,
+)
 
 CLS_SOURCES = ('clip', 'last_block')
 SIMILARITY_KEYS = ('similarity_weight', 'temperature', 'layer', 'add_self_similarity')
@@ -137,7 +147,7 @@ def bind_attention(attention: Union[str, Mapping[str, Any]], with_bias: bool) ->
     """
     cfg = dict(attention) if isinstance(attention, Mapping) else dict(type=attention)
     name = cfg.pop('type', 'Gated')
-    function = ATTENTIONS.get(name) if isinstance(name, str) else None
+    function = registered(ATTENTIONS, name)
     if function is None:
         raise ValueError(f'image_encoder.attention.type={shown(name)} is unknown; known: '
                          f'{", ".join(sorted(ATTENTIONS.module_dict))}')

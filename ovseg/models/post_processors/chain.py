@@ -65,8 +65,8 @@ class PostProcessorChain:
         Raises:
             ValueError: a module returns no ``DenseFeatures``, or changes the grid or the shape of a tensor.
         """
-        for _, features in self.steps(features, stage):
-            pass
+        for _, left in self.steps(features, stage):
+            features = left
         return features
 
     def steps(self, features: DenseFeatures, stage: str) -> Iterator[Tuple[PostProcessor, DenseFeatures]]:

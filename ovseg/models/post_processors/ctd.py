@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.post_processors.dbscan import METRICS, dbscan
-from ovseg.models.post_processors.post_processor import PostProcessor, cosine, remove_direction
+from ovseg.models.post_processors.post_processor import PostProcessor, cls_token_of, cosine, remove_direction
 from ovseg.registry import POST_PROCESSORS
 from ovseg.utils import check_choice, check_flag, check_integer, check_number
 
@@ -63,5 +63,5 @@ class CTD(PostProcessor):
         if self.factor == 0:
             return features
         labels = self.cluster(features.patches)
-        return features.replace(patches=cluster_debias(features.patches, features.cls_token, labels, self.factor,
+        return features.replace(patches=cluster_debias(features.patches, cls_token_of(features, self), labels, self.factor,
                                                        self.normalize_cls))

@@ -2,7 +2,7 @@
 from torch import Tensor
 
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.post_processors.post_processor import PostProcessor, cosine, remove_direction
+from ovseg.models.post_processors.post_processor import PostProcessor, cls_token_of, cosine, remove_direction
 from ovseg.registry import POST_PROCESSORS
 from ovseg.utils import check_flag, check_number
 
@@ -44,4 +44,4 @@ class GlobalDebias(PostProcessor):
         if self.factor == 0:
             return features
         return features.replace(
-            patches=global_debias(features.patches, features.cls_token, self.factor, self.normalize_cls))
+            patches=global_debias(features.patches, cls_token_of(features, self), self.factor, self.normalize_cls))

@@ -67,7 +67,7 @@ class OutlierSuppression(PostProcessor):
         self.top_k = check_integer('OutlierSuppression top_k', top_k, 0)
         self.contamination_temp = check_number('OutlierSuppression contamination_temp', contamination_temp, 0, 1)
         self.detector = check_choice('OutlierSuppression detector', detector, tuple(DETECTORS))
-        self.needs_attention = detector == 'cls_ratio'
+        self.needs_attention = self.needs_cls = detector == 'cls_ratio'
 
     def __call__(self, features: DenseFeatures) -> DenseFeatures:
         """See ``PostProcessor``."""

@@ -37,8 +37,19 @@ def attention_of(features: DenseFeatures, module: PostProcessor) -> Tensor:
     """
     if features.attn is None:
         raise ValueError(f'{type(module).__name__} needs the attention of the encoder, and the features hold none: '
-                         'compute them by encoder.tokens(images, with_attention=True)')
+                         'compute them by encoder.tokens(tower, batch, with_attention=True)')
     return features.attn
+
+
+def cls_token_of(features: DenseFeatures, module: PostProcessor) -> Tensor:
+    """``features.cls_token``, for a module that cannot do without.
+
+    Raises:
+        ValueError: the encoder gave none.
+    """
+    if features.cls_token is None:
+        raise ValueError(f'{type(module).__name__} needs the CLS token of the encoder, and the features hold none')
+    return features.cls_token
 
 
 def remove_direction(x: Tensor, amount: Tensor, direction: Tensor, normalize: bool) -> Tensor:

@@ -5,7 +5,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.post_processors.post_processor import PostProcessor, attention_of
+from ovseg.models.post_processors.post_processor import PostProcessor, attention_of, cls_token_of
 from ovseg.registry import POST_PROCESSORS
 from ovseg.utils import check_choice, check_number
 
@@ -56,6 +56,7 @@ class SelfAttnEnhancement(PostProcessor):
 
     stage = 'tokens'
     needs_attention = True
+    needs_cls = True
 
     def __init__(self, enhancement_strength: float = 0.1, min_self_attn_threshold: float = 0.15,
                  mode: str = 'feature') -> None:
@@ -73,7 +74,7 @@ class SelfAttnEnhancement(PostProcessor):
         gain = self_attention_gain(attn, self.strength, self.threshold)
         if self.mode == 'feature':
             return features.replace(patches=enhance_features(features.patches, gain))
-        return features.replace(patches=enhance_attention(features.patches, features.cls_token, attn, gain))
+        return features.replace(patches=enhance_attention(features.patches, cls_token_of(features, self), attn, gain))
 
     def get_self_attention_stats(self, attn: Tensor) -> Dict[str, float]:
         """``mean``, ``std``, ``min``, ``max`` of the patches' attention to themselves, and ``below_threshold``, the share

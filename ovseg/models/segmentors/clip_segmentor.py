@@ -122,7 +122,7 @@ class CLIPSegmentor(BaseSegmentor):
         """Set an attribute, unless it is a setting: those are attributes of components, and checked there."""
         if name in SETTINGS:
             raise AttributeError(f'{name} cannot be set: it is {SETTINGS[name]}, a setting of a component; '
-                                 f'variant({SETTINGS[name].split(".")[0]}=...) gives a segmentor of the same weights with another')
+                                 f'variant({SETTINGS[name].split(".")[0]}=...) gives another segmentor of the same weights')
         super().__setattr__(name, value)
 
     @property
@@ -150,8 +150,8 @@ class CLIPSegmentor(BaseSegmentor):
     @text_embeddings.setter
     def text_embeddings(self, rows: Tensor) -> None:
         if rows.shape != (len(self.vocabulary.all_names), self.tower.output_width):
-            raise ValueError(f'text_embeddings of shape {tuple(rows.shape)} must have one row of size {self.tower.output_width} '
-                             f'for each of the {len(self.vocabulary.all_names)} names')
+            raise ValueError(f'text_embeddings of shape {tuple(rows.shape)} must have shape '
+                             f'({len(self.vocabulary.all_names)}, {self.tower.output_width}), a row for each name')
         self._text_embeddings = rows.to(self.device, torch.float32)
 
     @property
@@ -259,8 +259,9 @@ class CLIPSegmentor(BaseSegmentor):
         return max(1, min(512, int(free / 2 / (floats * self.tower.dtype.itemsize))))
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        """Load weights, and forget the embeddings that others gave."""
+        """Load weights, and forget the embeddings and copies of others."""
         super()._load_from_state_dict(*args, **kwargs)
+        self.clip.forget_copies()
         self._text_embeddings = None
 
 

@@ -41,12 +41,13 @@ def _steps(segmentor: 'CLIPSegmentor', windows: Tensor) -> Iterator[Tuple[str, D
     """Name and output of every step of ``CLIPSegmentor.embed``."""
     features = segmentor.tokens(windows)
     yield 'the image encoder', features
-    for module, features in segmentor.post_processors.steps(features, 'tokens'):
+    for module, left in segmentor.post_processors.steps(features, 'tokens'):
+        features = left
         yield f'post-processor {type(module).__name__}', features
     features = project(segmentor.tower, features)
     yield 'the projection', features
-    for module, features in segmentor.post_processors.steps(features, 'embeddings'):
-        yield f'post-processor {type(module).__name__}', features
+    for module, left in segmentor.post_processors.steps(features, 'embeddings'):
+        yield f'post-processor {type(module).__name__}', left
 
 
 def _is_finite(features: DenseFeatures) -> bool:

@@ -12,7 +12,7 @@ from ovseg.components import check_arguments
 from ovseg.models.dense.last_block_encoder import SIMILARITY_KEYS
 from ovseg.models.post_processors.post_processor import STAGES, PostProcessor
 from ovseg.registry import POST_PROCESSORS
-from ovseg.utils import check_dict, check_flag, check_keys, check_number, shown, type_name
+from ovseg.utils import check_dict, check_flag, check_keys, check_number, registered, shown, type_name
 
 COMPONENTS = ('clip', 'vocabulary', 'image_encoder', 'post_processors', 'windows', 'decoder')
 DEFAULTS: Dict[str, Any] = dict(image_encoder={}, post_processors=[], windows={}, decoder={})
@@ -24,11 +24,11 @@ PLACES = dict(
     bg_idx='decoder.bg_idx')
 KEYWORDS = dict(attention_cfg='image_encoder.attention', similarity_enhancement_cfg='image_encoder.similarity')
 SIMILARITY = 'apply_similarity_enhancement'
-NESTED_ONLY = dict(  # settings that have no flat form
-    cls_source='image_encoder.cls_source', attention_layer='image_encoder.attention_layer', precision='image_encoder.precision',
-    compile='image_encoder.compile', cls_token_lambda='decoder.cls_token_lambda', area_thd='decoder.area_thd',
-    refine='decoder.refiner', decode_memory_mb='decoder.memory_mb', with_seg_logits='decoder.with_seg_logits',
-    window_batch_size='windows.batch_size')
+NESTED_ONLY = {  # settings that have no flat form
+    'cls_source': 'image_encoder.cls_source', 'attention_layer': 'image_encoder.attention_layer',
+    'precision': 'image_encoder.precision', 'compile': 'image_encoder.compile', 'cls_token_lambda': 'decoder.cls_token_lambda',
+    'area_thd': 'decoder.area_thd', 'refine': 'decoder.refiner', 'decode_memory_mb': 'decoder.memory_mb',
+    'with_seg_logits': 'decoder.with_seg_logits', 'window_batch_size': 'windows.batch_size'}
 
 
 class Module(NamedTuple):
@@ -90,7 +90,7 @@ def switch_value(model: Mapping[str, Any], name: str) -> Any:
         encoder = model.get('image_encoder')
         return isinstance(encoder, Mapping) and encoder.get('similarity') is not None
     module = next(module for module in CHAIN if module.switch == name)
-    found = next((item for item in model.get('post_processors', []) if _type_of(item) == module.type), None)
+    found: Any = next((item for item in model.get('post_processors', []) if _type_of(item) == module.type), None)
     if module.keywords:
         return found is not None
     return 0.0 if found is None else module_keyword(model, module.type, 'factor')
@@ -98,7 +98,7 @@ def switch_value(model: Mapping[str, Any], name: str) -> Any:
 
 def module_keyword(model: Mapping[str, Any], type_: str, keyword: str) -> Any:
     """A keyword of the first module of a type in a model's chain, or its default."""
-    found = next((item for item in model.get('post_processors', []) if _type_of(item) == type_), {})
+    found: Any = next((item for item in model.get('post_processors', []) if _type_of(item) == type_), {})
     if isinstance(found, Mapping) and keyword in found:
         return found[keyword]
     return signature(POST_PROCESSORS.get(type_)).parameters[keyword].default
@@ -108,8 +108,8 @@ def _check_names(switches: Mapping[str, Any]) -> None:
     for name in switches:
         if name in NESTED_ONLY:
             component, key = NESTED_ONLY[name].split('.')
-            raise ValueError(f'CLIPSegmentor has no key {name!r}: it is {NESTED_ONLY[name]}, written {component}=dict({key}=...), '
-                             f'or model.{NESTED_ONLY[name]}=... as an option')
+            raise ValueError(f'CLIPSegmentor has no key {name!r}: it is {NESTED_ONLY[name]}, written '
+                             f'{component}=dict({key}=...), or model.{NESTED_ONLY[name]}=... as an option')
     check_keys('CLIPSegmentor', switches, {*FLAT, *COMPONENTS, 'data_preprocessor'})
 
 
@@ -173,7 +173,7 @@ def _set_chain(model: Dict[str, Any], switches: Mapping[str, Any], replace: bool
     if 'post_processors' in model and not replace:
         there = {_type_of(item) for item in modules}
         given = [name for module in CHAIN for name in (module.switch, module.keywords)
-                 if switches.get(name) or name in switches and name == module.switch and module.type in there]
+                 if name and (switches.get(name) or (name in switches and name == module.switch and module.type in there))]
         if given:
             raise ValueError(f'post_processors replaces the whole chain and cannot be given together with {", ".join(given)}: '
                              'put the module into post_processors, or leave the switch out')
@@ -211,8 +211,8 @@ def _place(type_: str, modules: Sequence[Any]) -> int:
     stage = STAGES.index(POST_PROCESSORS.get(type_).stage)
     for index, item in enumerate(modules):
         other = _type_of(item)
-        later_stage = STAGES.index(getattr(POST_PROCESSORS.get(other), 'stage', STAGES[0])) > stage
-        if later_stage or other in order and order.index(other) > order.index(type_):
+        later_stage = STAGES.index(getattr(registered(POST_PROCESSORS, other), 'stage', STAGES[0])) > stage
+        if later_stage or (other in order and order.index(other) > order.index(type_)):
             return index
     return len(modules)
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ovseg.digests import tensor_digest, tensors_digest
 from ovseg.files import PART_PATTERN, write_whole
-from ovseg.utils import expanded
+from ovseg.utils import expanded, one_line, quoted
 
 FORMAT = 3  # part of every key: raise it when rows are computed or written in another way
 SECONDS_OF_A_WRITE = 3600  # longer than any file takes to be written
@@ -67,7 +67,7 @@ def load_rows(path: Path) -> Dict[str, Tensor]:
         if not tensors['rows'].isfinite().all():
             raise ValueError('not all of its rows are finite')
     except (OSError, ValueError, SafetensorError) as error:
-        _warn_once(f'the text embeddings cached in {path} cannot be read and are computed again: {error}')
+        _warn_once(f'the text embeddings cached in {quoted(path)} cannot be read and are computed again: {one_line(error)}')
         return {}
     return dict(zip(json.loads(_bytes(tensors['names'])), tensors['rows']))
 
@@ -89,15 +89,16 @@ def store_rows(path: Path, rows: Mapping[str, Tensor], most: int) -> None:
                     part.unlink()
         write_whole(path, lambda part: part.write_bytes(save(tensors)))
     except OSError as error:
-        _warn_once(f'text embeddings cannot be cached in {path.parent} ({error.strerror}): every start encodes them anew; '
-                   'OVSEG_CACHE chooses another folder, OVSEG_CACHE=off none')
+        _warn_once(f'text embeddings cannot be cached in {quoted(path.parent)} ({error.strerror}): every start encodes them '
+                   'anew; OVSEG_CACHE chooses another folder, OVSEG_CACHE=off none')
 
 
 def _weights_digest(clip: nn.Module) -> str:
     """Digest of the text tower's tensors, computed again only where one was replaced or written to (unless by ``.data``)."""
     tensors = {name: tensor for name, tensor in (*clip.named_parameters(), *clip.named_buffers()) if _is_text(name)}
     # inference tensors do not count how often they are written to: object() equals nothing that was known
-    state = [(name, tensor.data_ptr(), tensor.dtype, tensor.shape, object() if tensor.is_inference() else tensor._version)
+    state = [(name, tensor.data_ptr(), tensor.dtype, tensor.shape,
+              object() if tensor.is_inference() else tensor._version)  # noqa: SLF001  documented by torch, without another name
              for name, tensor in tensors.items()]
     known = _weights_digests.get(clip)
     if known is None or known[0] != state:

@@ -48,7 +48,7 @@ def read_state_dict(path: Path) -> Dict[str, Tensor]:
     return {key: value for key, value in state.items() if key not in _OPENAI_KEYS}
 
 
-@CheckpointLoader.register_scheme(list(CheckpointLoader._schemes), force=True)
+@CheckpointLoader.register_scheme(list(CheckpointLoader._schemes), force=True)  # noqa: SLF001  it has no other list
 def load_from_file(filename: str, map_location: Union[str, torch.device, Callable, None] = None) -> Dict[str, Any]:
     """Read a checkpoint for mmengine: ``load_from``, ``resume``, ``init_cfg`` and ``mmengine.runner.load_checkpoint``.
 

@@ -54,11 +54,15 @@ class LoadedCLIP:
         if dtype == self.image_tower.dtype:
             return self.image_tower
         if self.image_tower.dtype != torch.float32:
-            raise ValueError(f'image_encoder.precision: the weights are in {self.image_tower.dtype} already, which cannot become '
-                             f"{dtype}: build the segmentor with precision='fp32' to vary it")
+            raise ValueError(f'image_encoder.precision: the weights are in {self.image_tower.dtype} already, which cannot '
+                             f"become {dtype}: build the segmentor with precision='fp32' to vary it")
         if dtype not in self._copies:
             self._copies[dtype] = deepcopy(self.image_tower).to(dtype)
         return self._copies[dtype]
+
+    def forget_copies(self) -> None:
+        """Make copies anew for segmentors to come: the weights of the image tower have changed."""
+        self._copies.clear()
 
 
 def describe_tower(name: str) -> ImageTower:

@@ -1,5 +1,5 @@
 """open_clip's ``VisionTransformer`` as an image tower."""
-from typing import Sequence, Tuple
+from typing import Any, Sequence, Tuple
 
 import torch
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
@@ -26,7 +26,7 @@ class OpenCLIPTower(ImageTower):
     visual: VisionTransformer
     has_cls = True
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: Any) -> None:
         super().__init__()
         check_supported(visual)
         self.visual = visual

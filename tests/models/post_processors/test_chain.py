@@ -187,9 +187,13 @@ def test_types_may_be_classes():
 
 @pytest.mark.parametrize(('has_attention', 'has_cls', 'modules', 'message'), [
     (False, True, ['CTD', 'GlobalDebias'], None),
-    (True, False, ['SelfAttnEnhancement', 'OutlierSuppression'], None),
-    (False, True, ['SelfAttnEnhancement'], 'SelfAttnEnhancement needs the attention of the image encoder, and Plain gives none'),
-    (True, False, ['SelfAttnEnhancement', 'CTD'], 'CTD needs the CLS token of the image encoder, and Plain gives none'),
+    (True, True, ['SelfAttnEnhancement', 'OutlierSuppression', 'GlobalDebias', 'CTD'], None),
+    (False, False, [dict(type='OutlierSuppression', detector='norm')], None),
+    (False, True, ['SelfAttnEnhancement'], 'SelfAttnEnhancement needs the attention of the image encoder, and Plain '),
+    (False, True, ['OutlierSuppression'], 'OutlierSuppression needs the attention of the image encoder, and Plain '),
+    (True, False, ['OutlierSuppression', 'CTD'], 'OutlierSuppression needs the CLS token of the image encoder, and Plain '),
+    (True, False, ['SelfAttnEnhancement'], 'SelfAttnEnhancement needs the CLS token'),
+    (True, False, ['CTD'], 'CTD needs the CLS token'),
     (True, False, ['GlobalDebias'], 'GlobalDebias needs the CLS token')], ids=str)
 def test_modules_that_need_what_the_encoder_does_not_give_are_refused(has_attention, has_cls, modules, message):
     chain = PostProcessorChain(modules)

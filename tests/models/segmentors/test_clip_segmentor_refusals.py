@@ -89,7 +89,7 @@ def test_numbers_that_count_must_be_whole(build, cfg):
 
 
 def test_an_unknown_class_list_is_answered_with_the_bundled_ones(build):
-    with pytest.raises(FileNotFoundError, match="vocabulary.names='ade20'") as error:
+    with pytest.raises(FileNotFoundError, match=r"vocabulary\.names='ade20'") as error:
         build(name_path='ade20')
     for name in bundled_class_lists():
         assert name in str(error.value)

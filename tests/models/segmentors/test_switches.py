@@ -65,7 +65,8 @@ def test_no_switch_changes_nothing():
 
 
 def test_what_is_given_is_not_changed():
-    model = dict(image_encoder=dict(attention=dict(type='NACLIP', gaussian_std=3)), decoder={}, post_processors=[dict(type='CTD')])
+    model = dict(image_encoder=dict(attention=dict(type='NACLIP', gaussian_std=3)), decoder={},
+                 post_processors=[dict(type='CTD')])
     before = repr(model)
     nested_model(model, dict(attention_cfg=dict(scale=2), prob_thd=0.3, ctd_cfg=dict(eps=2), apply_outlier_suppression=True,
                              apply_similarity_enhancement=True), replace=True)
@@ -81,7 +82,8 @@ def test_a_switch_beside_its_own_component_is_refused_with_both_named(name):
     model = {key: 'old'}
     for parent in reversed(parents):
         model = {parent: model}
-    assert refusal(model, {name: 'new'}) == f"{name}='new' and {PLACES[name]}='old' are two forms of one setting: keep {PLACES[name]}"
+    place = PLACES[name]
+    assert refusal(model, {name: 'new'}) == f"{name}='new' and {place}='old' are two forms of one setting: keep {place}"
 
 
 @pytest.mark.parametrize('name', PLACES)
@@ -132,7 +134,8 @@ def test_another_attention_keeps_no_keywords(attention):
 @pytest.mark.parametrize(('model', 'expected'), [
     ({}, dict(type='Gated', scale=2)), (dict(image_encoder='LastBlockEncoder'), dict(type='Gated', scale=2)),
     (dict(image_encoder=dict(attention='KK')), dict(type='KK', scale=2)),
-    (dict(image_encoder=dict(attention=dict(type='NACLIP', gaussian_std=3))), dict(type='NACLIP', gaussian_std=3, scale=2))], ids=str)
+    (dict(image_encoder=dict(attention=dict(type='NACLIP', gaussian_std=3))), dict(type='NACLIP', gaussian_std=3, scale=2)),
+], ids=str)
 def test_keywords_alone_are_those_of_the_attention_there(model, expected):
     assert nested_model(model, dict(attention_cfg=dict(scale=2)), replace=True)['image_encoder']['attention'] == expected
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.logging import MMLogger
 
-from ovseg.vocabulary.prompt_templates import prompt_templates
 from ovseg.models.text.prompt_cuts import most_tokens, warn_of_cuts
+from ovseg.vocabulary.prompt_templates import prompt_templates
 
 CONTEXT = 11
 TEMPLATES = ['a {}', 'a photo of the {}.', '{}']
