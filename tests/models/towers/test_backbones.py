@@ -29,6 +29,15 @@ def shallow(monkeypatch):
         name, **(dict(given, depth=1) if name.startswith(('vit_', 'eva')) else given)))
 
 
+def family(name):
+    """What is asked once: a ViT, or all towers of a kind that is none."""
+    vision = open_clip.get_model_config(name)['vision_cfg']
+    trunk = vision.get('timm_model_name')
+    if trunk is None:
+        return 'ResNet' if isinstance(vision['layers'], list) else name
+    return trunk if trunk.startswith(('vit_', 'eva')) else (trunk.split('_')[0], vision['timm_pool'])
+
+
 def image_tower_is_supported(name):
     """Asked of the tower itself, built without memory for its weights."""
     try:
@@ -55,8 +64,9 @@ def test_exactly_what_loader_and_encoder_accept_is_listed(monkeypatch):
         raise Download
 
     monkeypatch.setattr(loading, '_download', refuse)
-    models = [name for name in open_clip.list_models() if open_clip.list_pretrained_tags_by_model(name)]
-    assert {(name, tag) for name in models if image_tower_is_supported(name)
+    models = {name: family(name) for name in open_clip.list_models() if open_clip.list_pretrained_tags_by_model(name)}
+    supported = {kind: image_tower_is_supported(name) for kind, name in {kind: name for name, kind in models.items()}.items()}
+    assert {(name, tag) for name, kind in models.items() if supported[kind]
             for tag in open_clip.list_pretrained_tags_by_model(name) if weights_are_accepted(name, tag)} == LISTED
 
 
