@@ -3,6 +3,7 @@ from copy import deepcopy
 import pytest
 import torch
 from open_clip.timm_model import TimmModel
+from timm.models.vision_transformer import ResPostBlock
 
 from ovseg.models.dense import LastBlockEncoder, WindowBatch, project
 from ovseg.models.towers import TimmTower
@@ -179,7 +180,7 @@ def refused(name, pool='', **settings):
     ('vit_tiny_patch16_224', 'max', dict(depth=1), "pools its patches (pool 'max')"),
     ('vit_tiny_patch16_224', 'token', dict(depth=1, reg_tokens=3), 'with register tokens'),
     ('eva02_tiny_patch14_224', 'token', dict(depth=1, use_abs_pos_emb=False), 'without learnt positions'),
-    ('vit_tiny_patch16_224', 'token', dict(depth=1, attn_layer='diff'), 'of another kind (DiffAttention)'),
+    ('vit_tiny_patch16_224', 'token', dict(depth=1, block_fn=ResPostBlock), 'a ResPostBlock of another kind (Attention)'),
     ('eva02_tiny_patch14_224', 'token', dict(depth=1, rope_type='mixed'), 'a EvaBlock of another kind')])
 def test_other_towers_are_refused_by_name(name, pool, settings, message):
     assert message in refused(name, pool, **settings)
