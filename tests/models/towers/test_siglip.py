@@ -1,6 +1,7 @@
 """SigLIP from end to end, with a stand-in for the tokenizer, which comes from the Hugging Face hub."""
 import json
 import re
+from unittest import mock
 
 import open_clip
 import pytest
@@ -120,9 +121,9 @@ def test_what_needs_a_cls_token_is_refused_before_weights_are_read(monkeypatch, 
 
 
 @pytest.mark.parametrize('tower', ['RN50', 'convnext_base', 'MobileCLIP-S1'])
-def test_a_tower_without_a_patch_grid_is_refused_before_weights_are_read(monkeypatch, tower):
-    monkeypatch.setattr('timm.create_model', CREATE_MODEL)
-    with pytest.raises(TypeError, match=r'^the image tower is a \w+( of timm)?; ovseg needs a Vi'):
+def test_a_tower_without_a_patch_grid_is_refused_before_weights_are_read(tower):
+    needed = r'^the image tower is a \w+( of timm)?; ovseg needs a Vi'
+    with mock.patch.object(timm, 'create_model', CREATE_MODEL), pytest.raises(TypeError, match=needed):
         CLIPSegmentor(dict(name=tower, pretrained='/no/such/file'), dict(names=['cat']))
 
 
