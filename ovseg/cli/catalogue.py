@@ -100,5 +100,6 @@ def _size_and_first_names(classes: List[List[str]]) -> str:
 def _sizes(backbone: Backbone) -> str:
     vision, text = backbone.vision, backbone.config['text_cfg']
     elsewhere = text.get('hf_model_name') or text.get('hf_tokenizer_name')
-    return (f'patch {vision.patch_size}, {vision.image_size} px, {vision.layers} layers of width {vision.width}'
-            + (f'; its words need transformers ({elsewhere})' if elsewhere else ''))
+    sizes = (f'patch {vision.patch_size}, {vision.image_size} px, {vision.layers} layers of width {vision.width}'
+             if vision.timm_model_name is None else f'{vision.image_size} px, {vision.timm_model_name} of timm')
+    return (sizes + (f'; its words need transformers ({elsewhere})' if elsewhere else ''))

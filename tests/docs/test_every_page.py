@@ -14,6 +14,7 @@ OWN_TESTS = {
     'docs/ablate.md': ('test_ablate.py', dict(command=4, yaml=1)),
     'docs/add_a_post_processor.md': ('test_add_a_post_processor.py', dict(command=1, python=2)),
     'docs/add_an_attention.md': ('test_add_an_attention.py', dict(command=1, python=2)),
+    'docs/add_image_tower.md': ('test_add_image_tower.py', dict(python=2)),
     'docs/api.md': ('test_api.py', dict(python=6, text=6)),
     'docs/benchmarks.md': ('test_benchmarks.py', dict(command=11)),
     'docs/index.md': ('test_index.py', dict(command=2, python=1, text=2)),

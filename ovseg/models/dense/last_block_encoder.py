@@ -42,7 +42,8 @@ class LastBlockEncoder(DenseEncoder):
             similarity of the patches after block ``layer`` (1-based, default L // 2), divided by ``temperature`` (1.0), to
             the last block's logits. ``add_self_similarity=False`` leaves its diagonal out.
         ignore_residual: Leave the last block's residual and MLP out.
-        cls_source: ``'clip'``: the CLS token of the unmodified CLIP; ``'last_block'``: row 0 of the modified block.
+        cls_source: ``'clip'``: the CLS token of the unmodified CLIP; ``'last_block'``: row 0 of the modified block. Without
+            effect for a tower without CLS token.
         attention_layer: The block whose ``softmax(QKᵀ)`` post-processors use: -1 the last, -2 the one before.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``: what the image tower computes in.
         compile: Run through ``torch.compile``; the first image of a window size then takes minutes.
@@ -110,11 +111,11 @@ def enter_last_block(encoder: LastBlockEncoder, tower: ImageTower, images: Tenso
     similarity = None if encoder.similarity is None else {'layer': tower.depth // 2, **encoder.similarity}
     for index, block in enumerate(blocks):
         if with_attention and index == tower.depth + encoder.attention_layer:
-            attn = original_attention(*tower.qkv(block, x)[:2])
-        x = block(x)
+            attn = original_attention(*tower.qkv(block, x, grid_size)[:2])
+        x = tower.run(block, x, grid_size)
         if similarity is not None and index + 1 == similarity['layer']:
             bias = similarity_bias(x, tower.has_cls, similarity)
-    q, k, v = tower.qkv(last, x)
+    q, k, v = tower.qkv(last, x, grid_size)
     if with_attention and attn is None:
         attn = original_attention(q, k)
     return LastBlockInput(x, q, k, v, grid_size, bias, attn)

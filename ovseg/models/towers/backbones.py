@@ -1,4 +1,4 @@
-"""Which CLIPs of open_clip the image encoder can work with, told from their settings, without building them."""
+"""CLIPs of open_clip that have an image tower for ovseg, told from their settings, without building them."""
 from typing import Any, List, Mapping, NamedTuple
 
 import open_clip
@@ -18,7 +18,7 @@ class Backbone(NamedTuple):
 
 
 def pretrained_backbones() -> List[Backbone]:
-    """Every model and tag of open_clip that ``load_clip`` and ``CLIPImageEncoder`` accept.
+    """Every model and tag of open_clip that ``load_clip`` and ``image_tower`` accept.
 
     A tag stands under the model that computes the activation it was trained with, and not under its twin: ``openai``
     belongs to ``ViT-B-16-quickgelu``, although open_clip has it for ``ViT-B-16`` too.
@@ -34,7 +34,10 @@ def pretrained_backbones() -> List[Backbone]:
 
 
 def _is_supported(config: Mapping[str, Any]) -> bool:
-    """Whether the model is a plain CLIP with a ViT that ``check_supported`` would accept."""
+    """Whether ``image_tower`` accepts the model's image tower, and it is no CoCa."""
     vision = CLIPVisionCfg(**config['vision_cfg'])
-    is_vit = vision.timm_model_name is None and isinstance(vision.layers, int)
-    return is_vit and vision.pool_type == 'tok' and not vision.attentional_pool and 'multimodal_cfg' not in config
+    if 'multimodal_cfg' in config:
+        return False
+    if vision.timm_model_name is not None:
+        return vision.timm_pool in ('token', 'map')  # a CLS token, or an attention pool; only ViTs of timm have them
+    return isinstance(vision.layers, int) and vision.pool_type == 'tok' and not vision.attentional_pool

@@ -4,6 +4,7 @@ from typing import Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ovseg.models.frozen import FrozenModule
 
@@ -21,7 +22,7 @@ class ImageTower(FrozenModule, ABC):
         output_width: Size E of an embedding.
         heads: Number of heads of a block's attention.
         has_cls: Whether there is a CLS token.
-        blocks: The transformer's blocks in order; ``block(x)`` maps tokens ``(B, T, D)`` to tokens.
+        blocks: The transformer's blocks in order; ``run`` applies one of them.
     """
 
     patch_size: Tuple[int, int]
@@ -57,8 +58,14 @@ class ImageTower(FrozenModule, ABC):
         """
 
     @abstractmethod
-    def qkv(self, block: nn.Module, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values ``(B, H, T, d)`` of a block's input ``x (B, T, D)``."""
+    def qkv(self, block: nn.Module, x: Tensor, grid_size: Grid) -> Tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values ``(B, H, T, d)`` of a block's input, as its softmax attention takes them.
+
+        Args:
+            block: One of ``blocks``.
+            x: Its input ``(B, T, D)``.
+            grid_size: Rows and columns of the patches, which rotary position embeddings depend on.
+        """
 
     @abstractmethod
     def join(self, block: nn.Module, values: Tensor) -> Tensor:
@@ -70,4 +77,21 @@ class ImageTower(FrozenModule, ABC):
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
-        """Embeddings ``(..., E)`` of tokens ``(..., D)`` that leave the last block."""
+        """Embeddings ``(..., E)`` of tokens ``(..., D)`` that leave the last block, each by itself."""
+
+    @abstractmethod
+    def pool(self, x: Tensor) -> Tensor:
+        """The embedding ``(B, E)`` of the whole image from the tokens ``(B, T, D)`` that leave the last block."""
+
+    def run(self, block: nn.Module, x: Tensor, grid_size: Grid) -> Tensor:
+        """The block's output ``(B, T, D)``; see ``qkv`` for the arguments."""
+        q, k, v = self.qkv(block, x, grid_size)
+        z = x + self.join(block, F.scaled_dot_product_attention(q, k, v))
+        return z + self.mlp(block, z)
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """The model's own embeddings ``(B, E)`` of normalised images ``(B, 3, H, W)``, not divided by their length."""
+        x, grid_size = self.embed(images)
+        for block in self.blocks:
+            x = self.run(block, x, grid_size)
+        return self.pool(x)

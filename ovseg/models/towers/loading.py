@@ -15,11 +15,13 @@ from huggingface_hub.utils import EntryNotFoundError
 from mmengine.logging import print_log
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import download_pretrained
+from torch import Tensor
 
 from ovseg.components import check_arguments
 from ovseg.digests import file_digest
 from ovseg.models.text import TextEncoder
 from ovseg.models.towers import tiny_clip
+from ovseg.models.towers.adapters import image_tower
 from ovseg.models.towers.checkpoints import (
     CONFIG_FILES,
     TRANSFORMERS_CONFIG,
@@ -29,7 +31,6 @@ from ovseg.models.towers.checkpoints import (
     recorded_settings,
 )
 from ovseg.models.towers.image_tower import ImageTower
-from ovseg.models.towers.open_clip_tower import OpenCLIPTower
 from ovseg.models.towers.transformers_format import check_settings, is_transformers_state, open_clip_state
 from ovseg.utils import expanded, one_line, quoted, shown
 
@@ -85,8 +86,10 @@ def describe_tower(name: str) -> ImageTower:
         ValueError: an unknown model.
     """
     config = _model_config(name)
-    with torch.device('meta'):
-        return OpenCLIPTower(_build(name, config).visual)
+    with torch.device('meta'):  # with another text tower than the model's, which may need downloads
+        clip = open_clip.CLIP(config['embed_dim'], config['vision_cfg'], open_clip.CLIPTextCfg(layers=1),
+                              quick_gelu=config.get('quick_gelu', False))
+        return image_tower(clip.visual)
 
 
 def load_clip(name: str, pretrained: Optional[str]) -> LoadedCLIP:
@@ -101,14 +104,14 @@ def load_clip(name: str, pretrained: Optional[str]) -> LoadedCLIP:
 
     Raises:
         ValueError: an unknown model or tag, weights trained with another activation, or weights of another architecture.
-        FileNotFoundError: the weights are not on disk and cannot be downloaded.
+        FileNotFoundError: the weights, or the tokenizer of SigLIP, are not on disk and cannot be downloaded.
     """
     config = _model_config(name)
     if pretrained == '' or not isinstance(pretrained, (str, type(None))):
         raise ValueError(f'clip.pretrained={shown(pretrained)} must be a tag, a path, or None')
     if pretrained is None:
         print_log(f'clip.pretrained=None: {name} runs with random weights, so its labels mean nothing', 'current', 30)
-        return _clip(name, open_clip.create_model(name), {}, cache=False)
+        return _clip(open_clip.create_model(name), _tokenizer(name, config), {}, cache=False)
     tag = open_clip.get_pretrained_cfg(name, pretrained)
     quick_gelu = config.get('quick_gelu', False)
     if tag:
@@ -120,9 +123,9 @@ def load_clip(name: str, pretrained: Optional[str]) -> LoadedCLIP:
     trained_with = None if tag else recorded_activation(path)
     if trained_with is not None:
         _check_activation(name, quoted(path), quick_gelu, trained_with)
-    model = _build(name, config)
+    tokenizer, model = _tokenizer(name, config), _build(config)
     _load(model, name, path)
-    return _clip(name, model, tag or recorded.get('preprocess_cfg', {}))
+    return _clip(model, tokenizer, tag or {**_usual_preprocess(name), **recorded.get('preprocess_cfg', {})})
 
 
 def load_checked(clip: Union[Mapping[str, Any], LoadedCLIP], check: Callable[[ImageTower], None],
@@ -167,12 +170,29 @@ def _weights_file(name: str, pretrained: str) -> Path:
     return _download_folder(pretrained) if pretrained.startswith(HUB) else _local_file(name, pretrained)
 
 
-def _clip(name: str, model: Any, preprocess: Dict[str, Any], cache: bool = True) -> LoadedCLIP:
-    tower = OpenCLIPTower(model.visual)
+def _clip(model: Any, tokenizer: Callable[..., Tensor], preprocess: Dict[str, Any], cache: bool = True) -> LoadedCLIP:
+    tower = image_tower(model.visual)
     del model.visual  # the tower owns it now
-    return LoadedCLIP(tower, TextEncoder(model, open_clip.get_tokenizer(name), cache=cache),
+    return LoadedCLIP(tower, TextEncoder(model, tokenizer, cache=cache),
                       tuple(preprocess.get('mean') or open_clip.OPENAI_DATASET_MEAN),
                       tuple(preprocess.get('std') or open_clip.OPENAI_DATASET_STD))
+
+
+def _usual_preprocess(name: str) -> Dict[str, Any]:
+    """Mean and deviation of RGB that all weights of the model in open_clip share; nothing where they differ."""
+    settings = [open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)]
+    usual = [{key: setting[key] for key in ('mean', 'std')} for setting in settings]
+    return usual[0] if usual and all(other == usual[0] for other in usual) else {}
+
+
+def _tokenizer(name: str, config: Dict[str, Any]) -> Callable[..., Tensor]:
+    """The model's tokenizer, which for SigLIP and others comes from the Hugging Face hub."""
+    try:
+        return open_clip.get_tokenizer(name)
+    except (ImportError, OSError) as error:
+        raise FileNotFoundError(f'the tokenizer of {name} needs the package transformers and '
+                                f'{config["text_cfg"].get("hf_tokenizer_name")} of the Hugging Face hub, which is not on this '
+                                f'machine and could not be downloaded: {one_line(error)}') from error
 
 
 def _model_config(name: str) -> Dict[str, Any]:
@@ -184,6 +204,8 @@ def _model_config(name: str) -> Dict[str, Any]:
         raise ValueError(f'clip.name={shown(name)} is not an open_clip model; '
                          + (f'did you mean {", ".join(map(repr, near))}?' if near else
                             'open_clip.list_models() lists them, e.g. ViT-B-16-quickgelu'))
+    if 'multimodal_cfg' in config:
+        raise ValueError(f'clip.name={name!r} is a CoCa model, whose image tower pools by attention: choose a plain ViT')
     return config
 
 
@@ -262,10 +284,8 @@ def _local_file(name: str, pretrained: str) -> Path:
                      f'nor a file or folder (looked at {quoted(path.absolute())})')
 
 
-def _build(name: str, config: Dict[str, Any]) -> Union[open_clip.CLIP, open_clip.CustomTextCLIP]:
+def _build(config: Dict[str, Any]) -> Union[open_clip.CLIP, open_clip.CustomTextCLIP]:
     """An open_clip model that waits for its weights."""
-    if 'multimodal_cfg' in config:
-        raise ValueError(f'clip.name={name!r} is a CoCa model, whose image tower pools by attention: choose a plain ViT')
     custom_text = config.pop('custom_text', False) or 'hf_model_name' in config['text_cfg']
     config['text_cfg']['hf_model_pretrained'] = False  # its weights are in the checkpoint, too
     return (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**config)

@@ -50,7 +50,11 @@ class OpenCLIPTower(ImageTower):
         positions = resize_position_embedding(visual.positional_embedding, visual.grid_size, grid_size)
         return visual.ln_pre(torch.cat([cls_token, patches], dim=1) + positions.to(patches.dtype)), grid_size
 
-    def qkv(self, block: ResidualAttentionBlock, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    def run(self, block: ResidualAttentionBlock, x: Tensor, grid_size: Grid) -> Tensor:
+        """See ``ImageTower``; the host's own forward pass."""
+        return block(x)
+
+    def qkv(self, block: ResidualAttentionBlock, x: Tensor, grid_size: Grid) -> Tuple[Tensor, Tensor, Tensor]:
         """See ``ImageTower``."""
         packed = F.linear(block.ln_1(x), block.attn.in_proj_weight, block.attn.in_proj_bias)
         q, k, v = packed.unflatten(-1, (3, block.attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
@@ -67,6 +71,10 @@ class OpenCLIPTower(ImageTower):
     def project(self, x: Tensor) -> Tensor:
         """See ``ImageTower``."""
         return self.visual.ln_post(x) @ self.visual.proj
+
+    def pool(self, x: Tensor) -> Tensor:
+        """See ``ImageTower``: the CLS token's embedding."""
+        return self.project(x[:, 0])
 
 
 def check_supported(visual: nn.Module) -> None:
