@@ -2,14 +2,14 @@
 import math
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovseg.components import build_component, build_registered
 from ovseg.inference.nonfinite import ImagePatches, ignore_label
@@ -18,6 +18,7 @@ from ovseg.models.data_preprocessor import build_data_preprocessor, check_no_pad
 from ovseg.models.decoder import ClassTexts, Decoder
 from ovseg.models.dense import DenseEncoder, WindowBatch, project
 from ovseg.models.dense_features import DenseFeatures
+from ovseg.models.guides import Guide, load_guides
 from ovseg.models.post_processors import PostProcessorChain
 from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS, FLAT, NESTED_ONLY, nested_model
 from ovseg.models.towers import ImageTower, LoadedCLIP
@@ -90,6 +91,8 @@ class CLIPSegmentor(BaseSegmentor):
         self.tower = loaded.image_tower_in(encoder.dtype)
         self.text_encoder = loaded.text_encoder
         self.image_encoder, self.post_processors, self.windows, self.decoder = encoder, chain, cut, scored
+        self.networks = load_guides([encoder.guide], loaded, self.tower)
+        self.guide_networks = nn.ModuleList(network for network in self.networks.values() if network is not self.tower)
         for name, values in zip(('mean', 'std'), mean_and_std(self.data_preprocessor)):
             self.register_buffer(name, values.to(self.device), persistent=False)
         self._use(words)
@@ -197,7 +200,8 @@ class CLIPSegmentor(BaseSegmentor):
         for image in images:
             if image.ndim != 3 or len(image) != 3:
                 raise ValueError(f'an image must have shape (3, H, W), not {tuple(image.shape)}')
-        layouts = [self.windows.plan((image.shape[1], image.shape[2]), self.tower.patch_size) for image in images]
+        patch = _common_multiple(self.tower.patch_size, self.networks)
+        layouts = [self.windows.plan((image.shape[1], image.shape[2]), patch) for image in images]
         windows = [layout.cut(image) for layout, image in zip(layouts, images)]
         grids = map_windows(self._score_vectors, windows, self.windows_per_pass(windows))
         layouts = [layout.on_grid((grid.shape[1], grid.shape[2])) for layout, grid in zip(layouts, grids)]
@@ -217,7 +221,7 @@ class CLIPSegmentor(BaseSegmentor):
 
     def tokens(self, windows: Tensor) -> DenseFeatures:
         """Features of width D of normalised windows ``(B, 3, h, w)``, as the dense encoder gives them."""
-        return self.image_encoder.tokens(self.tower, WindowBatch(windows, self.mean, self.std),
+        return self.image_encoder.tokens(self.tower, WindowBatch(windows, self.mean, self.std, self.networks),
                                          with_attention=self.post_processors.needs_attention)
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Optional[List[SegDataSample]] = None) -> Tensor:
@@ -256,7 +260,9 @@ class CLIPSegmentor(BaseSegmentor):
         floats = patches * 14 * self.tower.width + 4 * self.tower.heads * patches ** 2
         free = torch.cuda.mem_get_info(largest.device)[0]
         free += torch.cuda.memory_reserved(largest.device) - torch.cuda.memory_allocated(largest.device)
-        return max(1, min(512, int(free / 2 / (floats * self.tower.dtype.itemsize))))
+        size = (largest.shape[2], largest.shape[3])
+        needed = floats * self.tower.dtype.itemsize + sum(guide.bytes_per_window(size) for guide in self.networks)
+        return max(1, min(512, int(free / 2 / needed)))
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Load weights, and forget the embeddings that others gave."""
@@ -287,6 +293,8 @@ def _check_fit(tower: ImageTower, encoder: DenseEncoder, chain: PostProcessorCha
         ValueError: names the component and the key.
     """
     encoder.check(tower)
+    if encoder.guide is not None:
+        encoder.guide.check(tower, windows)
     has_cls = tower.has_cls and encoder.gives_cls
     chain.check(encoder.gives_attention, has_cls, type(encoder).__name__)
     if decoder.cls_token_lambda and not has_cls:
@@ -294,6 +302,12 @@ def _check_fit(tower: ImageTower, encoder: DenseEncoder, chain: PostProcessorCha
     if 0 < windows.crop < max(tower.patch_size):
         raise ValueError(f'windows.crop={windows.crop} is under one patch ({max(tower.patch_size)} pixels); '
                          '0 takes the whole image')
+
+
+def _common_multiple(patch_size: Tuple[int, int], guides: Iterable[Guide]) -> Tuple[int, int]:
+    """The size whose multiples are multiples of the CLIP's patch and of all guides' patches."""
+    rows, columns = zip(patch_size, *(guide.patch_size or patch_size for guide in guides))
+    return math.lcm(*rows), math.lcm(*columns)
 
 
 def _flipped_axes(sample: SegDataSample) -> Tuple[int, ...]:

@@ -44,6 +44,7 @@ class LoadedCLIP:
     mean: Tuple[float, ...]
     std: Tuple[float, ...]
     _copies: Dict[torch.dtype, ImageTower] = field(default_factory=dict, repr=False, compare=False)
+    _networks: Dict[Any, Optional[nn.Module]] = field(default_factory=dict, repr=False, compare=False)
 
     def image_tower_in(self, dtype: torch.dtype) -> ImageTower:
         """The image tower in another type: a copy, made once. The tower itself is not changed.
@@ -59,6 +60,12 @@ class LoadedCLIP:
         if dtype not in self._copies:
             self._copies[dtype] = deepcopy(self.image_tower).to(dtype)
         return self._copies[dtype]
+
+    def guide_network(self, guide: Any) -> Optional[nn.Module]:
+        """What ``Guide.load`` gives, loaded once for equal guides of all segmentors that share the CLIP."""
+        if guide not in self._networks:
+            self._networks[guide] = guide.load()
+        return self._networks[guide]
 
 
 def describe_tower(name: str) -> ImageTower:
