@@ -30,5 +30,8 @@ ATTENTIONS = _AnyCaseRegistry('attention', scope='mmseg', locations=['ovseg.mode
 # Subclasses of ovseg.models.post_processors.PostProcessor.
 POST_PROCESSORS = Registry('post-processor', scope='mmseg', locations=['ovseg.models.post_processors'])
 
+# Subclasses of ovseg.models.upsamplers.Upsampler.
+UPSAMPLERS = Registry('upsampler', scope='mmseg', locations=['ovseg.models.upsamplers'])
+
 # Objects whose of_image(image (C, H, W)) gives a function that refines dense scores (Q, H, W) of that image.
 REFINERS = Registry('refiner', scope='mmseg', locations=['ovseg.models.refiners'])

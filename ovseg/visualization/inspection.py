@@ -48,7 +48,7 @@ class WindowInspection:
         encoder, patch_size = segmentor.image_encoder, segmentor.tower.patch_size
         if not isinstance(encoder, LastBlockEncoder):
             raise ValueError(f'an inspection needs a LastBlockEncoder, and the model has {type(encoder).__name__}')
-        layout = segmentor.windows.plan((inputs.shape[1], inputs.shape[2]), patch_size)
+        layout = segmentor.plan((inputs.shape[1], inputs.shape[2]))
         window, self.patches = _locate(layout, patch_size, points, ori_shape)
         self.grid_size = (layout.rows.cells, layout.cols.cells)
         height, width = (cells * patch for cells, patch in zip(self.grid_size, patch_size))

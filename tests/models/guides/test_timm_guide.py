@@ -174,7 +174,7 @@ def test_memory_of_a_window_grows_with_it_and_with_precision():
 
 
 @pytest.mark.parametrize(('cfg', 'message'), [
-    (dict(model='vit_base_patch8_225.dino'), "TimmGuide model='vit_base_patch8_225.dino' is not a timm model; did you mean 'vit_"),
+    (dict(model='vit_base_patch8_225.dino'), "TimmGuide model='vit_base_patch8_225.dino' is not a timm model; did you mean '"),
     (dict(model='hf-hub:timm/vit_base_patch8_224.dino'), 'is not a timm model'), (dict(model=3), 'model=3 is not a'),
     (dict(model='resnet50'), "TimmGuide model='resnet50' must be a ViT of timm's vision_transformer, eva, vision"),
     (dict(model='vit_small_patch8_224.dinoo'), 'Invalid pretrained tag (dinoo)'),
