@@ -15,15 +15,17 @@ from ovseg.components import build_component, build_registered
 from ovseg.inference.nonfinite import ImagePatches, ignore_label
 from ovseg.inference.windows import WindowLayout, Windows, map_windows
 from ovseg.models.data_preprocessor import build_data_preprocessor, check_no_padding, mean_and_std
-from ovseg.models.decoder import ClassTexts, Decoder
+from ovseg.models.decoder import ClassTexts, Decoder, patch_scores
 from ovseg.models.dense import DenseEncoder, WindowBatch, project
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.guides import Guide, load_guides
+from ovseg.models.guides import Guide, GuideFeatures, load_guides
+from ovseg.models.patch_scores import PatchScores
 from ovseg.models.post_processors import PostProcessorChain
 from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS, FLAT, NESTED_ONLY, nested_model
 from ovseg.models.towers import ImageTower, LoadedCLIP
 from ovseg.models.towers.loading import load_checked
 from ovseg.models.upsamplers import Upsampler, upsample
+from ovseg.precision import full_precision
 from ovseg.registry import DENSE_ENCODERS, UPSAMPLERS
 from ovseg.utils import check_keys, shown
 from ovseg.vocabulary import Vocabulary
@@ -98,7 +100,7 @@ class CLIPSegmentor(BaseSegmentor):
         self.text_encoder = loaded.text_encoder
         self.image_encoder, self.post_processors, self.windows, self.decoder = encoder, chain, cut, scored
         self.upsampler = None if finer is None else finer.to(self.device)
-        self.networks = load_guides([encoder.guide], loaded, self.tower)
+        self.networks = load_guides([encoder.guide, *chain.guides], loaded, self.tower)
         self.guide_networks = nn.ModuleList(network for network in self.networks.values() if network is not self.tower)
         for name, values in zip(('mean', 'std'), mean_and_std(self.data_preprocessor)):
             self.register_buffer(name, values.to(self.device), persistent=False)
@@ -193,11 +195,12 @@ class CLIPSegmentor(BaseSegmentor):
         for sample, image, patches in zip(samples, inputs, self.window_patches(inputs)):
             mirrored = _flipped_axes(sample)
             size = sample.get('ori_shape', image.shape[1:])[:2]
-            labels, probabilities = self.decoder(image, patches, self.texts, size)
+            windows, texts = self.scored(patches)
+            labels, probabilities = self.decoder(image, windows, texts, size)
             sample.set_data(dict(pred_sem_seg=PixelData(data=labels.flip(mirrored).unsqueeze(0))))
             if self.decoder.with_seg_logits and probabilities is not None:
                 sample.set_data(dict(seg_logits=PixelData(data=probabilities.flip(mirrored))))
-            if patches.nonfinite is not None:
+            if windows.nonfinite is not None:
                 self.note_nonfinite(sample)
         return samples
 
@@ -210,9 +213,25 @@ class CLIPSegmentor(BaseSegmentor):
                 raise ValueError(f'an image must have shape (3, H, W), not {tuple(image.shape)}')
         layouts = [self.plan((image.shape[1], image.shape[2])) for image in images]
         windows = [layout.cut(image) for layout, image in zip(layouts, images)]
-        grids = map_windows(self._score_vectors, windows, self.windows_per_pass(windows))
-        layouts = [layout.on_grid((grid.shape[1], grid.shape[2])) for layout, grid in zip(layouts, grids)]
-        return ImagePatches.checked(layouts, [grid.flatten(1, 2) for grid in grids])
+        results = map_windows(self._score_vectors, windows, self.windows_per_pass(windows))
+        layouts = [layout.on_grid((grid.shape[1], grid.shape[2])) for layout, (grid, *_) in zip(layouts, results)]
+        checked = ImagePatches.checked(layouts, [grid.flatten(1, 2) for grid, *_ in results])
+        return [patches._replace(guides=self._guide_features(grids)) for patches, (_, *grids) in zip(checked, results)]
+
+    def scored(self, windows: ImagePatches) -> Tuple[ImagePatches, ClassTexts]:
+        """What the decoder takes of ``window_patches``.
+
+        Without modules of the stage ``'scores'``: the vectors, and the text embeddings. With them: the scores that leave them,
+        ``(windows, N, Q)``, and no embeddings.
+        """
+        texts = self.texts
+        if not self.post_processors.of_scores:
+            return windows, texts
+        with full_precision(windows.patches):
+            scores = patch_scores(windows.patches, texts.embeddings)
+        given = PatchScores(scores, windows.layout, texts.class_of, texts.count)
+        result = self.post_processors.rescore(given, windows.guides)
+        return windows.with_scores(result.scores), texts._replace(embeddings=None)
 
     def plan(self, image_size: Tuple[int, int]) -> WindowLayout:
         """The windows of an image of ``(height, width)`` pixels, padded to the patches of the CLIP and of the guides, with the
@@ -223,13 +242,23 @@ class CLIPSegmentor(BaseSegmentor):
         rows, columns = ((axis.length + sum(axis.pad)) // patch for axis, patch in zip((layout.rows, layout.cols), patch_size))
         return layout.on_grid((rows, columns))
 
-    def _score_vectors(self, windows: Tensor) -> Tensor:
-        """The vectors that the patches of a batch of windows are scored by, on their grid: ``(B, h, w, E)``."""
-        features = self.embed(windows)
-        return self.decoder.score_vectors(features).unflatten(1, features.grid_size)
+    def _score_vectors(self, windows: Tensor) -> List[Tensor]:
+        """The vectors that the patches of a batch of windows are scored by, on their grid: ``(B, h, w, E)``; and the features
+        ``(B, h', w', C)`` of each guide of ``_guide_features``.
+        """
+        batch = self.batch(windows)
+        features = self.embed(batch)
+        guides = [batch.guide(guide) for guide in dict.fromkeys(self.post_processors.guides)]
+        return [self.decoder.score_vectors(features).unflatten(1, features.grid_size),
+                *(guide.patches.unflatten(1, guide.grid_size) for guide in guides)]
+
+    def _guide_features(self, grids: Sequence[Tensor]) -> Dict[Guide, GuideFeatures]:
+        """The guides of modules of the stage ``'scores'``, with their features ``(windows, h', w', C)`` of an image."""
+        return {guide: GuideFeatures(grid.flatten(1, 2), (grid.shape[1], grid.shape[2]))
+                for guide, grid in zip(dict.fromkeys(self.post_processors.guides), grids)}
 
     def embed(self, windows: Union[Tensor, WindowBatch]) -> DenseFeatures:
-        """Cleaned embeddings of width E of normalised windows ``(B, 3, h, w)``, in CLIP's joint space, on the upsampler's grid."""
+        """Cleaned embeddings of width E of normalised windows ``(B, 3, h, w)``, in CLIP's joint space, upsampled."""
         batch = self.batch(windows)
         features = self.post_processors(self.tokens(batch), 'tokens')
         features = self.post_processors(project(self.tower, features), 'embeddings')
@@ -249,7 +278,7 @@ class CLIPSegmentor(BaseSegmentor):
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Optional[List[SegDataSample]] = None) -> Tensor:
         """Class probabilities ``(B, K, H, W)`` of equally large images, in input size; NaN as ``predict`` says."""
-        return torch.stack([self.decoder.probabilities(image, patches, self.texts, (image.shape[1], image.shape[2]))
+        return torch.stack([self.decoder.probabilities(image, *self.scored(patches), (image.shape[1], image.shape[2]))
                             for image, patches in zip(inputs, self.window_patches(inputs))])
 
     _forward = encode_decode
@@ -316,8 +345,9 @@ def _check_fit(tower: ImageTower, encoder: DenseEncoder, chain: PostProcessorCha
         ValueError: names the component and the key.
     """
     encoder.check(tower)
-    if encoder.guide is not None:
-        encoder.guide.check(tower, windows)
+    for guide in (encoder.guide, *chain.guides):
+        if guide is not None:
+            guide.check(tower, windows)
     has_cls = tower.has_cls and encoder.gives_cls
     chain.check(encoder.gives_attention, has_cls, type(encoder).__name__)
     if upsampler is not None:

@@ -66,7 +66,8 @@ def test_probabilities_are_those_of_a_decoder_that_repeats_patches():
             cosines = torch.nn.functional.cosine_similarity(patches[row * 6 + column][None], texts)
             expected = (40 * cosines).softmax(dim=0)
             found = result.seg_logits.data[:, 16 * row + 8, 16 * column + 4]
-            torch.testing.assert_close(found, torch.stack([expected[0], expected[1:3].max(), expected[3]]), atol=1e-4, rtol=1e-3)
+            expected = torch.stack([expected[0], expected[1:3].max(), expected[3]])
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_a_scale_of_one_changes_nothing():
