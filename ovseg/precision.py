@@ -6,6 +6,8 @@ from typing import Any, Callable, ContextManager, Iterator, List
 import torch
 from torch import Tensor
 
+PRECISIONS = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
+
 # Settings of each backend, since torch 2.9; older versions have torch.set_float32_matmul_precision alone. The package is asked,
 # because asking torch 2.1's backends.cuda.matmul for an attribute that it does not have is an AssertionError.
 MATMULS = [backend.matmul for backend in (torch.backends.cuda, torch.backends.mkldnn)

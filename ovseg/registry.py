@@ -1,4 +1,4 @@
-"""Registries of what ovseg adds to MMSegmentation's own: dense encoders, attentions, post-processors, refiners.
+"""Registries of what ovseg adds to MMSegmentation's own: dense encoders, guides, attentions, post-processors and others.
 
 Segmentors, heads, data sets, metrics and hooks are registered in mmseg's registries, so that a config names them as it
 names mmseg's.
@@ -21,11 +21,17 @@ class _AnyCaseRegistry(Registry):
 # Subclasses of ovseg.models.dense.DenseEncoder.
 DENSE_ENCODERS = Registry('dense encoder', scope='mmseg', locations=['ovseg.models.dense'])
 
+# Subclasses of ovseg.models.guides.Guide.
+GUIDES = Registry('guide', scope='mmseg', locations=['ovseg.models.guides'])
+
 # An entry maps (q, k, v: (B, H, T, d), grid_size, bias: (B, 1, T, T) or None) to weights (B, H, T, T).
 ATTENTIONS = _AnyCaseRegistry('attention', scope='mmseg', locations=['ovseg.models.attention'])
 
 # Subclasses of ovseg.models.post_processors.PostProcessor.
 POST_PROCESSORS = Registry('post-processor', scope='mmseg', locations=['ovseg.models.post_processors'])
+
+# Subclasses of ovseg.models.upsamplers.Upsampler.
+UPSAMPLERS = Registry('upsampler', scope='mmseg', locations=['ovseg.models.upsamplers'])
 
 # Objects whose of_image(image (C, H, W)) gives a function that refines dense scores (Q, H, W) of that image.
 REFINERS = Registry('refiner', scope='mmseg', locations=['ovseg.models.refiners'])

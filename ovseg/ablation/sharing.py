@@ -28,7 +28,7 @@ class SharedEncoder(DenseEncoder):
     def __init__(self, encoder: DenseEncoder, with_attention: bool) -> None:
         super().__init__()
         self.encoder, self.with_attention, self.precision = encoder, with_attention, encoder.precision
-        self.gives_attention, self.gives_cls = encoder.gives_attention, encoder.gives_cls
+        self.gives_attention, self.gives_cls, self.guide = encoder.gives_attention, encoder.gives_cls, encoder.guide
         self.known: List[Tuple[Tensor, DenseFeatures]] = []
         self.freeze()
 

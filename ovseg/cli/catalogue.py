@@ -10,7 +10,7 @@ from mmengine.registry import Registry
 
 import ovseg.models  # noqa: F401  fills the registries
 from ovseg.models.towers.backbones import Backbone, pretrained_backbones
-from ovseg.registry import ATTENTIONS, POST_PROCESSORS, REFINERS
+from ovseg.registry import ATTENTIONS, DENSE_ENCODERS, GUIDES, POST_PROCESSORS, REFINERS, UPSAMPLERS
 from ovseg.resources import configs_dir
 from ovseg.vocabulary import bundled_class_lists, class_names
 
@@ -38,6 +38,21 @@ def attentions() -> Entries:
 def post_processors() -> Entries:
     """Types of ``post_processors``."""
     return _registered(POST_PROCESSORS)
+
+
+def dense_encoders() -> Entries:
+    """Types of ``image_encoder``."""
+    return _registered(DENSE_ENCODERS)
+
+
+def guides() -> Entries:
+    """Types of ``guide``, in the components that have one."""
+    return _registered(GUIDES)
+
+
+def upsamplers() -> Entries:
+    """Types of ``upsampler``."""
+    return _registered(UPSAMPLERS)
 
 
 def refiners() -> Entries:
@@ -68,7 +83,8 @@ def open_clip_backbones() -> Entries:
 
 KINDS: Dict[str, Callable[[], Entries]] = {
     'configs': configs, 'methods': methods, 'attentions': attentions, 'post-processors': post_processors,
-    'refiners': refiners, 'class-lists': class_lists, 'backbones': config_backbones}
+    'dense-encoders': dense_encoders, 'guides': guides, 'upsamplers': upsamplers, 'refiners': refiners,
+    'class-lists': class_lists, 'backbones': config_backbones}
 
 
 def _registered(registry: Registry) -> Entries:

@@ -98,8 +98,8 @@ def merge_windows(scores: Tensor, layout: WindowLayout, out_size: Tuple[int, int
     return _dense(_merge_columns(layout.mosaic(scores).float(), layout, out_size[1]), layout, out_size[0]).transpose(0, 1)
 
 
-def best_texts(patches: Tensor, texts: Tensor, layout: WindowLayout, out_size: Tuple[int, int], logit_scale: float = 1.0,
-               with_probability: bool = False, memory_mb: float = 256,
+def best_texts(patches: Tensor, texts: Optional[Tensor], layout: WindowLayout, out_size: Tuple[int, int],
+               logit_scale: float = 1.0, with_probability: bool = False, memory_mb: float = 256,
                refine: Optional[Refine] = None) -> Tuple[Tensor, Optional[Tensor]]:
     """The best text embedding of every pixel, without ever holding the dense scores of all text embeddings.
 
@@ -107,8 +107,8 @@ def best_texts(patches: Tensor, texts: Tensor, layout: WindowLayout, out_size: T
     maximum and a running sum of exponentials.
 
     Args:
-        patches: ``(windows, N, E)``, row by row.
-        texts: ``(Q, E)``.
+        patches: ``(windows, N, E)``, row by row; without ``texts`` the scores themselves, ``(windows, N, Q)``.
+        texts: ``(Q, E)``, or None.
         layout: Where the windows lie.
         out_size: Wanted ``(height, width)``.
         logit_scale: Multiplies the scores before the softmax.
@@ -120,15 +120,17 @@ def best_texts(patches: Tensor, texts: Tensor, layout: WindowLayout, out_size: T
         Index ``(height, width)`` int64 of the text embedding of largest score, the first of several; and its probability, or
         None.
     """
-    mosaic, texts = layout.mosaic(patches).float(), texts.float()
+    mosaic = layout.mosaic(patches).float()
+    count = mosaic.shape[2] if texts is None else len(texts)
     best = patches.new_full(out_size, -torch.inf, dtype=torch.float32)
     index = torch.zeros(out_size, dtype=torch.int64, device=patches.device)
     total = torch.zeros_like(best) if with_probability else None
     chunk_size = _texts_per_chunk(layout, out_size, memory_mb, refine is not None)
-    for first in range(0, len(texts), chunk_size):
-        chunk = texts[first:first + chunk_size]
+    for first in range(0, count, chunk_size):
+        chunk = slice(first, first + chunk_size)
         # no name for the columns: it would keep them until the next chunk's are there
-        strips = _dense_rows(_merge_columns(mosaic @ chunk.t(), layout, out_size[1]), layout, out_size[0], memory_mb, refine)
+        strips = _dense_rows(_merge_columns(_cell_scores(mosaic, texts, chunk), layout, out_size[1]), layout, out_size[0],
+                             memory_mb, refine)
         for rows, dense in strips:
             scores, place = _first_max(dense)
             index[rows] = torch.where(scores > best[rows], first + place, index[rows])
@@ -138,6 +140,10 @@ def best_texts(patches: Tensor, texts: Tensor, layout: WindowLayout, out_size: T
                 total[rows] += dense.sub_(largest.unsqueeze(1)).mul_(logit_scale).exp_().sum(dim=1)
             best[rows] = largest
     return index, None if total is None else total.reciprocal_()
+
+
+def _cell_scores(mosaic: Tensor, texts: Optional[Tensor], chunk: slice) -> Tensor:
+    return mosaic[..., chunk] if texts is None else mosaic @ texts[chunk].float().t()
 
 
 def class_probabilities(scores: Tensor, class_of: Tensor, num_classes: int, logit_scale: float) -> Tensor:

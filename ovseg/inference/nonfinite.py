@@ -1,5 +1,6 @@
 """Patches that are not finite (NaN or Inf), and the pixels that have no label because of them."""
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from types import MappingProxyType
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -25,10 +26,12 @@ class ImagePatches(NamedTuple):
         layout: The windows.
         patches: ``(windows, N, E)`` float32, finite; zero where a patch was not.
         nonfinite: ``(windows, N)`` bool, the patches that were not finite; None where all were.
+        guides: What guides of modules of the stage ``'scores'`` give of the windows.
     """
     layout: WindowLayout
     patches: Tensor
     nonfinite: Optional[Tensor]
+    guides: Mapping[Any, Any] = MappingProxyType({})
 
     @classmethod
     def checked(cls, layouts: Sequence[WindowLayout], patches: Sequence[Tensor]) -> List['ImagePatches']:
@@ -43,6 +46,13 @@ class ImagePatches(NamedTuple):
             return [cls(layout, each, None) for layout, each in zip(layouts, patches)]
         return [cls(layout, each, None) if good.all() else cls(layout, each.masked_fill(~good.unsqueeze(-1), 0), ~good)
                 for layout, each, good in zip(layouts, patches, finite)]
+
+    def with_scores(self, scores: Tensor) -> 'ImagePatches':
+        """Scores ``(windows, N, Q)`` in place of the patches; one that is not finite makes its patch so, too."""
+        (checked,) = self.checked([self.layout], [scores])
+        if self.nonfinite is None or checked.nonfinite is None:
+            return checked._replace(nonfinite=self.nonfinite if checked.nonfinite is None else checked.nonfinite)
+        return checked._replace(nonfinite=self.nonfinite | checked.nonfinite)
 
     def undefined_pixels(self, out_size: Tuple[int, int]) -> Tensor:
         """The pixels whose score has a non-zero weight from a patch that is not finite, ``(H, W)`` bool.

@@ -150,24 +150,26 @@ def _mosaic_index(layout: WindowLayout, device: torch.device) -> Tensor:
     return (window * (layout.rows.cells * layout.cols.cells) + cell).to(device)
 
 
-def map_windows(function: Callable[[Tensor], Tensor], windows: Sequence[Tensor], batch_size: int) -> List[Tensor]:
+def map_windows(function: Callable[[Tensor], Sequence[Tensor]], windows: Sequence[Tensor],
+                batch_size: int) -> List[Tuple[Tensor, ...]]:
     """Apply ``function`` to the windows of several images in as few batches as possible.
 
     Args:
-        function: Maps a batch of equally large windows ``(B, C, h, w)`` to ``(B, ...)``.
+        function: Maps a batch of equally large windows ``(B, C, h, w)`` to tensors ``(B, ...)``.
         windows: Per image ``(n, C, h, w)``; sizes may differ between images.
         batch_size: Windows per call at most.
 
     Returns:
-        Per image ``(n, ...)``.
+        Per image the tensors ``(n, ...)``.
     """
     by_size: Dict[torch.Size, List[int]] = {}
     for index, batch in enumerate(windows):
         by_size.setdefault(batch.shape[1:], []).append(index)
-    results: List[Tensor] = [torch.empty(0)] * len(windows)
+    results: List[Tuple[Tensor, ...]] = [()] * len(windows)
     for indices in by_size.values():
         together = torch.cat([windows[index] for index in indices])
-        mapped = torch.cat([function(batch) for batch in together.split(batch_size)])
-        for index, result in zip(indices, mapped.split([len(windows[index]) for index in indices])):
+        mapped = map(torch.cat, zip(*(function(batch) for batch in together.split(batch_size))))
+        counts = [len(windows[index]) for index in indices]
+        for index, result in zip(indices, zip(*(each.split(counts) for each in mapped))):
             results[index] = result
     return results

@@ -23,11 +23,11 @@ class ClassTexts(NamedTuple):
     """The text embeddings of a vocabulary.
 
     Args:
-        embeddings: Unit rows ``(Q, E)`` float32, one per name.
+        embeddings: Unit rows ``(Q, E)`` float32, one per name; None where the patches' scores are there already.
         class_of: The class of each, ``(Q,)`` int64, ascending.
         num_classes: K.
     """
-    embeddings: Tensor
+    embeddings: Optional[Tensor]
     class_of: Tensor
     num_classes: int
 
@@ -102,7 +102,7 @@ class Decoder:
 
         Args:
             image: ``(3, h, w)``, for the refiner.
-            windows: ``score_vectors`` of its windows and their layout.
+            windows: ``score_vectors`` of its windows and their layout; or scores, where ``texts`` has no embeddings.
             texts: The vocabulary.
             size: Wanted height and width.
 
@@ -127,10 +127,10 @@ class Decoder:
             return probabilities
         return probabilities.masked_fill(windows.undefined_pixels(size), torch.nan)
 
-    def dense_scores(self, image: Tensor, windows: ImagePatches, embeddings: Tensor, size: Tuple[int, int]) -> Tensor:
-        """Scores ``(Q, *size)`` before ``logit_scale``, merged and refined, of text embeddings ``(Q, E)``."""
+    def dense_scores(self, image: Tensor, windows: ImagePatches, embeddings: Optional[Tensor], size: Tuple[int, int]) -> Tensor:
+        """Scores ``(Q, *size)`` before ``logit_scale``, merged and refined; ``embeddings (Q, E)`` as in ``ClassTexts``."""
         with full_precision(windows.patches):
-            scores = merge_windows(windows.patches @ embeddings.float().t(), windows.layout, size)
+            scores = merge_windows(patch_scores(windows.patches, embeddings), windows.layout, size)
             refine = self._refine(image, size)
             return scores if refine is None else refine(scores)
 
@@ -152,6 +152,11 @@ class Decoder:
             return None
         finite = image.nan_to_num(0, 0, 0).unsqueeze(0)
         return self.refiner.of_image(F.interpolate(finite, size=size, mode='bilinear', align_corners=False)[0])
+
+
+def patch_scores(patches: Tensor, embeddings: Optional[Tensor]) -> Tensor:
+    """Scores ``(windows, N, Q)`` of vectors ``(windows, N, E)`` and text embeddings ``(Q, E)``; without those, ``patches``."""
+    return patches if embeddings is None else patches @ embeddings.float().t()
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ovseg.models.dense.last_block_encoder import enter_last_block, leave_last_b
 from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression, PostProcessor
 from ovseg.models.post_processors.outlier_detectors import DETECTORS
 from ovseg.models.post_processors.outlier_suppression import outlier_mask
-from ovseg.models.post_processors.post_processor import STAGES, cosine
+from ovseg.models.post_processors.post_processor import cosine
 from ovseg.models.segmentors.diagnosis import explain_nonfinite
 from ovseg.models.towers import ImageTower
 from ovseg.registry import ATTENTIONS
@@ -48,7 +48,7 @@ class WindowInspection:
         encoder, patch_size = segmentor.image_encoder, segmentor.tower.patch_size
         if not isinstance(encoder, LastBlockEncoder):
             raise ValueError(f'an inspection needs a LastBlockEncoder, and the model has {type(encoder).__name__}')
-        layout = segmentor.windows.plan((inputs.shape[1], inputs.shape[2]), patch_size)
+        layout = segmentor.plan((inputs.shape[1], inputs.shape[2]))
         window, self.patches = _locate(layout, patch_size, points, ori_shape)
         self.grid_size = (layout.rows.cells, layout.cols.cells)
         height, width = (cells * patch for cells, patch in zip(self.grid_size, patch_size))
@@ -69,7 +69,7 @@ class WindowInspection:
         features = leave_last_block(encoder, tower, entered)
         self._entered: List[Tuple[PostProcessor, DenseFeatures]] = []
         self._ends: Dict[str, DenseFeatures] = {}
-        for stage in STAGES:
+        for stage in ('tokens', 'embeddings'):
             if stage == 'embeddings':
                 features = project(tower, features)
             for module, left in self._chain.steps(features, stage):
@@ -161,9 +161,14 @@ def class_scores(segmentor: CLIPSegmentor, inputs: Tensor, size: Tuple[int, int]
     """
     image = _preprocessed(segmentor, inputs)
     windows, = segmentor.window_patches([image])
-    embeddings, class_of, _ = segmentor.texts
-    return torch.stack([segmentor.decoder.dense_scores(image, windows, embeddings[class_of == index], size).amax(dim=0)
-                        for index in classes]).cpu().numpy()
+    windows, (embeddings, class_of, _) = segmentor.scored(windows)
+    scores = []
+    for index in classes:
+        names = class_of == index
+        of_class = windows if embeddings is not None else windows._replace(patches=windows.patches[..., names])
+        rows = None if embeddings is None else embeddings[names]
+        scores.append(segmentor.decoder.dense_scores(image, of_class, rows, size).amax(dim=0))
+    return torch.stack(scores).cpu().numpy()
 
 
 def _preprocessed(segmentor: CLIPSegmentor, inputs: Tensor) -> Tensor:

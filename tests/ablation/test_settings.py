@@ -24,7 +24,7 @@ CHANGES = {  # settings of every component but the CLIP
     'decoder.memory_mb': 7, 'decoder.with_seg_logits': True, 'model_type': 'KK', 'ignore_residual': False,
     'apply_similarity_enhancement': False, 'similarity_enhancement_cfg.layer': 1, 'slide_stride': 56, 'slide_crop': 0,
     'image_encoder.cls_source': 'last_block', 'image_encoder.attention_layer': -2, 'image_encoder.precision': 'bf16',
-    'image_encoder.compile': True, 'pad_mode': 'none', 'windows.batch_size': 7}
+    'image_encoder.compile': True, 'upsampler': 'BilinearUpsampler', 'pad_mode': 'none', 'windows.batch_size': 7}
 
 
 def setting(**options):

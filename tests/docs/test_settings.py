@@ -22,7 +22,7 @@ from ovseg.models.segmentors.switches import CHAIN, FLAT, KEYWORDS, NESTED_ONLY,
 from ovseg.models.towers import loading
 from ovseg.models.towers.loading import load_clip
 from ovseg.models.towers.transformers_format import check_settings, flat_settings
-from ovseg.registry import ATTENTIONS, POST_PROCESSORS
+from ovseg.registry import ATTENTIONS, POST_PROCESSORS, UPSAMPLERS
 from ovseg.vocabulary import Vocabulary
 from ovseg.vocabulary.prompt_templates import PROMPT_TEMPLATES
 
@@ -83,7 +83,8 @@ def test_keys_of_the_model_are_those_of_the_signature():
 
 
 @pytest.mark.parametrize('heading, registry, fixed', [
-    ('image_encoder', ATTENTIONS, {'q', 'k', 'v', 'grid_size', 'bias'}), ('post_processors', POST_PROCESSORS, set())])
+    ('image_encoder', ATTENTIONS, {'q', 'k', 'v', 'grid_size', 'bias'}), ('post_processors', POST_PROCESSORS, set()),
+    ('upsampler', UPSAMPLERS, set())])
 def test_types_and_their_keywords_are_those_of_the_registry(heading, registry, fixed):
     rows = table('type', 'keywords', 'weights') if heading == 'image_encoder' else section(heading)
     given = {name: {key: ast.literal_eval(value) for key, value in (text.split('=') for text in code(keywords))}

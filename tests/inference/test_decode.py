@@ -213,6 +213,9 @@ def test_best_texts_equal_the_straightforward_loop(geometry, num_queries, memory
     torch.testing.assert_close(chosen, dense.amax(0), atol=1e-4, rtol=1e-5)  # scores of up to 20: two may be equal to rounding
     torch.testing.assert_close(probability, (3.7 * dense).softmax(0).amax(0), atol=1e-4, rtol=1e-3)
     assert (index == dense.argmax(0)).float().mean() > 0.99 or (dense.topk(min(2, num_queries), 0)[0].diff(dim=0) > -1e-4).any()
+    of_scores, of_score = best_texts(patches @ queries.t(), None, layout, out_size, 3.7, True, memory_mb)
+    torch.testing.assert_close(dense.gather(0, of_scores.unsqueeze(0))[0], chosen, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(of_score, probability, atol=1e-4, rtol=1e-3)
 
 
 def test_labels_of_a_large_vocabulary_equal_the_loop_on_all_but_rounding():

@@ -206,13 +206,14 @@ def test_map_windows_equals_one_window_at_a_time(images, batch_size):
 
     def summed(batch):
         sizes_seen.append(len(batch))
-        return torch.stack([batch.sum((1, 2, 3)), batch[:, 1, 2, 3]], dim=1)
+        return torch.stack([batch.sum((1, 2, 3)), batch[:, 1, 2, 3]], dim=1), batch[:, 2, :, 1]
 
     results = map_windows(summed, windows, batch_size)
-    assert [len(result) for result in results] == [count for count, _ in images]
+    assert [[len(tensor) for tensor in result] for result in results] == [[count, count] for count, _ in images]
     for image_windows, result in zip(windows, results):
-        for window, row in zip(image_windows, result):
+        for window, row, column in zip(image_windows, *result):
             torch.testing.assert_close(row, torch.stack([window.sum(), window[1, 2, 3]]))
+            assert torch.equal(column, window[2, :, 1])
     assert max(sizes_seen) <= batch_size
 
 
@@ -221,7 +222,7 @@ def test_map_windows_shares_batches_between_images_of_one_size():
 
     def record(batch):
         calls.append(len(batch))
-        return batch.mean((1, 2, 3))
+        return [batch.mean((1, 2, 3))]
 
     map_windows(record, [torch.rand(3, 3, 5, 7), torch.rand(2, 3, 7, 5), torch.rand(4, 3, 5, 7)], 5)
     assert calls == [5, 2, 2]

@@ -1,4 +1,5 @@
 """A frozen encoder with small trained heads."""
+from functools import partial
 from typing import Any, Dict, List, Mapping, Optional, Union
 
 import torch
@@ -8,9 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ovseg.components import build_registered
+from ovseg.inference.windows import Windows
 from ovseg.models.data_preprocessor import build_data_preprocessor, mean_and_std
 from ovseg.models.dense import DenseEncoder, WindowBatch, project
-from ovseg.models.towers import LoadedCLIP
+from ovseg.models.guides import load_guides
+from ovseg.models.towers import ImageTower, LoadedCLIP
 from ovseg.models.towers.loading import load_checked
 from ovseg.registry import DENSE_ENCODERS
 
@@ -33,9 +36,11 @@ class TokenClassifier(BaseModel):
                  image_encoder: Union[Mapping[str, Any], str, DenseEncoder] = 'LastBlockEncoder',
                  data_preprocessor: Optional[Mapping[str, Any]] = None) -> None:
         encoder = build_registered('image_encoder', DENSE_ENCODERS, DenseEncoder, image_encoder, 'LastBlockEncoder')
-        clip = load_checked(clip, encoder.check, encoder.dtype)
+        clip = load_checked(clip, partial(_check_fit, encoder=encoder), encoder.dtype)
         super().__init__(build_data_preprocessor(clip, data_preprocessor))
         self.encoder, self.tower = encoder, clip.image_tower_in(encoder.dtype)
+        self.networks = load_guides([encoder.guide], clip, self.tower)
+        self.guide_networks = nn.ModuleList(network for network in self.networks.values() if network is not self.tower)
         for name, values in zip(('mean', 'std'), mean_and_std(self.data_preprocessor)):
             self.register_buffer(name, values, persistent=False)
         self.heads = nn.ModuleDict({
@@ -55,7 +60,8 @@ class TokenClassifier(BaseModel):
             data_samples: Their samples; ``gt_label`` is read in training.
             mode: One of the three.
         """
-        features = self.encoder.tokens(self.tower, WindowBatch(torch.stack(list(inputs)), self.mean, self.std))
+        features = self.encoder.tokens(self.tower, WindowBatch(torch.stack(list(inputs)), self.mean, self.std,
+                                                               self.networks))
         features = project(self.tower, features)
         tokens = features.patches
         if features.cls_token is not None:
@@ -73,3 +79,9 @@ class TokenClassifier(BaseModel):
         for index, sample in enumerate(data_samples):
             sample.set_data(dict(pred_scores={name: value[index] for name, value in scores.items()}))
         return data_samples
+
+
+def _check_fit(tower: ImageTower, encoder: DenseEncoder) -> None:
+    encoder.check(tower)
+    if encoder.guide is not None:
+        encoder.guide.check(tower, Windows(crop=0))

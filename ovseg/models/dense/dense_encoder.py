@@ -1,36 +1,16 @@
 """The interface of dense encoders."""
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from functools import cached_property
+from typing import Optional
 
 import torch
-from torch import Tensor
 
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.frozen import FrozenModule
+from ovseg.models.guides.guide import Guide
 from ovseg.models.towers.image_tower import ImageTower
+from ovseg.models.window_batch import WindowBatch
+from ovseg.precision import PRECISIONS
 from ovseg.utils import check_choice
-
-PRECISIONS = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
-
-
-@dataclass(frozen=True)
-class WindowBatch:
-    """A batch of windows, as dense encoders get it.
-
-    Args:
-        images: Normalised windows ``(B, 3, h, w)``.
-        mean: Mean of RGB in [0, 1] that was subtracted, ``(3, 1, 1)``.
-        std: Deviation of RGB in [0, 1] that the windows were divided by, ``(3, 1, 1)``.
-    """
-    images: Tensor
-    mean: Tensor
-    std: Tensor
-
-    @cached_property
-    def rgb(self) -> Tensor:
-        """The windows as RGB ``(B, 3, h, w)`` float32 in [0, 1]; padding has the mean colour."""
-        return self.images * self.std + self.mean
 
 
 class DenseEncoder(FrozenModule, ABC):
@@ -40,11 +20,13 @@ class DenseEncoder(FrozenModule, ABC):
         gives_attention: Whether the features can hold the attention that post-processors use.
         gives_cls: Whether the features hold a CLS token.
         precision: Type that the image tower computes in, a key of ``PRECISIONS``.
+        guide: The guide that the method uses, see ``build_guide``: ``batch.guide(self.guide)`` are its features. None: none.
     """
 
     gives_attention: bool = True
     gives_cls: bool = True
     precision: str = 'fp32'
+    guide: Optional[Guide] = None
 
     @property
     def dtype(self) -> torch.dtype:

@@ -1,8 +1,11 @@
 """The post-processors of a model, in order."""
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.post_processors.post_processor import STAGES, PostProcessor
+from ovseg.models.guides.guide import Guide
+from ovseg.models.patch_scores import PatchScores
+from ovseg.models.post_processors.post_processor import STAGES, PostProcessor, ScoreProcessor
+from ovseg.models.window_batch import GuideFeatures
 from ovseg.precision import full_precision
 from ovseg.registry import POST_PROCESSORS
 from ovseg.utils import build_checked, check_choice, shown
@@ -13,10 +16,10 @@ class PostProcessorChain:
 
     Args:
         modules: Config dicts, bare type names or ``PostProcessor`` objects, in order: those for tokens first, then those for
-            embeddings. Or another chain, whose modules are taken.
+            embeddings, then those for scores. Or another chain, whose modules are taken.
 
     Raises:
-        ValueError: the order goes back from embeddings to tokens, or a type, key or number is not allowed.
+        ValueError: the order goes back to an earlier stage, or a type, key or number is not allowed.
     """
 
     def __init__(self, modules: Union['PostProcessorChain', Sequence[Any]] = ()) -> None:
@@ -31,15 +34,27 @@ class PostProcessorChain:
         for module in self.modules:
             name = type(module).__name__
             check_choice(f'{name}.stage', getattr(module, 'stage', None), STAGES)
-            if last is not None and last.stage == 'embeddings' and module.stage == 'tokens':
-                raise ValueError(f'post_processors: {name} works on tokens and cannot follow {type(last).__name__}, which '
-                                 'works on embeddings: there is no way back through the projection')
+            if (module.stage == 'scores') != isinstance(module, ScoreProcessor):
+                raise ValueError(f"{name}.stage={module.stage!r}: the modules of the stage 'scores' are the ScoreProcessors")
+            if last is not None and STAGES.index(module.stage) < STAGES.index(last.stage):
+                raise ValueError(f'post_processors: {name} works on {module.stage} and cannot follow {type(last).__name__}, '
+                                 f'which works on {last.stage}: the stages are {", ".join(STAGES)}, in this order')
             last = module
 
     @property
     def needs_attention(self) -> bool:
         """Whether any module needs the encoder's attention."""
         return any(module.needs_attention for module in self.modules)
+
+    @property
+    def of_scores(self) -> List[ScoreProcessor]:
+        """The modules of the stage ``'scores'``."""
+        return [module for module in self.modules if isinstance(module, ScoreProcessor)]
+
+    @property
+    def guides(self) -> List[Guide]:
+        """The guides of the modules."""
+        return [module.guide for module in self.of_scores if module.guide is not None]
 
     def check(self, has_attention: bool, has_cls: bool, encoder: str) -> None:
         """Refuse modules that need what the dense encoder does not give.
@@ -78,6 +93,33 @@ class PostProcessorChain:
                 _check_layout(module, features, result)
                 features = result
                 yield module, features
+
+    def rescore(self, scores: PatchScores, guides: Mapping[Guide, GuideFeatures]) -> PatchScores:
+        """Apply the modules of the stage ``'scores'`` in order.
+
+        Args:
+            scores: Of an image.
+            guides: What ``self.guides`` give of its windows.
+
+        Raises:
+            ValueError: a module returns no ``PatchScores``, or scores of another shape.
+        """
+        for module in self.of_scores:
+            with full_precision(scores.scores):
+                result = module(scores.replace(guide=None if module.guide is None else guides[module.guide]))
+            _check_scores(module, scores, result)
+            scores = result
+        return scores
+
+
+def _check_scores(module: PostProcessor, given: PatchScores, returned: PatchScores) -> None:
+    name = type(module).__name__
+    if not isinstance(returned, PatchScores):
+        raise ValueError(f'post-processor {name} must return PatchScores, not {type(returned).__name__}')
+    before, after = tuple(given.scores.shape), tuple(returned.scores.shape)
+    if after != before or returned.layout != given.layout:
+        raise ValueError(f'post-processor {name} must keep the shape and the layout of its input: it was given scores '
+                         f'{before} and returned {after}')
 
 
 def _check_layout(module: PostProcessor, given: DenseFeatures, returned: DenseFeatures) -> None:

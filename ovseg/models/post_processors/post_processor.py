@@ -1,13 +1,16 @@
 """The interface of the modules of the chain."""
 from abc import ABC, abstractmethod
+from typing import Optional
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.models.dense_features import DenseFeatures
+from ovseg.models.guides.guide import Guide
+from ovseg.models.patch_scores import PatchScores
 
-STAGES = ('tokens', 'embeddings')
+STAGES = ('tokens', 'embeddings', 'scores')  # in the order of an image's way through a model
 
 
 class PostProcessor(ABC):
@@ -15,7 +18,7 @@ class PostProcessor(ABC):
 
     Attributes:
         stage: ``'tokens'`` for a module that works in front of CLIP's final LayerNorm and projection (width D),
-            ``'embeddings'`` for one that works behind them (width E).
+            ``'embeddings'`` for one that works behind them (width E), ``'scores'`` for a ``ScoreProcessor``.
         needs_attention: Whether ``features.attn`` must be there.
         needs_cls: Whether ``features.cls_token`` must be there.
     """
@@ -27,6 +30,21 @@ class PostProcessor(ABC):
     @abstractmethod
     def __call__(self, features: DenseFeatures) -> DenseFeatures:
         """New features of the same grid and shapes; the given ones, and the tensors in them, are not written to."""
+
+
+class ScoreProcessor(PostProcessor):
+    """A training-free module that works on the scores of all patches of an image, behind the product with the text embeddings.
+
+    Attributes:
+        guide: The guide whose features it gets, see ``build_guide``; None for none.
+    """
+
+    stage = 'scores'
+    guide: Optional[Guide] = None
+
+    @abstractmethod
+    def __call__(self, scores: PatchScores) -> PatchScores:  # type: ignore[override]
+        """New scores of the same shape; the given ones are not written to."""
 
 
 def attention_of(features: DenseFeatures, module: PostProcessor) -> Tensor:

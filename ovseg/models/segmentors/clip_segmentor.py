@@ -2,27 +2,31 @@
 import math
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovseg.components import build_component, build_registered
 from ovseg.inference.nonfinite import ImagePatches, ignore_label
-from ovseg.inference.windows import Windows, map_windows
+from ovseg.inference.windows import WindowLayout, Windows, map_windows
 from ovseg.models.data_preprocessor import build_data_preprocessor, check_no_padding, mean_and_std
-from ovseg.models.decoder import ClassTexts, Decoder
+from ovseg.models.decoder import ClassTexts, Decoder, patch_scores
 from ovseg.models.dense import DenseEncoder, WindowBatch, project
 from ovseg.models.dense_features import DenseFeatures
+from ovseg.models.guides import Guide, GuideFeatures, load_guides
+from ovseg.models.patch_scores import PatchScores
 from ovseg.models.post_processors import PostProcessorChain
 from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS, FLAT, NESTED_ONLY, nested_model
 from ovseg.models.towers import ImageTower, LoadedCLIP
 from ovseg.models.towers.loading import load_checked
-from ovseg.registry import DENSE_ENCODERS
+from ovseg.models.upsamplers import Upsampler, upsample
+from ovseg.precision import full_precision
+from ovseg.registry import DENSE_ENCODERS, UPSAMPLERS
 from ovseg.utils import check_keys, shown
 from ovseg.vocabulary import Vocabulary
 
@@ -35,7 +39,7 @@ EXAMPLES = dict(clip="clip=dict(name='ViT-B-16-quickgelu', pretrained='openai')"
 
 @MODELS.register_module()
 class CLIPSegmentor(BaseSegmentor):
-    """Windows of an image, dense encoder, post-processors, decoder: a label map of any class names.
+    """Windows of an image, dense encoder, post-processors, upsampler, decoder: a label map of any class names.
 
     Every component is a config dict, or an object of its class. They are checked before weights are read.
 
@@ -44,6 +48,7 @@ class CLIPSegmentor(BaseSegmentor):
         vocabulary: See ``Vocabulary``.
         image_encoder: A type in ``DENSE_ENCODERS`` with its keywords; without a type, ``LastBlockEncoder``.
         post_processors: See ``PostProcessorChain``.
+        upsampler: A type in ``UPSAMPLERS`` with its keywords; None for none.
         windows: See ``Windows``.
         decoder: See ``Decoder``.
         data_preprocessor: Default: RGB, normalised as the CLIP weights want it. One that pads images is refused.
@@ -64,11 +69,12 @@ class CLIPSegmentor(BaseSegmentor):
                  vocabulary: Union[Mapping[str, Any], Vocabulary, None] = None,
                  image_encoder: Union[Mapping[str, Any], str, DenseEncoder, None] = None,
                  post_processors: Union[Sequence[Any], PostProcessorChain, None] = None,
+                 upsampler: Union[Mapping[str, Any], str, Upsampler, None] = None,
                  windows: Union[Mapping[str, Any], Windows, None] = None,
                  decoder: Union[Mapping[str, Any], Decoder, None] = None, data_preprocessor: Any = None,
                  init_cfg: None = None, train_cfg: Any = NOT_GIVEN, test_cfg: Any = NOT_GIVEN, **switches: Any) -> None:
         given = dict(clip=clip, vocabulary=vocabulary, image_encoder=image_encoder, post_processors=post_processors,
-                     windows=windows, decoder=decoder)
+                     upsampler=upsampler, windows=windows, decoder=decoder)
         _ignore_mmseg(switches, clip, train_cfg)
         cfg = {**DEFAULTS, **nested_model({key: value for key, value in given.items() if value is not None}, switches)}
         if init_cfg is not None:
@@ -79,17 +85,23 @@ class CLIPSegmentor(BaseSegmentor):
         words = build_component('vocabulary', Vocabulary, cfg['vocabulary'])
         encoder = build_registered('image_encoder', DENSE_ENCODERS, DenseEncoder, cfg['image_encoder'], 'LastBlockEncoder')
         chain = PostProcessorChain(cfg['post_processors'])
+        finer = None
+        if cfg['upsampler'] is not None:
+            finer = build_registered('upsampler', UPSAMPLERS, Upsampler, cfg['upsampler'])
         cut = build_component('windows', Windows, cfg['windows'])
         scored = build_component('decoder', Decoder, cfg['decoder'])
         scored.check(len(words.synonyms))
-        loaded = load_checked(cfg['clip'], partial(_check_fit, encoder=encoder, chain=chain, windows=cut, decoder=scored),
-                              encoder.dtype)
+        loaded = load_checked(cfg['clip'], partial(_check_fit, encoder=encoder, chain=chain, upsampler=finer, windows=cut,
+                                                   decoder=scored), encoder.dtype)
         super().__init__(build_data_preprocessor(loaded, data_preprocessor))
         check_no_padding(self.data_preprocessor)
         self.clip = loaded
         self.tower = loaded.image_tower_in(encoder.dtype)
         self.text_encoder = loaded.text_encoder
         self.image_encoder, self.post_processors, self.windows, self.decoder = encoder, chain, cut, scored
+        self.upsampler = None if finer is None else finer.to(self.device)
+        self.networks = load_guides([encoder.guide, *chain.guides], loaded, self.tower)
+        self.guide_networks = nn.ModuleList(network for network in self.networks.values() if network is not self.tower)
         for name, values in zip(('mean', 'std'), mean_and_std(self.data_preprocessor)):
             self.register_buffer(name, values.to(self.device), persistent=False)
         self._use(words)
@@ -98,7 +110,8 @@ class CLIPSegmentor(BaseSegmentor):
         """A segmentor of the same weights, which are not loaded again, with other components.
 
         Args:
-            components: ``vocabulary, image_encoder, post_processors, windows, decoder``: each replaces this segmentor's whole.
+            components: ``vocabulary, image_encoder, post_processors, upsampler, windows, decoder``: each replaces this
+                segmentor's whole.
 
         Raises:
             ValueError: as the constructor.
@@ -182,11 +195,12 @@ class CLIPSegmentor(BaseSegmentor):
         for sample, image, patches in zip(samples, inputs, self.window_patches(inputs)):
             mirrored = _flipped_axes(sample)
             size = sample.get('ori_shape', image.shape[1:])[:2]
-            labels, probabilities = self.decoder(image, patches, self.texts, size)
+            windows, texts = self.scored(patches)
+            labels, probabilities = self.decoder(image, windows, texts, size)
             sample.set_data(dict(pred_sem_seg=PixelData(data=labels.flip(mirrored).unsqueeze(0))))
             if self.decoder.with_seg_logits and probabilities is not None:
                 sample.set_data(dict(seg_logits=PixelData(data=probabilities.flip(mirrored))))
-            if patches.nonfinite is not None:
+            if windows.nonfinite is not None:
                 self.note_nonfinite(sample)
         return samples
 
@@ -197,32 +211,74 @@ class CLIPSegmentor(BaseSegmentor):
         for image in images:
             if image.ndim != 3 or len(image) != 3:
                 raise ValueError(f'an image must have shape (3, H, W), not {tuple(image.shape)}')
-        layouts = [self.windows.plan((image.shape[1], image.shape[2]), self.tower.patch_size) for image in images]
+        layouts = [self.plan((image.shape[1], image.shape[2])) for image in images]
         windows = [layout.cut(image) for layout, image in zip(layouts, images)]
-        grids = map_windows(self._score_vectors, windows, self.windows_per_pass(windows))
-        layouts = [layout.on_grid((grid.shape[1], grid.shape[2])) for layout, grid in zip(layouts, grids)]
-        return ImagePatches.checked(layouts, [grid.flatten(1, 2) for grid in grids])
+        results = map_windows(self._score_vectors, windows, self.windows_per_pass(windows))
+        layouts = [layout.on_grid((grid.shape[1], grid.shape[2])) for layout, (grid, *_) in zip(layouts, results)]
+        checked = ImagePatches.checked(layouts, [grid.flatten(1, 2) for grid, *_ in results])
+        return [patches._replace(guides=self._guide_features(grids)) for patches, (_, *grids) in zip(checked, results)]
 
-    def _score_vectors(self, windows: Tensor) -> Tensor:
-        """The vectors that the patches of a batch of windows are scored by, on their grid: ``(B, h, w, E)``."""
-        features = self.embed(windows)
-        return self.decoder.score_vectors(features).unflatten(1, features.grid_size)
+    def scored(self, windows: ImagePatches) -> Tuple[ImagePatches, ClassTexts]:
+        """What the decoder takes of ``window_patches``.
 
-    def embed(self, windows: Tensor) -> DenseFeatures:
-        """Cleaned embeddings of width E of normalised windows ``(B, 3, h, w)``, in CLIP's joint space."""
-        features = self.post_processors(self.tokens(windows), 'tokens')
-        return self.post_processors(project(self.tower, features), 'embeddings')
+        Without modules of the stage ``'scores'``: the vectors, and the text embeddings. With them: the scores that leave them,
+        ``(windows, N, Q)``, and no embeddings.
+        """
+        texts = self.texts
+        if not self.post_processors.of_scores:
+            return windows, texts
+        with full_precision(windows.patches):
+            scores = patch_scores(windows.patches, texts.embeddings)
+        given = PatchScores(scores, windows.layout, texts.class_of, texts.count)
+        result = self.post_processors.rescore(given, windows.guides)
+        return windows.with_scores(result.scores), texts._replace(embeddings=None)
+
+    def plan(self, image_size: Tuple[int, int]) -> WindowLayout:
+        """The windows of an image of ``(height, width)`` pixels, padded to the patches of the CLIP and of the guides, with the
+        grid of the CLIP.
+        """
+        patch_size = self.tower.patch_size
+        layout = self.windows.plan(image_size, _common_multiple(patch_size, self.networks))
+        rows, columns = ((axis.length + sum(axis.pad)) // patch for axis, patch in zip((layout.rows, layout.cols), patch_size))
+        return layout.on_grid((rows, columns))
+
+    def _score_vectors(self, windows: Tensor) -> List[Tensor]:
+        """The vectors that the patches of a batch of windows are scored by, on their grid: ``(B, h, w, E)``; and the features
+        ``(B, h', w', C)`` of each guide of ``_guide_features``.
+        """
+        batch = self.batch(windows)
+        features = self.embed(batch)
+        guides = [batch.guide(guide) for guide in dict.fromkeys(self.post_processors.guides)]
+        return [self.decoder.score_vectors(features).unflatten(1, features.grid_size),
+                *(guide.patches.unflatten(1, guide.grid_size) for guide in guides)]
+
+    def _guide_features(self, grids: Sequence[Tensor]) -> Dict[Guide, GuideFeatures]:
+        """The guides of modules of the stage ``'scores'``, with their features ``(windows, h', w', C)`` of an image."""
+        return {guide: GuideFeatures(grid.flatten(1, 2), (grid.shape[1], grid.shape[2]))
+                for guide, grid in zip(dict.fromkeys(self.post_processors.guides), grids)}
+
+    def embed(self, windows: Union[Tensor, WindowBatch]) -> DenseFeatures:
+        """Cleaned embeddings of width E of normalised windows ``(B, 3, h, w)``, in CLIP's joint space, upsampled."""
+        batch = self.batch(windows)
+        features = self.post_processors(self.tokens(batch), 'tokens')
+        features = self.post_processors(project(self.tower, features), 'embeddings')
+        return features if self.upsampler is None else upsample(self.upsampler, features, batch.rgb)
 
     extract_feat = embed
 
-    def tokens(self, windows: Tensor) -> DenseFeatures:
+    def batch(self, windows: Union[Tensor, WindowBatch]) -> WindowBatch:
+        """Normalised windows ``(B, 3, h, w)`` with what encoder, guides and upsampler need; a batch is returned as it is."""
+        if isinstance(windows, WindowBatch):
+            return windows
+        return WindowBatch(windows, self.mean, self.std, self.networks)
+
+    def tokens(self, windows: Union[Tensor, WindowBatch]) -> DenseFeatures:
         """Features of width D of normalised windows ``(B, 3, h, w)``, as the dense encoder gives them."""
-        return self.image_encoder.tokens(self.tower, WindowBatch(windows, self.mean, self.std),
-                                         with_attention=self.post_processors.needs_attention)
+        return self.image_encoder.tokens(self.tower, self.batch(windows), with_attention=self.post_processors.needs_attention)
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Optional[List[SegDataSample]] = None) -> Tensor:
         """Class probabilities ``(B, K, H, W)`` of equally large images, in input size; NaN as ``predict`` says."""
-        return torch.stack([self.decoder.probabilities(image, patches, self.texts, (image.shape[1], image.shape[2]))
+        return torch.stack([self.decoder.probabilities(image, *self.scored(patches), (image.shape[1], image.shape[2]))
                             for image, patches in zip(inputs, self.window_patches(inputs))])
 
     _forward = encode_decode
@@ -256,7 +312,9 @@ class CLIPSegmentor(BaseSegmentor):
         floats = patches * 14 * self.tower.width + 4 * self.tower.heads * patches ** 2
         free = torch.cuda.mem_get_info(largest.device)[0]
         free += torch.cuda.memory_reserved(largest.device) - torch.cuda.memory_allocated(largest.device)
-        return max(1, min(512, int(free / 2 / (floats * self.tower.dtype.itemsize))))
+        size = (largest.shape[2], largest.shape[3])
+        needed = floats * self.tower.dtype.itemsize + sum(guide.bytes_per_window(size) for guide in self.networks)
+        return max(1, min(512, int(free / 2 / needed)))
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Load weights, and forget the embeddings and copies of others."""
@@ -280,21 +338,32 @@ def _ignore_mmseg(switches: Dict[str, Any], clip: Any, train_cfg: Any) -> None:
                          f'names: write them in the nested form, {EXAMPLES["clip"]}')
 
 
-def _check_fit(tower: ImageTower, encoder: DenseEncoder, chain: PostProcessorChain, windows: Windows,
-               decoder: Decoder) -> None:
+def _check_fit(tower: ImageTower, encoder: DenseEncoder, chain: PostProcessorChain, upsampler: Optional[Upsampler],
+               windows: Windows, decoder: Decoder) -> None:
     """Refuse components that cannot work together.
 
     Raises:
         ValueError: names the component and the key.
     """
     encoder.check(tower)
+    for guide in (encoder.guide, *chain.guides):
+        if guide is not None:
+            guide.check(tower, windows)
     has_cls = tower.has_cls and encoder.gives_cls
     chain.check(encoder.gives_attention, has_cls, type(encoder).__name__)
+    if upsampler is not None:
+        upsampler.check(tower)
     if decoder.cls_token_lambda and not has_cls:
         raise ValueError(f'decoder.cls_token_lambda={decoder.cls_token_lambda} needs a CLS token, and there is none')
     if 0 < windows.crop < max(tower.patch_size):
         raise ValueError(f'windows.crop={windows.crop} is under one patch ({max(tower.patch_size)} pixels); '
                          '0 takes the whole image')
+
+
+def _common_multiple(patch_size: Tuple[int, int], guides: Iterable[Guide]) -> Tuple[int, int]:
+    """The size whose multiples are multiples of the CLIP's patch and of all guides' patches."""
+    rows, columns = zip(patch_size, *(guide.patch_size or patch_size for guide in guides))
+    return math.lcm(*rows), math.lcm(*columns)
 
 
 def _flipped_axes(sample: SegDataSample) -> Tuple[int, ...]:

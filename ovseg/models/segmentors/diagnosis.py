@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ovseg.models.dense import project
 from ovseg.models.dense_features import DenseFeatures
+from ovseg.models.upsamplers import upsample
 
 if TYPE_CHECKING:
     from ovseg.models.segmentors.clip_segmentor import CLIPSegmentor
@@ -29,7 +30,7 @@ def explain_nonfinite(segmentor: 'CLIPSegmentor', image: Tensor) -> str:
     for name, weight in segmentor.tower.named_parameters():
         if not weight.isfinite().all():
             return f'the weight {name} of the image tower is not finite{hint}'
-    windows = segmentor.windows.plan((image.shape[1], image.shape[2]), segmentor.tower.patch_size).cut(image)
+    windows = segmentor.plan((image.shape[1], image.shape[2])).cut(image)
     for batch in windows.split(segmentor.windows_per_pass([windows])):
         for step, features in _steps(segmentor, batch):
             if not _is_finite(features):
@@ -39,7 +40,8 @@ def explain_nonfinite(segmentor: 'CLIPSegmentor', image: Tensor) -> str:
 
 def _steps(segmentor: 'CLIPSegmentor', windows: Tensor) -> Iterator[Tuple[str, DenseFeatures]]:
     """Name and output of every step of ``CLIPSegmentor.embed``."""
-    features = segmentor.tokens(windows)
+    batch = segmentor.batch(windows)
+    features = segmentor.tokens(batch)
     yield 'the image encoder', features
     for module, left in segmentor.post_processors.steps(features, 'tokens'):
         features = left
@@ -47,7 +49,10 @@ def _steps(segmentor: 'CLIPSegmentor', windows: Tensor) -> Iterator[Tuple[str, D
     features = project(segmentor.tower, features)
     yield 'the projection', features
     for module, left in segmentor.post_processors.steps(features, 'embeddings'):
-        yield f'post-processor {type(module).__name__}', left
+        features = left
+        yield f'post-processor {type(module).__name__}', features
+    if segmentor.upsampler is not None:
+        yield f'upsampler {type(segmentor.upsampler).__name__}', upsample(segmentor.upsampler, features, batch.rgb)
 
 
 def _is_finite(features: DenseFeatures) -> bool:

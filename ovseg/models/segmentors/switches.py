@@ -14,8 +14,8 @@ from ovseg.models.post_processors.post_processor import STAGES, PostProcessor
 from ovseg.registry import POST_PROCESSORS
 from ovseg.utils import check_dict, check_flag, check_keys, check_number, registered, shown, type_name
 
-COMPONENTS = ('clip', 'vocabulary', 'image_encoder', 'post_processors', 'windows', 'decoder')
-DEFAULTS: Dict[str, Any] = dict(image_encoder={}, post_processors=[], windows={}, decoder={})
+COMPONENTS = ('clip', 'vocabulary', 'image_encoder', 'post_processors', 'upsampler', 'windows', 'decoder')
+DEFAULTS: Dict[str, Any] = dict(image_encoder={}, post_processors=[], upsampler=None, windows={}, decoder={})
 
 PLACES = dict(
     clip_model='clip.name', pretrained='clip.pretrained', name_path='vocabulary.names', prompt_templates='vocabulary.templates',

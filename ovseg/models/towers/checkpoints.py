@@ -1,7 +1,7 @@
 """Weights from local files, without executing anything that the files hold."""
 import json
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Union
+from typing import Any, Callable, Dict, Optional, Sequence, Union
 
 import torch
 from mmengine.runner import CheckpointLoader
@@ -26,11 +26,12 @@ _WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, to
                  torch.int32, torch.int64)
 
 
-def read_checkpoint(path: Path) -> Dict[str, Any]:
+def read_checkpoint(path: Path, containers: Sequence[str] = ('state_dict',)) -> Dict[str, Any]:
     """Content of a checkpoint: ``.safetensors``, a TorchScript archive such as OpenAI's, or a file of ``torch.save``.
 
     Args:
-        path: The file. Its weights are the whole content or, in a training checkpoint, ``state_dict``.
+        path: The file. Its weights are the whole content or, in a training checkpoint, in the first of ``containers`` there is.
+        containers: Keys of a training checkpoint.
 
     Raises:
         ValueError: the file is broken, holds anything but containers, strings, numbers and tensors, or its weights are not
@@ -40,18 +41,18 @@ def read_checkpoint(path: Path) -> Dict[str, Any]:
         checkpoint = load_file(path) if path.suffix == '.safetensors' else read_torch_file(path)
     except (*BROKEN, SafetensorError) as error:
         raise ValueError(f'it cannot be read ({one_line(error)})') from error
-    _check_weights(checkpoint['state_dict'] if isinstance(checkpoint, dict) and 'state_dict' in checkpoint else checkpoint)
+    _check_weights(_weights(checkpoint, containers) if isinstance(checkpoint, dict) else checkpoint)
     return checkpoint
 
 
-def read_state_dict(path: Path) -> Dict[str, Tensor]:
-    """The weights of a checkpoint, without DDP's ``module.`` and OpenAI's own keys.
+def read_state_dict(path: Path, containers: Sequence[str] = ('state_dict',)) -> Dict[str, Tensor]:
+    """The weights of a checkpoint, without DDP's ``module.`` and OpenAI's own keys; arguments as in ``read_checkpoint``.
 
     Raises:
         ValueError: see ``read_checkpoint``.
     """
-    checkpoint = read_checkpoint(path)
-    state = {key.removeprefix('module.'): value for key, value in checkpoint.get('state_dict', checkpoint).items()}
+    weights = _weights(read_checkpoint(path, containers), containers)
+    state = {key.removeprefix('module.'): value for key, value in weights.items()}
     return {key: value for key, value in state.items() if key not in _OPENAI_KEYS}
 
 
@@ -85,6 +86,10 @@ def load_from_file(filename: str, map_location: Union[str, torch.device, Callabl
             for key in ('cfg', 'config'):
                 record.pop(key, None)
     return checkpoint
+
+
+def _weights(checkpoint: Dict[str, Any], containers: Sequence[str]) -> Any:
+    return next((checkpoint[key] for key in containers if key in checkpoint), checkpoint)
 
 
 def _check_weights(state: Any) -> None:

@@ -57,6 +57,7 @@ class LoadedCLIP:
     mean: Tuple[float, ...]
     std: Tuple[float, ...]
     _copies: Dict[torch.dtype, ImageTower] = field(default_factory=dict, repr=False, compare=False)
+    _networks: Dict[Any, Optional[nn.Module]] = field(default_factory=dict, repr=False, compare=False)
 
     def image_tower_in(self, dtype: torch.dtype) -> ImageTower:
         """The image tower in another type: a copy, made once. The tower itself is not changed.
@@ -76,6 +77,12 @@ class LoadedCLIP:
     def forget_copies(self) -> None:
         """Make copies anew for segmentors to come: the weights of the image tower have changed."""
         self._copies.clear()
+
+    def guide_network(self, guide: Any) -> Optional[nn.Module]:
+        """What ``Guide.load`` gives, loaded once for equal guides of all segmentors that share the CLIP."""
+        if guide not in self._networks:
+            self._networks[guide] = guide.load()
+        return self._networks[guide]
 
 
 def describe_tower(name: str) -> ImageTower:

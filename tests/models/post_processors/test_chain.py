@@ -154,7 +154,7 @@ def test_a_module_without_a_stage_is_refused():
             return features
 
     for modules in ([Sharpen], [GlobalDebias(), Sharpen()]):
-        assert refusal(PostProcessorChain, modules) == 'Sharpen.stage=None is unknown; known: tokens, embeddings'
+        assert refusal(PostProcessorChain, modules) == 'Sharpen.stage=None is unknown; known: tokens, embeddings, scores'
 
 
 @pytest.mark.parametrize('alone', [False, True])

@@ -1,0 +1,50 @@
+"""The interface of upsamplers."""
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from ovseg.models.dense_features import DenseFeatures
+from ovseg.models.frozen import FrozenModule
+from ovseg.models.towers.image_tower import ImageTower
+from ovseg.precision import full_precision
+
+
+class Upsampler(FrozenModule, ABC):
+    """Brings the patch embeddings of windows to a finer grid, behind the post-processors and before the product with the
+    text embeddings.
+    """
+
+    def check(self, tower: ImageTower) -> None:
+        """Refuse a tower that the upsampler does not work with. It has no weights yet.
+
+        Raises:
+            ValueError: names the key and what is allowed.
+        """
+
+    @abstractmethod
+    def __call__(self, features: DenseFeatures, rgb: Tensor) -> DenseFeatures:
+        """Features with other patches ``(B, N', E)`` and their grid; CLS token and attention remain those of the windows.
+
+        Args:
+            features: Embeddings of windows, ``(B, N, E)``; they are not written to.
+            rgb: The windows as RGB ``(B, 3, h, w)`` float32 in [0, 1].
+        """
+
+
+def upsample(upsampler: Upsampler, features: DenseFeatures, rgb: Tensor) -> DenseFeatures:
+    """What an upsampler gives of windows; arguments as in ``Upsampler.__call__``.
+
+    Raises:
+        ValueError: no ``DenseFeatures``, or patches that do not fit their grid, the windows or the text embeddings.
+    """
+    name = type(upsampler).__name__
+    with full_precision(features.patches):
+        result = upsampler(features, rgb)
+    if not isinstance(result, DenseFeatures):
+        raise ValueError(f'upsampler {name} must return DenseFeatures, not {type(result).__name__}')
+    windows, _, width = features.patches.shape
+    rows, columns = result.grid_size
+    if tuple(result.patches.shape) != (windows, rows * columns, width):
+        raise ValueError(f'upsampler {name} must return patches of shape {(windows, rows * columns, width)} for its grid of '
+                         f'{rows} x {columns}, not {tuple(result.patches.shape)}')
+    return result
