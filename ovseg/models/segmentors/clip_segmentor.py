@@ -229,7 +229,7 @@ class CLIPSegmentor(BaseSegmentor):
             return windows, texts
         with full_precision(windows.patches):
             scores = patch_scores(windows.patches, texts.embeddings)
-        given = PatchScores(scores, windows.layout, texts.class_of, texts.count)
+        given = PatchScores(scores, windows.layout, texts.class_of, texts.num_classes)
         result = self.post_processors.rescore(given, windows.guides)
         return windows.with_scores(result.scores), texts._replace(embeddings=None)
 

@@ -15,7 +15,7 @@ from huggingface_hub.utils import EntryNotFoundError
 from mmengine.logging import print_log
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import download_pretrained
-from torch import Tensor
+from torch import Tensor, nn
 
 from ovseg.components import check_arguments
 from ovseg.digests import file_digest
