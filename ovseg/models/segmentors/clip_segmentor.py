@@ -1,6 +1,5 @@
 """Training-free open-vocabulary segmentation with a frozen CLIP."""
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
@@ -11,7 +10,6 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ovseg.components import build_component, build_registered
 from ovseg.inference.nonfinite import ImagePatches, ignore_label
 from ovseg.inference.windows import WindowLayout, Windows, map_windows
 from ovseg.models.data_preprocessor import build_data_preprocessor, check_no_padding, mean_and_std
@@ -21,12 +19,12 @@ from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.guides import Guide, GuideFeatures, load_guides
 from ovseg.models.patch_scores import PatchScores
 from ovseg.models.post_processors import PostProcessorChain
+from ovseg.models.segmentors.components import Components
 from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS, FLAT, NESTED_ONLY, nested_model
-from ovseg.models.towers import ImageTower, LoadedCLIP
+from ovseg.models.towers import LoadedCLIP
 from ovseg.models.towers.loading import load_checked
 from ovseg.models.upsamplers import Upsampler, upsample
 from ovseg.precision import full_precision
-from ovseg.registry import DENSE_ENCODERS, UPSAMPLERS
 from ovseg.utils import check_keys, shown
 from ovseg.vocabulary import Vocabulary
 
@@ -82,29 +80,21 @@ class CLIPSegmentor(BaseSegmentor):
         for key in ('clip', 'vocabulary'):
             if key not in cfg:
                 raise ValueError(f'CLIPSegmentor has no {key!r}, e.g. {EXAMPLES[key]}')
-        words = build_component('vocabulary', Vocabulary, cfg['vocabulary'])
-        encoder = build_registered('image_encoder', DENSE_ENCODERS, DenseEncoder, cfg['image_encoder'], 'LastBlockEncoder')
-        chain = PostProcessorChain(cfg['post_processors'])
-        finer = None
-        if cfg['upsampler'] is not None:
-            finer = build_registered('upsampler', UPSAMPLERS, Upsampler, cfg['upsampler'])
-        cut = build_component('windows', Windows, cfg['windows'])
-        scored = build_component('decoder', Decoder, cfg['decoder'])
-        scored.check(len(words.synonyms))
-        loaded = load_checked(cfg['clip'], partial(_check_fit, encoder=encoder, chain=chain, upsampler=finer, windows=cut,
-                                                   decoder=scored), encoder.dtype)
+        components = Components.build(cfg)
+        dtype = components.image_encoder.dtype
+        loaded = load_checked(cfg['clip'], components.check, dtype)
         super().__init__(build_data_preprocessor(loaded, data_preprocessor))
         check_no_padding(self.data_preprocessor)
-        self.clip = loaded
-        self.tower = loaded.image_tower_in(encoder.dtype)
-        self.text_encoder = loaded.text_encoder
-        self.image_encoder, self.post_processors, self.windows, self.decoder = encoder, chain, cut, scored
-        self.upsampler = None if finer is None else finer.to(self.device)
-        self.networks = load_guides([encoder.guide, *chain.guides], loaded, self.tower)
+        self.clip, self.tower, self.text_encoder = loaded, loaded.image_tower_in(dtype), loaded.text_encoder
+        self.image_encoder, self.post_processors = components.image_encoder, components.post_processors
+        self.upsampler, self.windows, self.decoder = components.upsampler, components.windows, components.decoder
+        self.networks = load_guides(components.guides, loaded, self.tower)
         self.guide_networks = nn.ModuleList(network for network in self.networks.values() if network is not self.tower)
+        if self.upsampler is not None:
+            self.upsampler.to(self.device)
         for name, values in zip(('mean', 'std'), mean_and_std(self.data_preprocessor)):
             self.register_buffer(name, values.to(self.device), persistent=False)
-        self._use(words)
+        self._use(components.vocabulary)
 
     def variant(self, **components: Any) -> 'CLIPSegmentor':
         """A segmentor of the same weights, which are not loaded again, with other components.
@@ -122,13 +112,13 @@ class CLIPSegmentor(BaseSegmentor):
 
     def set_classes(self, names: Union[str, Path, Sequence[str]]) -> None:
         """Change the class names of a live model; see ``Vocabulary``."""
-        words = Vocabulary(names, self.vocabulary.templates)
-        self.decoder.check(len(words.synonyms))
-        self._use(words)
+        vocabulary = Vocabulary(names, self.vocabulary.templates)
+        self.decoder.check(len(vocabulary.synonyms))
+        self._use(vocabulary)
 
-    def _use(self, words: Vocabulary) -> None:
-        self.vocabulary = words
-        self.register_buffer('class_of_text', torch.tensor(words.class_of_name, device=self.device), persistent=False)
+    def _use(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self.register_buffer('class_of_text', torch.tensor(vocabulary.class_of_name, device=self.device), persistent=False)
         self.register_buffer('_text_embeddings', None, persistent=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -336,28 +326,6 @@ def _ignore_mmseg(switches: Dict[str, Any], clip: Any, train_cfg: Any) -> None:
     elif train_cfg is not NOT_GIVEN:
         raise ValueError('pretrained=None and train_cfg were set by a tool of mmseg, in place of the weights that the config '
                          f'names: write them in the nested form, {EXAMPLES["clip"]}')
-
-
-def _check_fit(tower: ImageTower, encoder: DenseEncoder, chain: PostProcessorChain, upsampler: Optional[Upsampler],
-               windows: Windows, decoder: Decoder) -> None:
-    """Refuse components that cannot work together.
-
-    Raises:
-        ValueError: names the component and the key.
-    """
-    encoder.check(tower)
-    for guide in (encoder.guide, *chain.guides):
-        if guide is not None:
-            guide.check(tower, windows)
-    has_cls = tower.has_cls and encoder.gives_cls
-    chain.check(encoder.gives_attention, has_cls, type(encoder).__name__)
-    if upsampler is not None:
-        upsampler.check(tower)
-    if decoder.cls_token_lambda and not has_cls:
-        raise ValueError(f'decoder.cls_token_lambda={decoder.cls_token_lambda} needs a CLS token, and there is none')
-    if 0 < windows.crop < max(tower.patch_size):
-        raise ValueError(f'windows.crop={windows.crop} is under one patch ({max(tower.patch_size)} pixels); '
-                         '0 takes the whole image')
 
 
 def _common_multiple(patch_size: Tuple[int, int], guides: Iterable[Guide]) -> Tuple[int, int]:
