@@ -90,6 +90,7 @@ def main() -> None:
     args = parser.parse_args()
     mpl.use('agg')
     draw(steps_of_a_run(), args.out)
+    print(f'wrote {args.out}')
 
 
 if __name__ == '__main__':

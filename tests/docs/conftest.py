@@ -44,7 +44,7 @@ TOOLS = {
     'tools/dataset_converters/ade20k_847.py': Tool(prints='1 label maps written'),
     'tools/dataset_converters/coco_object.py': Tool(prints='1 label maps written'),
     'tools/dataset_converters/context459.py': Tool(prints='1 label maps written'),
-    'tools/draw_pipeline.py': Tool(writes='pipeline.png'),
+    'tools/draw_pipeline.py': Tool(prints='wrote pipeline.png'),
     'tools/make_demo_scenes.py': Tool(['--count', '2'], writes='ovseg/datasets/resources/demo_scenes/annotations/001.png'),
     'tools/test.py': Tool(
         [*TINY, 'test_dataloader.num_workers=0',

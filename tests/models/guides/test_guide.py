@@ -213,7 +213,7 @@ def test_small_images_are_padded_to_a_multiple_of_both_patches(monkeypatch):
     segmentor = build({**TIMM, 'model': 'vit_small_patch14_dinov2.lvd142m'}, windows=dict(crop=112, stride=56))
     sizes = []
     embed = segmentor.embed
-    monkeypatch.setattr(segmentor, 'embed', lambda windows: sizes.append(tuple(windows.shape[2:])) or embed(windows))
+    monkeypatch.setattr(segmentor, 'embed', lambda windows: sizes.append(tuple(windows.images.shape[2:])) or embed(windows))
     for image in (torch.randn(3, 113, 17), torch.randn(3, 61, 1)):
         result, = segmentor.predict([image])
         assert result.pred_sem_seg.data.shape == (1, *image.shape[1:])
