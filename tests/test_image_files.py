@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ovseg import image_files
-from ovseg.apis.pictures import read_picture
+from ovseg.apis.image_sources import read_image
 from ovseg.datasets import LoadImage
 from ovseg.image_files import check_content, image_size, read_file
 
@@ -31,7 +31,7 @@ def png(*before, pixels=bytes(25 * 8), after=()):
     return b''.join([image_files.PNG_SIGNATURE, header, *before, chunk(b'IDAT', zlib.compress(pixels)), *after, chunk(b'IEND')])
 
 
-READERS = pytest.mark.parametrize('read', [lambda path: read_picture(path, 10 ** 6), load], ids=['read_picture', 'LoadImage'])
+READERS = pytest.mark.parametrize('read', [lambda path: read_image(path, 10 ** 6), load], ids=['read_image', 'LoadImage'])
 
 
 @READERS

@@ -18,7 +18,7 @@ from ovseg.ablation.runner import NOTE, claimed_folder
 from ovseg.ablation.settings import Setting, short_names
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.downloads import download
-from ovseg.apis.pictures import find_sources, read_picture
+from ovseg.apis.image_sources import find_sources, read_image
 from ovseg.claims import claim
 from ovseg.datasets import LoadImage
 from ovseg.datasets.conversion import claim_folder
@@ -60,9 +60,9 @@ def logged():
 
 @pytest.mark.parametrize('fail', [
     lambda folder: (os.mkfifo(folder / 'pipe'), read_file(folder / 'pipe')),
-    lambda folder: read_picture(folder / f'{NAME}.jpg', 1000),
-    lambda folder: read_picture(folder / f'{NAME}.png', 100),
-    lambda folder: read_picture(f'file://host/{NAME}.png', 100),
+    lambda folder: read_image(folder / f'{NAME}.jpg', 1000),
+    lambda folder: read_image(folder / f'{NAME}.png', 100),
+    lambda folder: read_image(f'file://host/{NAME}.png', 100),
     lambda folder: find_sources(str(folder / 'no')),
     lambda folder: find_sources(f'http://[{NAME}'),
     lambda folder: download(f'http://{NAME}:port/'),

@@ -19,7 +19,7 @@ from mmengine.config import DictAction
 from rich.console import Console
 
 from ovseg.apis import OVSegInferencer
-from ovseg.apis.pictures import read_picture
+from ovseg.apis.image_sources import read_image
 from ovseg.components import named_errors
 from ovseg.config import setting
 from ovseg.files import write_figure
@@ -58,7 +58,7 @@ def main() -> None:
 
 def write_figures(inferencer: OVSegInferencer, args: argparse.Namespace) -> None:
     """Write all figures, and print where they are."""
-    image = read_picture(args.image, inferencer.max_pixels)
+    image = read_image(args.image, inferencer.max_pixels)
     out = expanded('--out', args.out or Path('work_dirs', 'visualize', args.image.stem))
     out.mkdir(parents=True, exist_ok=True)
     inputs = inferencer.prepare(str(args.image), image)['inputs']

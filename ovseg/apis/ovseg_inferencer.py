@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import track
 
 import ovseg  # noqa: F401  registers everything
+from ovseg.apis.image_sources import Source, describe, find_sources, new_name, read_image
 from ovseg.apis.model_config import config_name, load_config
-from ovseg.apis.pictures import Source, describe, find_sources, new_name, read_picture
 from ovseg.apis.request import ClassList, Request, make_request
 from ovseg.apis.result_folder import ResultFolder
 from ovseg.components import named_errors
@@ -106,7 +106,7 @@ class OVSegInferencer:
 
         Args:
             images: A path, a URL, an array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)`` (uint8, BGR as OpenCV reads it), a PIL
-                image, a folder, or several of these in a list or any iterable. See ``read_picture``.
+                image, a folder, or several of these in a list or any iterable. See ``read_image``.
             classes: One string per class, synonyms separated by commas or semicolons; or a bundled class list; or a text
                 file. None for the config's own.
             background: Words for what is none of the classes (``'wall, sky'``); they become class 0, ``'background'``.
@@ -195,7 +195,7 @@ class OVSegInferencer:
         """Name, description and BGR pixels of each picture."""
         taken: set = set()
         for index, source in enumerate(sources):
-            yield new_name(source, index, taken), describe(source), read_picture(source, self.max_pixels)
+            yield new_name(source, index, taken), describe(source), read_image(source, self.max_pixels)
 
     def _segment(self, batches: Iterator[List[Picture]], request: Request, palette: List[List[int]],
                  folder: Optional[ResultFolder], return_vis: bool, allow_nonfinite: bool) -> Iterator[Segmentation]:

@@ -12,7 +12,7 @@ import ovseg.models  # noqa: F401  fills the registries
 from ovseg.models.towers.backbones import Backbone, pretrained_backbones
 from ovseg.registry import ATTENTIONS, POST_PROCESSORS, REFINERS
 from ovseg.resources import configs_dir
-from ovseg.vocabulary import bundled_class_lists, class_names
+from ovseg.vocabulary import bundled_class_lists, read_class_list
 
 Entries = List[Dict[str, str]]
 
@@ -47,7 +47,7 @@ def refiners() -> Entries:
 
 def class_lists() -> Entries:
     """Values of ``vocabulary.names``."""
-    return [dict(name=name, description=_size_and_first_names(class_names(name))) for name in bundled_class_lists()]
+    return [dict(name=name, description=_size_and_first_names(read_class_list(name))) for name in bundled_class_lists()]
 
 
 def config_backbones() -> Entries:

@@ -16,8 +16,8 @@ from mmengine.config import Config
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ovseg.apis import OVSegInferencer
+from ovseg.apis.image_sources import read_image
 from ovseg.apis.ovseg_inferencer import WITHOUT_A_MODEL
-from ovseg.apis.pictures import read_picture
 from ovseg.models.segmentors.switches import module_keyword, switch_value
 from ovseg.registry import ATTENTIONS
 from ovseg.utils import quoted
@@ -25,7 +25,7 @@ from ovseg.visualization.contact_sheet import overlay
 from ovseg.visualization.inspection import WindowInspection
 from ovseg.visualization.palette import distinct_colours
 from ovseg.visualization.patch_figures import attention_figure
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 KEPT = 8  # settings whose text embeddings stay in memory
 LONGEST_SIDE = 1024  # of a picture on the page, in pixels
@@ -148,7 +148,7 @@ def read_upload(path: Optional[str], max_pixels: int) -> np.ndarray:
     if path is None:
         raise ValueError('there is no picture: drop one, or pick an example')
     try:
-        return read_picture(Path(path), max_pixels)  # a string could be a URL
+        return read_image(Path(path), max_pixels)  # a string could be a URL
     except FileNotFoundError as error:  # old uploads are deleted
         raise ValueError(f'{quoted(Path(path).name)} is not on the server any more: drop it again') from error
     except ValueError as error:
@@ -248,7 +248,7 @@ def attention_at(inferencer: OVSegInferencer, image: np.ndarray, place: Tuple[fl
 
 def own_words(model: Mapping[str, Any], most: int = 20) -> str:
     """The words of the config of a ``CLIPSegmentor``, as they would be typed; nothing where they are too many to show."""
-    classes = class_names(model['vocabulary']['names'])
+    classes = read_class_list(model['vocabulary']['names'])
     return ', '.join('; '.join(synonyms) for synonyms in classes) if len(classes) <= most else ''
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from ovseg.apis.request import make_request
 from ovseg.models.decoder import Decoder
-from ovseg.vocabulary import Vocabulary, class_names
+from ovseg.vocabulary import Vocabulary, read_class_list
 
 NAMES = ['wall, sky', 'cat', 'dog; puppy']
 MODEL = Vocabulary(NAMES, 'plain'), Decoder(logit_scale=7, prob_thd=0.1, area_thd=0.2, bg_idx=0)
@@ -38,7 +38,7 @@ def test_own_classes_take_no_threshold_from_the_config():
 def test_background_is_class_0(background):
     got = make_request(*MODEL, ['cat', 'sofa, couch'], background, 0.3)
     assert got.names == ['background', 'cat', 'sofa']
-    assert got.vocabulary.synonyms == class_names(got.vocabulary.names) == [['wall', 'sky'], ['cat'], ['sofa', 'couch']]
+    assert got.vocabulary.synonyms == read_class_list(got.vocabulary.names) == [['wall', 'sky'], ['cat'], ['sofa', 'couch']]
     assert got.decoder == Decoder(logit_scale=7, prob_thd=0.3, area_thd=None)
 
 
@@ -49,7 +49,7 @@ def test_background_in_front_of_the_classes_of_the_config():
 
 def test_background_in_front_of_a_bundled_list():
     got = make_request(*MODEL, 'cityscapes', 'cupboard', None)
-    assert got.vocabulary.synonyms == [['cupboard'], *class_names('cityscapes')]
+    assert got.vocabulary.synonyms == [['cupboard'], *read_class_list('cityscapes')]
 
 
 def test_a_text_file(tmp_path):

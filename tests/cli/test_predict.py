@@ -14,7 +14,7 @@ from ovseg.cli import main
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.models.post_processors import PostProcessorChain
 from ovseg.models.text import TextEncoder
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 EVIL = runpy.run_path(str(Path(__file__).parents[1] / 'evil_checkpoints.py'), run_name='evil')['EVIL']
 TEMPLATES = 'plain'  # one instead of eighty
@@ -87,7 +87,7 @@ def test_labels_are_those_of_the_inferencer(predict, pictures, tmp_path):
 @pytest.mark.parametrize(('text', 'expected'), [
     ('zebra, snow; ice cube ,sky', [['zebra'], ['snow', 'ice cube'], ['sky']]),
     ('zebra', [['zebra']]),
-    ('voc20', class_names('voc20')),
+    ('voc20', read_class_list('voc20')),
     ('words.txt', [['zebra', 'horse'], ['snow']])], ids=['words', 'a word', 'bundled list', 'file'])
 def test_classes(text, expected, predict, pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -99,7 +99,7 @@ def test_classes(text, expected, predict, pictures, tmp_path, monkeypatch):
 
 def test_without_classes_the_words_are_those_of_the_config(predict, pictures, tmp_path):
     assert predict(pictures[:1]) == 0
-    assert synonyms(tmp_path) == class_names('demo_scenes')
+    assert synonyms(tmp_path) == read_class_list('demo_scenes')
 
 
 def test_a_folder_and_a_url(predict, pictures, tmp_path):
@@ -210,14 +210,14 @@ def test_a_broken_picture_leaves_the_results_of_those_before_it(predict, picture
 
 
 def test_ctrl_c_leaves_the_results_of_what_is_finished(predict, pictures, tmp_path, monkeypatch, capsys):
-    read = ovseg_inferencer.read_picture
+    read = ovseg_inferencer.read_image
 
     def interrupted(source, *args):
         if source == pictures[1]:
             raise KeyboardInterrupt
         return read(source, *args)
 
-    monkeypatch.setattr(ovseg_inferencer, 'read_picture', interrupted)
+    monkeypatch.setattr(ovseg_inferencer, 'read_image', interrupted)
     assert predict(pictures, '--classes', 'zebra, snow', '--json') == 130
     captured = capsys.readouterr()
     assert captured.out == ''

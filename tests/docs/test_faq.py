@@ -12,7 +12,7 @@ from ovseg import cli
 from ovseg.apis import OVSegInferencer
 from ovseg.config import read_config
 from ovseg.models import CLIPSegmentor
-from ovseg.vocabulary import bundled_class_lists, class_names
+from ovseg.vocabulary import bundled_class_lists, read_class_list
 
 HERE = Path(__file__).parent
 inline = runpy.run_path(str(HERE / 'pages.py'))['inline']
@@ -30,7 +30,7 @@ def test_options_with_spaces_are_refused_and_what_is_told_instead_keeps_them(pag
     (shell.folder / 'words.txt').write_text('potted plant\ncat\n')
     file = next(code for code in inline(page) if code.endswith('.txt'))
     options = shell.parse(f'python tools/test.py CONFIG --cfg-options {file}').cfg_options
-    assert class_names(options['model.vocabulary.names']) == [['potted plant'], ['cat']]
+    assert read_class_list(options['model.vocabulary.names']) == [['potted plant'], ['cat']]
     (shell.folder / 'my_config.py').write_text("model = dict(vocabulary=dict(names=['potted plant', 'cat']))")
     assert read_config('my_config.py', {}).model.vocabulary.names == ['potted plant', 'cat']
 
@@ -67,7 +67,7 @@ def test_words_of_predict_keep_their_spaces(monkeypatch):
     seen = []
     monkeypatch.setattr(cli.predict, 'run', lambda args: seen.append(args.classes) or 0)
     cli.main(['predict', 'image.jpg', '--classes', 'potted plant, cat', '--out', 'results'])
-    assert class_names(seen[0]) == [['potted plant'], ['cat']]
+    assert read_class_list(seen[0]) == [['potted plant'], ['cat']]
 
 
 def test_gelu_is_refused_for_weights_of_openai():

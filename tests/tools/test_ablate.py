@@ -12,7 +12,7 @@ from ovseg.ablation import runner, sharing
 from ovseg.ablation.rows import RowWriter
 from ovseg.models.towers import loading
 from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 DEMO = Path(ovseg.__file__).parents[1] / 'configs' / 'demo'
 GATED, VANILLA = str(DEMO / 'gated_tiny-clip_demo.py'), str(DEMO / 'vanilla_tiny-clip_demo.py')
@@ -85,7 +85,7 @@ def test_settings_of_every_component_load_the_clip_once_and_score_as_alone(ablat
     for module in (loading, sharing):
         monkeypatch.setattr(module, 'load_clip', load_clip)
     words = tmp_path / 'words.txt'
-    words.write_text('\n'.join(f'{", ".join(names)}, {names[0]}s' for names in class_names('demo_scenes')))
+    words.write_text('\n'.join(f'{", ".join(names)}, {names[0]}s' for names in read_class_list('demo_scenes')))
     ablate(tmp_path / 'out', '--toggle', 'apply_ctd', '--limit', '2', '--grid', 'model.image_encoder.attention.type=SCLIP',
            'model.windows.crop=40', f'model.vocabulary.names={words}', 'model.image_encoder.precision=bf16',
            'model.decoder.prob_thd=0.97', 'model.windows.stride=16', options=['model.slide_crop=48', 'model.slide_stride=32'])

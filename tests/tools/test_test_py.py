@@ -17,7 +17,7 @@ from PIL import Image
 
 import ovseg
 from ovseg.registry import ATTENTIONS
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 ROOT = Path(ovseg.__file__).parents[1]
 TOOL = ROOT / 'tools' / 'test.py'
@@ -227,5 +227,5 @@ def test_segmentation_configs_name_the_classes_of_their_data_set(path):
     cfg = Config.fromfile(path)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    assert [[name] for name in dataset.metainfo['classes']] == class_names(cfg.model.vocabulary.names)
+    assert [[name] for name in dataset.metainfo['classes']] == read_class_list(cfg.model.vocabulary.names)
     assert len(dataset) == 60

@@ -71,7 +71,7 @@ def new_name(source: Source, index: int, taken: Set[str]) -> str:
     return name
 
 
-def read_picture(source: Source, max_pixels: int) -> np.ndarray:
+def read_image(source: Source, max_pixels: int) -> np.ndarray:
     """``(H, W, 3)`` uint8 BGR.
 
     Files and what URLs name are read as ``LoadImage`` reads them: grey, palette, RGBA and 16-bit files become 8-bit BGR, and
