@@ -90,7 +90,7 @@ def test_a_file_over_the_limit_is_refused(tmp_path, monkeypatch, read):
 @READERS
 def test_floating_point_numbers_are_refused(tmp_path, read):
     (tmp_path / 'a.pfm').write_bytes(b'Pf\n2 3\n-1.0\n' + np.ones(6, '<f4').tobytes())
-    with pytest.raises(ValueError, match=r'cannot read .*a\.pfm|a\.pfm is no picture'):  # Pillow 9.1 does not know the format
+    with pytest.raises(ValueError, match=r'cannot read .*a\.pfm|a\.pfm is no image'):  # Pillow 9.1 does not know the format
         read(tmp_path / 'a.pfm')
 
 

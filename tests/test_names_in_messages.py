@@ -81,7 +81,7 @@ def test_an_error_is_one_line(fail, folder):
 
 def test_a_folder_without_images_is_quoted(tmp_path):
     (tmp_path / NAME).mkdir()
-    with pytest.raises(ValueError, match='there are no pictures in') as caught:
+    with pytest.raises(ValueError, match='there are no images in') as caught:
         find_sources(tmp_path / NAME)
     assert is_one_line(str(caught.value))
 
@@ -139,6 +139,6 @@ def test_an_upload_is_quoted_without_its_folder(content, tmp_path):
     path.parent.mkdir()
     if content:
         path.write_bytes(content)
-    with pytest.raises(ValueError, match=r'picture|drop it again') as caught:
+    with pytest.raises(ValueError, match=r'image|drop it again') as caught:
         read_upload(str(path), 1000)
     assert is_one_line(str(caught.value)) and 'secret' not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What ``ovseg list`` lists. Every description is taken from where the thing itself is described."""
+"""Entries of ``ovseg list``. Every description is taken from where the thing itself is described."""
 import inspect
 import operator
 from itertools import takewhile
@@ -101,4 +101,4 @@ def _sizes(backbone: Backbone) -> str:
     vision, text = backbone.vision, backbone.config['text_cfg']
     elsewhere = text.get('hf_model_name') or text.get('hf_tokenizer_name')
     return (f'patch {vision.patch_size}, {vision.image_size} px, {vision.layers} layers of width {vision.width}'
-            + (f'; its words need transformers ({elsewhere})' if elsewhere else ''))
+            + (f'; its tokenizer needs transformers ({elsewhere})' if elsewhere else ''))

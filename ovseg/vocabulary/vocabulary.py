@@ -30,7 +30,7 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         derived: Any = dict(synonyms=read_class_list(self.names), sentences=prompt_templates(self.templates))
-        self.__dict__.update(derived)  # the dataclass is frozen for everyone else
+        self.__dict__.update(derived)  # the dataclass is frozen
         warn_of_one_class(self.names, self.synonyms)
 
     @property

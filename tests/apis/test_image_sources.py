@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.apis import downloads, pictures
+from ovseg.apis import downloads, image_sources
 from ovseg.apis.image_sources import describe, find_sources, new_name, read_image
 from ovseg.datasets import LoadImage
 
@@ -19,11 +19,11 @@ LIMIT = 10 ** 6
 
 @pytest.fixture
 def folder(tmp_path):
-    """b.PNG, a.jpg and c.webp, a text file, and a sub-folder with another picture."""
+    """b.PNG, a.jpg and c.webp, a text file, and a sub-folder with another image."""
     (tmp_path / 'sub').mkdir()
     for name in ('b.PNG', 'a.jpg', 'c.webp', 'sub/d.png'):
         Image.fromarray(RGB).save(tmp_path / name)
-    (tmp_path / 'notes.txt').write_text('no picture')
+    (tmp_path / 'notes.txt').write_text('no image')
     return tmp_path
 
 
@@ -43,15 +43,15 @@ def server(folder):
         server.shutdown()
 
 
-def test_one_picture_of_each_kind(folder):
-    array, picture, url = RGB, Image.fromarray(RGB), 'https://example.org/cat.jpg?size=3'
+def test_one_image_of_each_kind(folder):
+    array, image, url = RGB, Image.fromarray(RGB), 'https://example.org/cat.jpg?size=3'
     for images, expected in ((folder / 'a.jpg', folder / 'a.jpg'), (str(folder / 'a.jpg'), folder / 'a.jpg'), (array, array),
-                             (picture, picture), (url, url)):
+                             (image, image), (url, url)):
         source, = find_sources(images)
         assert source is expected or source == expected
 
 
-def test_a_folder_gives_its_pictures_in_order_and_nothing_else(folder):
+def test_a_folder_gives_its_images_in_order_and_nothing_else(folder):
     assert find_sources(folder) == find_sources(str(folder)) == [folder / name for name in ('a.jpg', 'b.PNG', 'c.webp')]
 
 
@@ -81,20 +81,20 @@ def test_home_is_found(folder, monkeypatch):
 
 
 @pytest.mark.parametrize('path, shown', [('', "''"), ('~no_such_user/a.jpg', '.*~no_such_user/a.jpg')])
-def test_nothing_and_an_unknown_home_are_no_picture(folder, monkeypatch, path, shown):
+def test_nothing_and_an_unknown_home_are_no_image(folder, monkeypatch, path, shown):
     monkeypatch.chdir(folder)
-    with pytest.raises(FileNotFoundError, match=f'there is no picture or folder {shown}$'):
+    with pytest.raises(FileNotFoundError, match=f'there is no image or folder {shown}$'):
         find_sources([path])
 
 
 def test_a_missing_path_in_a_list_is_named_at_once(folder):
-    with pytest.raises(FileNotFoundError, match=r'there is no picture or folder .*missing\.png'):
+    with pytest.raises(FileNotFoundError, match=r'there is no image or folder .*missing\.png'):
         find_sources([folder / 'a.jpg', 'missing.png'])
 
 
-def test_a_folder_without_pictures_is_named(tmp_path):
-    (tmp_path / 'notes.txt').write_text('no picture')
-    with pytest.raises(ValueError, match=f'there are no pictures in {tmp_path}: no file ends with .avif, .bmp'):
+def test_a_folder_without_images_is_named(tmp_path):
+    (tmp_path / 'notes.txt').write_text('no image')
+    with pytest.raises(ValueError, match=f'there are no images in {tmp_path}: no file ends with .avif, .bmp'):
         find_sources(tmp_path)
 
 
@@ -106,14 +106,14 @@ def test_nothing_is_refused():
 @pytest.mark.parametrize('images, type_', [(7, 'int'), (None, 'NoneType'), ([None], 'NoneType'), ([[RGB]], 'list'),
                                            (b'\xff\xd8', 'int')])
 def test_other_types_are_refused(images, type_):
-    with pytest.raises(TypeError, match=f'a picture is a path, a URL, a NumPy array or a PIL image.* this is {type_}'):
+    with pytest.raises(TypeError, match=f'an image is a path, a URL, a NumPy array or a PIL image.* this is {type_}'):
         find_sources(images)
 
 
 @pytest.mark.parametrize('mode', ['RGB', 'L', 'LA', '1', 'P', 'RGBA', 'I;16'])
 def test_files_are_read_as_data_sets_read_them(tmp_path, mode):
-    picture = Image.fromarray(RGB[..., 0].astype(np.uint16) * 200) if mode == 'I;16' else Image.fromarray(RGB).convert(mode)
-    picture.save(tmp_path / 'a.png')
+    image = Image.fromarray(RGB[..., 0].astype(np.uint16) * 200) if mode == 'I;16' else Image.fromarray(RGB).convert(mode)
+    image.save(tmp_path / 'a.png')
     expected = LoadImage().transform(dict(img_path=str(tmp_path / 'a.png')))['img']
     got = read_image(tmp_path / 'a.png', LIMIT)
     assert got.dtype == np.uint8
@@ -139,15 +139,15 @@ def test_arrays_are_bgr(given, expected):
 
 @pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'L', 'LA', '1', 'P', 'CMYK', 'YCbCr', 'HSV'])
 def test_pil_images_become_bgr(mode):
-    picture = Image.fromarray(RGB).convert(mode)
-    np.testing.assert_array_equal(read_image(picture, LIMIT), np.asarray(picture.convert('RGB'))[..., ::-1])
+    image = Image.fromarray(RGB).convert(mode)
+    np.testing.assert_array_equal(read_image(image, LIMIT), np.asarray(image.convert('RGB'))[..., ::-1])
 
 
 @pytest.mark.parametrize('dtype', [np.uint16, np.int32, np.float32])
 def test_pil_images_of_more_than_8_bits_are_refused(dtype):
-    picture = Image.fromarray(np.full((31, 43), 1000, dtype))
-    with pytest.raises(ValueError, match=f'of 43 x 31 pixels has mode {picture.mode}: convert it to 8 bits'):
-        read_image(picture, LIMIT)
+    image = Image.fromarray(np.full((31, 43), 1000, dtype))
+    with pytest.raises(ValueError, match=f'of 43 x 31 pixels has mode {image.mode}: convert it to 8 bits'):
+        read_image(image, LIMIT)
 
 
 @pytest.mark.parametrize('size', [(0, 0), (43, 0)])
@@ -170,15 +170,15 @@ def test_arrays_of_other_shapes_are_refused(shape):
 
 @pytest.mark.parametrize('content', [b'', b'some text', b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff\xe0'],
                          ids=['empty', 'text', 'PNG head', 'JPEG head'])
-def test_no_picture_is_named(tmp_path, content):
+def test_no_image_is_named(tmp_path, content):
     (tmp_path / 'a.jpg').write_bytes(content)
-    with pytest.raises(ValueError, match=r'a\.jpg is no picture, or a broken one'):
+    with pytest.raises(ValueError, match=r'a\.jpg is no image, or a broken one'):
         read_image(tmp_path / 'a.jpg', LIMIT)
 
 
 @pytest.mark.parametrize('suffix', ['jpg', 'png'])
 @pytest.mark.parametrize('kept', [0.5, 0.99])
-def test_a_truncated_picture_is_named(tmp_path, suffix, kept):
+def test_a_truncated_image_is_named(tmp_path, suffix, kept):
     path = tmp_path / f'cut.{suffix}'
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (211, 307, 3), np.uint8)).save(path)
     content = path.read_bytes()
@@ -193,7 +193,7 @@ def test_a_truncated_picture_is_named(tmp_path, suffix, kept):
 @pytest.mark.parametrize('progressive', [False, True])
 @pytest.mark.parametrize('missing', [10, 5000])
 def test_a_jpeg_without_its_end_is_refused_although_opencv_may_fill_it_up(tmp_path, monkeypatch, mode, progressive, missing):
-    monkeypatch.setattr(pictures.mmcv, 'imfrombytes', lambda content: RGB)  # as OpenCV 4, which reads what is there
+    monkeypatch.setattr(image_sources.mmcv, 'imfrombytes', lambda content: RGB)  # as OpenCV 4, which reads what is there
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (211, 307, 3), np.uint8)).convert(mode)
     noise.save(tmp_path / 'a.jpg', progressive=progressive)
     assert read_image(tmp_path / 'a.jpg', LIMIT) is RGB
@@ -203,7 +203,7 @@ def test_a_jpeg_without_its_end_is_refused_although_opencv_may_fill_it_up(tmp_pa
         read_image(tmp_path / 'a.jpg', LIMIT)
 
 
-def test_a_picture_of_400_megapixels_is_refused_before_it_is_decoded(tmp_path):
+def test_an_image_of_400_megapixels_is_refused_before_it_is_decoded(tmp_path):
     Image.new('1', (20_000, 20_000)).save(tmp_path / 'huge.png')
     with pytest.raises(ValueError, match=r'huge\.png is too large: .*400000000 pixels.*MAX_IMAGE_PIXELS sets the limit'):
         read_image(tmp_path / 'huge.png', 80_000_000)
@@ -257,7 +257,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path, as_url):
                                      b'GIF89a'], ids=['maximum', 'width', 'DDS', 'GIF'])
 def test_a_broken_header_of_any_kind_is_named(tmp_path, content):
     (tmp_path / 'a.png').write_bytes(content)
-    with pytest.raises(ValueError, match=r'a\.png is no picture, or a broken one, or of another kind than AVIF, ') as caught:
+    with pytest.raises(ValueError, match=r'a\.png is no image, or a broken one, or of another kind than AVIF, ') as caught:
         read_image(tmp_path / 'a.png', LIMIT)
     assert '\n' not in str(caught.value)
 
@@ -267,7 +267,7 @@ def test_what_is_not_at_a_url_is_named(server, folder):
         read_image(f'{server.url}/missing.jpg', LIMIT)
     with pytest.raises(FileNotFoundError, match=r'cannot get file:///missing\.jpg'):
         read_image('file:///missing.jpg', LIMIT)
-    with pytest.raises(ValueError, match=rf'{server.url}/notes\.txt is no picture'):
+    with pytest.raises(ValueError, match=rf'{server.url}/notes\.txt is no image'):
         read_image(f'{server.url}/notes.txt', LIMIT)
 
 

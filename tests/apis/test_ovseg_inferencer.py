@@ -76,7 +76,7 @@ def test_all_kinds_of_input_give_the_same_labels(inferencer, noise, tmp_path):
 
 
 @pytest.mark.parametrize('batch_size', [2, 7])
-def test_batches_of_pictures_of_different_sizes(inferencer, noise, batch_size):
+def test_batches_of_images_of_different_sizes(inferencer, noise, batch_size):
     images = [noise(61, 83), noise(37, 29, seed=1), noise(47, 101, seed=2)]
     found = inferencer(images, WORDS, batch_size=batch_size)['predictions']
     for got, wanted in zip(found, segmentor_labels(inferencer, images, name_path=WORDS)):
@@ -121,7 +121,7 @@ def test_the_words_of_the_config_come_back(inferencer, scene):
     assert before['areas'] == after['areas']
 
 
-def test_pictures_are_read_one_by_one(inferencer, noise):
+def test_images_are_read_one_by_one(inferencer, noise):
     taken = []
 
     def generate():
@@ -183,7 +183,7 @@ def test_without_a_model_the_tiny_clip_serves_and_says_so(monkeypatch):
     inferencer = OVSegInferencer(device='cpu')
     assert inferencer.cfg.model.clip.name == 'ovseg-tiny-clip'
     assert len(lines) == 1
-    assert 'It knows 16 words (grass, water, brick,' in lines[0] and "OVSegInferencer('gated_vit-b16')" in lines[0]
+    assert 'It knows 16 class names (grass, water, brick,' in lines[0] and "OVSegInferencer('gated_vit-b16')" in lines[0]
     OVSegInferencer('gated_tiny-clip', device='cpu')
     assert len(lines) == 1
 
@@ -262,7 +262,7 @@ def test_another_model_is_refused():
     cfg = load_config('gated_tiny-clip', None, {})
     cfg.model = dict(type='EncoderDecoder', backbone=dict(type='ResNetV1c', depth=18), decode_head=dict(
         type='FCNHead', in_channels=512, in_index=3, channels=7, num_classes=3, norm_cfg=dict(type='BN')))
-    with warnings.catch_warnings(), pytest.raises(ValueError, match='is a EncoderDecoder; words need a CLIPSegmentor'):
+    with warnings.catch_warnings(), pytest.raises(ValueError, match='is a EncoderDecoder; class names need a CLIPSegmentor'):
         warnings.simplefilter('ignore')
         OVSegInferencer(cfg, device='cpu')
 
@@ -288,7 +288,7 @@ def test_a_limit_that_is_no_integer_is_refused():
         OVSegInferencer('gated_tiny-clip', max_pixels=1.5)
 
 
-def test_large_pictures_are_refused_in_their_own_size_and_in_that_of_the_network(build, noise):
+def test_large_images_are_refused_in_their_own_size_and_in_that_of_the_network(build, noise):
     inferencer = build(max_pixels=5 * 31 * 43)
     assert inferencer(noise(31, 43), WORDS)['predictions'][0].shape == (31, 43)
     with pytest.raises(ValueError, match=r'of 44 x 31 pixels would reach the network with 44 x 31 .* 5th of max_pixels=6665'):
@@ -297,7 +297,7 @@ def test_large_pictures_are_refused_in_their_own_size_and_in_that_of_the_network
         inferencer(noise(67, 101), WORDS)
 
 
-def test_a_picture_that_cannot_be_resized_is_named(build, noise):
+def test_an_image_that_cannot_be_resized_is_named(build, noise):
     cfg = load_config('gated_tiny-clip', None, {})
     cfg.test_dataloader.dataset.pipeline.insert(1, dict(type='Resize', scale=(199, 61), keep_ratio=True))
     with pytest.raises(ValueError, match='ndarray of 1009 x 1 pixels cannot be resized'):
@@ -305,7 +305,7 @@ def test_a_picture_that_cannot_be_resized_is_named(build, noise):
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 97), (17, 16)])
-def test_tiny_pictures(inferencer, noise, size):
+def test_tiny_images(inferencer, noise, size):
     result = inferencer(noise(*size), WORDS, return_vis=True)
     assert result['predictions'][0].shape == size
     assert result['visualization'][0].shape[0] > size[0]

@@ -88,5 +88,5 @@ def test_bad_words_are_refused(classes, background, message):
 
 
 def test_words_in_one_string_are_told_to_come_as_a_list():
-    with pytest.raises(FileNotFoundError, match=r"'cat, dog' is neither .* Words come as a list: classes=\['cat'"):
+    with pytest.raises(FileNotFoundError, match=r"'cat, dog' is neither .* Class names are given as a list: classes=\['cat'"):
         make_request(*MODEL, 'cat, dog', None, None)

@@ -163,7 +163,7 @@ def test_arrays_of_any_shape_and_type_give_pixels_or_one_line(attack):
             try:
                 image = read_image(array, MAX_PIXELS)
             except (TypeError, ValueError) as error:
-                assert str(error).startswith('a picture as an array must') and '\n' not in str(error)
+                assert str(error).startswith('an image as an array must') and '\n' not in str(error)
                 assert not right
             else:
                 assert right and image.shape == (*shape[:2], 3)

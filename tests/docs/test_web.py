@@ -65,6 +65,6 @@ def test_limits_are_those_of_the_code(arguments):
     assert f'at most {KEPT_FOLDERS} uploads and results and {KEPT_UPLOADS} times `--max-upload-mb`' in PAGE
 
 
-def test_pictures_are_those_that_the_tool_makes():
+def test_images_are_those_that_the_tool_makes():
     tool = (Path(cli.__file__).parents[2] / 'tools' / 'screenshots.py').read_text()
     assert re.findall(r'\(assets/([\w-]+\.png)\)', PAGE) == re.findall(r"'(web-[\w-]+\.png)'", tool)

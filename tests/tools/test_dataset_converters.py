@@ -115,7 +115,7 @@ def test_ade20k_847_into_another_folder(in_process, ade20k, tmp_path):
     assert check('ade20k_847', tmp_path / 'out') == []
 
 
-def test_ade20k_847_names_a_picture_without_segmentation(in_process, ade20k):
+def test_ade20k_847_names_an_image_without_segmentation(in_process, ade20k):
     lonely = ade20k / 'images/ADE/validation/urban/street/ADE_val_00000003'
     lonely.with_name(f'{lonely.name}_seg.png').unlink()
     with pytest.raises(SystemExit, match=rf'cannot convert {lonely}\.jpg: .*{lonely.name}_seg\.png'):

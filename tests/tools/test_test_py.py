@@ -48,7 +48,7 @@ def run(folder, arguments):
 def evaluated(scenes):
     """The folder in which the tool has run, and its output."""
     folder = scenes.parent
-    finished = run(folder, arguments(scenes, folder / 'work', '--out', str(folder / 'labels'), '--show-dir', 'pictures'))
+    finished = run(folder, arguments(scenes, folder / 'work', '--out', str(folder / 'labels'), '--show-dir', 'images'))
     assert finished.returncode == 0, finished.stderr
     return folder, finished.stdout
 
@@ -99,9 +99,9 @@ def test_the_score_is_logged_in_the_work_dir(evaluated):
 
 def test_every_prediction_is_painted(evaluated):
     folder, _ = evaluated
-    painted = {path.name: np.array(Image.open(path)) for path in (folder / 'pictures').rglob('*.png')}
+    painted = {path.name: np.array(Image.open(path)) for path in (folder / 'images').rglob('*.png')}
     assert [name[:len('test_a.')] for name in sorted(painted)] == ['test_a.', 'test_b.', 'test_c.']
-    assert all(picture.std() > 5 for picture in painted.values())
+    assert all(image.std() > 5 for image in painted.values())
 
 
 def test_an_unknown_setting_fails_and_is_named(scenes, tmp_path):

@@ -48,7 +48,7 @@ def segmentor():
 
 @pytest.fixture
 def classes(segmentor):
-    """Classes for a miniature's labels: some that the model finds in its pictures, so that there are hits, and some others."""
+    """Classes for a miniature's labels: some that the model finds in its images, so that there are hits, and some others."""
     def choose(class_list):
         segmentor.set_classes(class_list)
         found = set()

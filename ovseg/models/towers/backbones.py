@@ -1,4 +1,4 @@
-"""Which CLIPs of open_clip the image encoder can work with, told from their settings, without building them."""
+"""CLIPs of open_clip that the image encoder can work with, found by their settings without building them."""
 from typing import Any, List, Mapping, NamedTuple
 
 import open_clip
@@ -18,10 +18,10 @@ class Backbone(NamedTuple):
 
 
 def pretrained_backbones() -> List[Backbone]:
-    """Every model and tag of open_clip that ``load_clip`` and ``CLIPImageEncoder`` accept.
+    """Every model and tag of open_clip that ``load_clip`` accepts.
 
-    A tag stands under the model that computes the activation it was trained with, and not under its twin: ``openai``
-    belongs to ``ViT-B-16-quickgelu``, although open_clip has it for ``ViT-B-16`` too.
+    A tag is listed under the model that computes the activation it was trained with, and not under the model of the other
+    activation: ``openai`` belongs to ``ViT-B-16-quickgelu``, although open_clip has it for ``ViT-B-16`` too.
     """
     backbones = []
     for name in open_clip.list_models():
@@ -34,7 +34,7 @@ def pretrained_backbones() -> List[Backbone]:
 
 
 def _is_supported(config: Mapping[str, Any]) -> bool:
-    """Whether the model is a plain CLIP with a ViT that ``check_supported`` would accept."""
+    """Return True if the model is a plain CLIP with a ViT that ``check_supported`` would accept."""
     vision = CLIPVisionCfg(**config['vision_cfg'])
     is_vit = vision.timm_model_name is None and isinstance(vision.layers, int)
     return is_vit and vision.pool_type == 'tok' and not vision.attentional_pool and 'multimodal_cfg' not in config
