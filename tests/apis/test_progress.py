@@ -8,7 +8,7 @@ from ovseg.apis import ovseg_inferencer
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What a progress bar over a source of numbers shows."""
+    """Output of a progress bar over a source of numbers."""
     def show(sources, terminal=True, **kwargs):
         file = io.StringIO()
         console = Console(file=file, force_terminal=terminal)

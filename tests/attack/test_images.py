@@ -140,7 +140,7 @@ def test_every_broken_file_gives_pixels_or_one_line_that_names_it(attack, origin
 
 
 def outcome(reader, path):
-    """Whether a file could be read; any other end than the two that are promised is an error."""
+    """Return True if a file could be read; any other end than the two that are promised is an error."""
     try:
         image = reader()
     except ValueError as error:

@@ -52,7 +52,7 @@ def areas(legend):
 
 
 def requested_hosts(page):
-    """Where the browser, not its own services, sent requests to."""
+    """Hosts that the page, not the browser's own services, sent requests to."""
     messages = (json.loads(entry['message'])['message'] for entry in page.driver.get_log('performance'))
     urls = [message['params']['request']['url'] for message in messages if message['method'] == 'Network.requestWillBeSent']
     return {urlparse(url).hostname for url in urls if urlparse(url).scheme in ('http', 'https', 'ws', 'wss')}

@@ -1,4 +1,4 @@
-"""What the page "questions" says happens, where no other test shows it; its commands and settings: test_inline_code.py."""
+"""Statements of the page "questions", where no other test shows it; its commands and settings: test_inline_code.py."""
 import runpy
 from pathlib import Path
 

@@ -46,7 +46,7 @@ def build(checkout, site):
 
 
 def leads_somewhere(page, link, pages):
-    """Whether a link or a file's address within the site is good, as a browser finds it on disk."""
+    """Return True if a link or a file's address within the site is good, as a browser finds it on disk."""
     parts = urlsplit(link)
     target = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path
     return target.is_file() and (not parts.fragment or unquote(parts.fragment) in pages[target].ids)

@@ -33,7 +33,7 @@ def read(path):
 
 
 def check(name, root):
-    """What check_dataset says of a config's data set, but for its size."""
+    """Findings of check_dataset for a config's data set, except its size."""
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     cfg.test_dataloader.dataset.data_root = str(root)
     return [finding.what for finding in check_dataset(cfg).findings if 'published evaluation set' not in finding.what]

@@ -1,4 +1,4 @@
-"""What only a CUDA device can show."""
+"""Properties that only a CUDA device can show."""
 import warnings
 
 import pytest
