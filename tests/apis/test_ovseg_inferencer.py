@@ -100,7 +100,7 @@ def test_areas_are_sorted_and_sum_to_one(inferencer, scene):
     assert list(areas.values()) == sorted(areas.values(), reverse=True) and 0 not in areas.values()
 
 
-def test_only_new_words_are_encoded(build, noise):
+def test_only_new_names_are_encoded(build, noise):
     inferencer = build(templates=('one {}.', 'two {}!', 'my {}'))
     with encoded(inferencer) as counts:
         inferencer(noise(), ['lynx', 'moss; lichen'])
@@ -112,7 +112,7 @@ def test_only_new_words_are_encoded(build, noise):
         assert sum(counts) == 3 * 4
 
 
-def test_the_words_of_the_config_come_back(inferencer, scene):
+def test_the_names_of_the_config_come_back(inferencer, scene):
     image = np.asarray(Image.open(scene(3)))[-131:, :173, ::-1]
     before = inferencer(image)
     inferencer(image, WORDS, background='sand', threshold=0.9)
@@ -135,7 +135,7 @@ def test_images_are_read_one_by_one(inferencer, noise):
     found.close()
 
 
-def test_streams_of_different_words_do_not_disturb_each_other(inferencer, noise):
+def test_streams_of_different_names_do_not_disturb_each_other(inferencer, noise):
     images = [noise(37, 29, seed=seed) for seed in range(2)]
     other = ['sky', 'sand', 'brick', 'wood']
     expected = [inferencer(images, words)['predictions'] for words in (WORDS, other)]
@@ -162,7 +162,7 @@ def test_threads_do_not_disturb_each_other(inferencer, noise):
             np.testing.assert_array_equal(labels, expected[(number + turn) % 3])
 
 
-def test_five_hundred_words_and_words_of_all_kinds(inferencer, noise):
+def test_five_hundred_names_and_names_of_all_kinds(inferencer, noise):
     words = ['猫 🐈', '犬', '🌲', 'a very long name ' * 20, *(f'word {index}' for index in range(500))]
     result = inferencer(noise(), words, return_vis=True)
     assert result['predictions'][0].dtype == np.uint16
@@ -346,7 +346,7 @@ def test_a_variant_is_a_fresh_inferencer_with_the_weights_of_the_first(build, sc
     np.testing.assert_array_equal(first(image)['predictions'][0], before)
 
 
-def test_variants_of_variants_and_their_words_do_not_disturb_each_other(build, noise):
+def test_variants_of_variants_and_their_names_do_not_disturb_each_other(build, noise):
     first = build()
     second = first.variant({'model.apply_ctd': True})
     third = second.variant({'model.apply_outlier_suppression': True})
@@ -389,7 +389,7 @@ def test_a_model_of_ones_own_class_stays_one(build, scene, monkeypatch):
         np.testing.assert_array_equal(each(image, ['grass', *WORDS])['predictions'][0], expected)
 
 
-def test_words_that_clip_cuts_are_warned_of_once_in_every_call(inferencer, noise):
+def test_names_that_clip_cuts_are_warned_of_once_in_every_call(inferencer, noise):
     cuts, handler = [], logging.Handler(logging.WARNING)
     handler.emit = lambda record: cuts.append('too few for a prompt of' in record.getMessage())
     logger = MMLogger.get_current_instance()

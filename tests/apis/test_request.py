@@ -82,11 +82,11 @@ def test_a_threshold_out_of_range_is_refused(threshold):
     (7, None, 'must be a bundled class list'), (['cat'], 7, 'background=7 must be a string, or a list of them'),
     (['cat'], ['sky', None], r"background=\['sky', None\] must be a string"),
     (['cat'], b'sky', "background=b'sky' must be a string")])
-def test_bad_words_are_refused(classes, background, message):
+def test_bad_names_are_refused(classes, background, message):
     with pytest.raises(ValueError, match=message):
         make_request(*MODEL, classes, background, None)
 
 
-def test_words_in_one_string_are_told_to_come_as_a_list():
+def test_names_in_one_string_are_told_to_come_as_a_list():
     with pytest.raises(FileNotFoundError, match=r"'cat, dog' is neither .* Class names are given as a list: classes=\['cat'"):
         make_request(*MODEL, 'cat, dog', None, None)

@@ -97,7 +97,7 @@ def test_classes(text, expected, predict, image_files, tmp_path, monkeypatch):
     assert synonyms(tmp_path) == expected
 
 
-def test_without_classes_the_words_are_those_of_the_config(predict, image_files, tmp_path):
+def test_without_classes_the_names_are_those_of_the_config(predict, image_files, tmp_path):
     assert predict(image_files[:1]) == 0
     assert synonyms(tmp_path) == read_class_list('demo_scenes')
 
@@ -108,7 +108,7 @@ def test_a_folder_and_a_url(predict, image_files, tmp_path):
         ('first', str(image_files[0])), ('second', str(image_files[1])), ('second_2', image_files[1].as_uri())]
 
 
-def test_words_are_printed_as_they_stand(predict, image_files, capsys):
+def test_names_are_printed_as_they_stand(predict, image_files, capsys):
     assert predict(image_files[:1], '--classes', '[red]cat :smile:') == 0
     assert '│ [red]cat :smile: │ 100.0% │' in capsys.readouterr().out
 
@@ -147,7 +147,7 @@ def test_weights_run_no_code(name, predict, image_files, tmp_path, capsys):
     assert not (tmp_path / 'executed').exists()
 
 
-def test_words_that_the_terminal_cannot_show_are_escaped_and_whole_in_json(predict, image_files, monkeypatch):
+def test_names_that_the_terminal_cannot_show_are_escaped_and_whole_in_json(predict, image_files, monkeypatch):
     printed = []
     for options in ([], ['--json']):
         written = io.BytesIO()
@@ -192,7 +192,7 @@ def test_a_missing_image(predict, tmp_path, capsys):
     assert f'ovseg: error: there is no image or folder {tmp_path / "no_such.jpg"}\n' in capsys.readouterr().err
 
 
-def test_a_model_that_takes_no_words(predict, image_files, tmp_path, capsys):
+def test_a_model_that_takes_no_names(predict, image_files, tmp_path, capsys):
     config = tmp_path / 'other.py'
     config.write_text("model = dict(type='SegDataPreProcessor')\ntest_dataloader = dict(dataset=dict(pipeline=[]))\n")
     assert main(['predict', str(image_files[0]), '--out', str(tmp_path), '--model', str(config)]) == 1

@@ -172,7 +172,7 @@ class Shell:
         return output
 
     def _arguments_of_a_process(self, script, arguments):
-        """The command that ``tools/dist_test.sh`` has each process run, without the launcher; tests/tools/test_dist_test.py starts some."""
+        """The command of each process of ``tools/dist_test.sh``, without the launcher; test_dist_test.py starts some."""
         torchrun = self.folder / 'bin' / 'torchrun'
         torchrun.parent.mkdir()
         torchrun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')

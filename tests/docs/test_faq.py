@@ -63,7 +63,7 @@ def test_mmseg_refuses_a_flat_config():
         init_model(config, device='cpu')
 
 
-def test_words_of_predict_keep_their_spaces(monkeypatch):
+def test_names_of_predict_keep_their_spaces(monkeypatch):
     seen = []
     monkeypatch.setattr(cli.predict, 'run', lambda args: seen.append(args.classes) or 0)
     cli.main(['predict', 'image.jpg', '--classes', 'potted plant, cat', '--out', 'results'])

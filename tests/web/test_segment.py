@@ -99,18 +99,18 @@ def test_the_last_models_are_kept_and_no_more(monkeypatch):
 
 @pytest.mark.parametrize('text, classes', [
     ('cat', ['cat']), ('cat, sofa; couch\n\n grass ,', ['cat', 'sofa; couch', 'grass']), ('猫, 🐈', ['猫', '🐈'])])
-def test_words_as_typed(text, classes):
+def test_names_as_typed(text, classes):
     assert TypedClasses.parse(text, ' ', 0.0) == TypedClasses(classes, None, 0.0)
     assert TypedClasses.parse(text, ' wall, sky ', 0.5) == TypedClasses(classes, 'wall, sky', 0.5)
 
 
 @pytest.mark.parametrize('text', ['', ' \n', ' , ,'])
-def test_no_words_are_refused(text):
+def test_no_names_are_refused(text):
     with pytest.raises(ValueError, match='there are no class names'):
         TypedClasses.parse(text, '', 0.0)
 
 
-def test_as_many_and_as_long_words_as_allowed():
+def test_as_many_and_as_long_names_as_allowed():
     words = [f'{number:0{LONGEST_NAME}d}' for number in range(MOST_NAMES - 1)]
     assert len(TypedClasses.parse(','.join(words), '', 0.0).classes) == MOST_NAMES - 1
     for separator in (',', ';', '\n'):
@@ -123,7 +123,7 @@ def test_as_many_and_as_long_words_as_allowed():
 
 
 @pytest.mark.parametrize('letter', ['\0', '\x1b', '\u200b', '\u202e', '\r', '\ufeff'])
-def test_words_with_characters_that_cannot_be_seen(letter):
+def test_names_with_characters_that_cannot_be_seen(letter):
     for typed in ((f'a{letter}b', ''), ('cat', f'a{letter}b')):
         with pytest.raises(ValueError, match='has characters that cannot be seen') as caught:
             TypedClasses.parse(*typed, 0.0)
@@ -132,7 +132,7 @@ def test_words_with_characters_that_cannot_be_seen(letter):
 
 @pytest.mark.parametrize('words, message', [
     (WORDS._replace(classes=['cat', 'dog', 'Cat']), 'stands twice'), (WORDS._replace(threshold=0.5), 'needs a background')])
-def test_words_that_do_not_go_together_are_refused(models, noise, words, message):
+def test_names_that_do_not_go_together_are_refused(models, noise, words, message):
     with pytest.raises(ValueError, match=message):
         segment(models.get(GATED), noise, words)
 
@@ -161,7 +161,7 @@ def test_background_is_black_and_takes_what_is_under_the_threshold(models, scene
     np.testing.assert_allclose(result.painted[black], 0.35 * image[black][:, ::-1], atol=0.51)
 
 
-def test_five_hundred_words(models, noise):
+def test_five_hundred_names(models, noise):
     words = TypedClasses.parse(', '.join(f'thing {number}' for number in range(500)), '', 0.0)
     result = segment(models.get(GATED), noise, words)
     assert len(result.colours) == 500
@@ -256,7 +256,7 @@ def test_attention_of_the_patch_under_a_place(models, scene, monkeypatch, place,
     assert (patch == image[pixel][::-1]).all(axis=-1).any()
 
 
-def test_own_words(models):
+def test_own_names(models):
     assert own_class_names(dict(vocabulary=dict(names=['cat', 'sofa, couch']))) == 'cat, sofa; couch'
     assert own_class_names(models.cfg.model).startswith('grass, ')
     assert own_class_names(dict(vocabulary=dict(names='ade20k'))) == ''
