@@ -27,7 +27,7 @@ def test_options_with_spaces_are_refused_and_what_is_told_instead_keeps_them(pag
         shell.parse(f'python tools/test.py CONFIG --cfg-options {setting}')
     assert 'the spaces would be lost' in capfd.readouterr().err
 
-    (shell.folder / 'words.txt').write_text('potted plant\ncat\n')
+    (shell.folder / 'class_names.txt').write_text('potted plant\ncat\n')
     file = next(code for code in inline(page) if code.endswith('.txt'))
     options = shell.parse(f'python tools/test.py CONFIG --cfg-options {file}').cfg_options
     assert read_class_list(options['model.vocabulary.names']) == [['potted plant'], ['cat']]

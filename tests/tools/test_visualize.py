@@ -71,7 +71,7 @@ def test_a_point_is_a_row_and_a_column(point, scene, in_process, capfd):
 
 @pytest.mark.parametrize('arguments, message', [
     (['no_such_config', 'a.jpg'], "model='no_such_config' is no config"),
-    (['other.py', 'a.jpg'], 'the model of other.py is a SegDataPreProcessor; words need a CLIPSegmentor'),
+    (['other.py', 'a.jpg'], 'the model of other.py is a SegDataPreProcessor; class names need a CLIPSegmentor'),
     (['gated_tiny-clip', 'nowhere.jpg'], 'nowhere.jpg'),
     (['gated_tiny-clip', 'other.py'], 'other.py is no image'),
     (['gated_tiny-clip', 'a.jpg', '--points', '9999,1'], 'the point 9999,1 .* is outside the image'),
