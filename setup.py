@@ -27,7 +27,7 @@ class BuildWithConfigs(build_py):
         return [*super().get_source_files(), *self.mim_files().values()]
 
     def mim_files(self) -> Dict[str, str]:
-        """Where each file goes, and where it is."""
+        """Pairs of target and source of each file."""
         sources = [path.relative_to(HERE) for pattern in ('configs/**/*', 'tools/**/*', 'model-index.yml')
                    for path in sorted(HERE.glob(pattern)) if path.is_file() and '__pycache__' not in path.parts]
         return {str(Path(self.build_lib, 'ovseg', '.mim', source)): str(source) for source in sources}

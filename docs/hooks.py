@@ -1,4 +1,4 @@
-"""What ``.mkdocs.yml`` asks for while the site is built: pages of files that are not Markdown in ``docs``, and their links."""
+"""Hooks of ``.mkdocs.yml``: pages of files that are not Markdown in ``docs``, and their links."""
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def cell_as_markdown(cell: nbformat.NotebookNode) -> str:
 
 
 def output_as_markdown(output: nbformat.NotebookNode) -> str:
-    """What a cell printed, or what it drew."""
+    """Markdown of the text or the image that a cell has produced."""
     if output.output_type == 'stream':
         return f'```text\n{output.text}```'
     return f'![What the code draws](data:image/jpeg;base64,{output.data["image/jpeg"].strip()})'

@@ -1,4 +1,4 @@
-"""Folders that one process at a time writes into."""
+"""Locks of folders that only one process at a time may write into."""
 import os
 from contextlib import contextmanager
 from fnmatch import fnmatch

@@ -15,11 +15,11 @@ def check_version(package: str, found: str, at_least: str, below: str, remedy: s
     """Refuse a version outside [at_least, below).
 
     Raises:
-        ImportError: names the version found, the range and the command that mends it.
+        ImportError: names the version found, the range and the command that fixes it.
     """
     if not Version(at_least) <= Version(found) < Version(below):
         raise ImportError(f'{package} {found} is installed, but ovseg needs {package} >= {at_least}, < {below}. '
-                          f'Mend it with: {remedy}')
+                          f'Fix it with: {remedy}')
 
 
 def check_dependencies() -> None:

@@ -70,7 +70,7 @@ def check_arguments(key: str, function: Any, given: Mapping[str, Any]) -> None:
 
 
 def with_defaults(registry: Registry, cfg: Union[str, Mapping[str, Any]]) -> Dict[str, Any]:
-    """A component's config with its type as the registry knows it, and all keywords: equal for equal components."""
+    """A component's config with its registered type and all keywords: equal for equal components."""
     given = dict(cfg) if isinstance(cfg, Mapping) else dict(type=cfg)
     type_ = given.pop('type')
     class_ = registry.get(type_) if isinstance(type_, str) else type_

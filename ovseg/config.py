@@ -45,7 +45,7 @@ def read_config(path: Union[str, Path], options: Mapping[str, Any], needed: Sequ
         OSError: it cannot be read.
         ValueError: the file is no config, an option is refused by ``merge_options``, or the result by ``check_config``.
     """
-    read_small_text('config', path, LARGEST_FILE)  # mmengine would read a device for ever
+    read_small_text('config', path, LARGEST_FILE)  # mmengine would read a device without end
     try:
         cfg = Config.fromfile(path)
     except (Exception, SystemExit) as error:  # a config is a program, which may raise anything
@@ -67,11 +67,11 @@ def check_config(cfg: Config, name: str, needed: Sequence[str] = ()) -> None:
         ValueError: one is missing, or something else than ``KINDS`` has; names the config and the key.
     """
     with named_errors(name):  # a lazy config imports what it names when it is looked at
-        for kind, (words, keys) in KINDS.items():
+        for kind, (description, keys) in KINDS.items():
             for key in keys:
                 value = _value(cfg, key)
                 if value is not None and not isinstance(value, kind):
-                    raise ValueError(f'{quoted(name)}: {key}={shown(value)} must be {words}')
+                    raise ValueError(f'{quoted(name)}: {key}={shown(value)} must be {description}')
         for key in needed:
             parts = key.split('.')
             for depth in range(len(parts)):
@@ -89,7 +89,7 @@ def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:
 
     Raises:
         ValueError: the first part of a key stands neither in the config nor among what is read of one, it is a variable from
-            which the config has made something else already, which ``merge_from_dict`` would take without a word, or there is
+            which the config has made something else already, which ``merge_from_dict`` would accept silently, or there is
             no place for the key in the config.
     """
     for key in options:
@@ -137,7 +137,7 @@ def setting(text: str) -> str:
 
 
 def _brackets_match(value: str) -> bool:
-    """Whether each bracket is closed by its own kind, and not too many stand in each other."""
+    """Return True if each bracket is closed by its own kind, and not too many are nested."""
     open_: List[str] = []
     for character in value:
         if character in '([':
@@ -150,14 +150,14 @@ def _brackets_match(value: str) -> bool:
 
 
 def _value(cfg: Any, key: str) -> Any:
-    """What stands under a dotted key; None where nothing does."""
+    """Value of a dotted key; None where there is none."""
     for part in key.split('.'):
         cfg = cfg.get(part) if isinstance(cfg, (Config, Mapping)) else None
     return cfg
 
 
 def _reason(error: BaseException, path: Union[str, Path]) -> str:
-    """What is wrong with a config, with the file, of it and those that it builds on, and the line where it was found."""
+    """Reason why a config cannot be read, with the file (its own or a base config) and the line."""
     frames = list(traceback.walk_tb(error.__traceback__))
     readers = [frame for frame, _ in frames if frame.f_code.co_name in ('_file2dict', '_parse_lazy_import', '_is_lazy_import')]
     if len(readers) > DEEPEST:

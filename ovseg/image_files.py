@@ -1,4 +1,4 @@
-"""Image files: read within bounds, and checked before a decoder takes what they claim for granted."""
+"""Image files: read within size limits, and checked before they are decoded."""
 import io
 import os
 import re
@@ -46,7 +46,7 @@ def image_size(content: bytes, name: str) -> Optional[Tuple[int, int]]:
 
     Args:
         content: The file.
-        name: What errors call it.
+        name: Its name in errors.
 
     Raises:
         ValueError: more than twice ``PIL.Image.MAX_IMAGE_PIXELS``.

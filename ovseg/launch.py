@@ -1,4 +1,4 @@
-"""Several processes."""
+"""Start and end of the processes of a distributed run."""
 import ctypes
 import os
 import signal

@@ -141,7 +141,7 @@ def make_room(cfg: Config, key: str) -> None:
 
 
 def _is_ours(model: Any) -> bool:
-    """Whether a part of a config describes a ``CLIPSegmentor``."""
+    """Return True if a part of a config describes a ``CLIPSegmentor``."""
     type_ = model.get('type') if isinstance(model, Mapping) else None
     class_ = MODELS.get(type_) if isinstance(type_, str) and type_ else type_
     return isinstance(class_, type) and issubclass(class_, CLIPSegmentor)

@@ -1,4 +1,4 @@
-"""How programs end that cannot do what was asked for: with a line, and exit code 1."""
+"""Errors of programs as one line and exit code 1."""
 import sys
 from contextlib import contextmanager
 from typing import Iterator
@@ -10,7 +10,7 @@ ERRORS = (FloatingPointError, MemoryError, OSError, ValueError)
 
 
 def error_line(program: str, error: BaseException) -> str:
-    """What ``program`` prints of an error.
+    """The line that ``program`` prints for an error.
 
     An error of a worker of a data loader comes with its traceback, of which the last line is the message. What would control
     the terminal, such as an escape code in the name of a file, is escaped.

@@ -1,4 +1,4 @@
-"""Where ovseg's configs are."""
+"""Location of ovseg's configs."""
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent

@@ -1,4 +1,4 @@
-"""Checks at the door: what was given, what is allowed."""
+"""Checks of arguments, and messages that show what was given and what is allowed."""
 import difflib
 import inspect
 import os
@@ -56,7 +56,7 @@ def printable(text: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of another package's error in one line, cut where it is longer than anybody reads."""
+    """The message of another package's error in one line, cut where it is very long."""
     message = str(error.args[0]) if type(error) is KeyError and error.args else str(error)
     text = printable(' '.join(message.split())) or type(error).__name__
     return text if len(text) <= LONGEST else f'{text[:LONGEST]}...'
@@ -194,7 +194,7 @@ def check_dict(key: str, value: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
 
 
 def type_name(type_: Union[str, type]) -> str:
-    """What a config's ``type`` says: a name, or the class itself, as in mmengine's configs that import what they use.
+    """Name of a config's ``type``, which is a name or the class itself, as in mmengine's configs that import what they use.
 
     Raises:
         ValueError: it is neither.
@@ -218,7 +218,7 @@ def build_checked(registry: Registry, cfg: Union[Mapping[str, Any], str, type], 
     Args:
         registry: Where the type is registered.
         cfg: The config.
-        key: What errors call it, in front of the type.
+        key: Its name in errors, in front of the type.
 
     Raises:
         ValueError: no or an unknown ``type``, or a key that its constructor does not have.

@@ -60,9 +60,9 @@ def draw_scenes():
     def draw(root, sizes):
         for seed, (name, size) in enumerate(sizes.items()):
             scene = draw_scene(np.random.default_rng(seed), *size)
-            for path, picture in ((f'images/{name}.jpg', scene.image), (f'annotations/{name}.png', scene.labels)):
+            for path, pixels in ((f'images/{name}.jpg', scene.image), (f'annotations/{name}.png', scene.labels)):
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(picture).save(root / path)
+                Image.fromarray(pixels).save(root / path)
         return root
     return draw
 

@@ -59,7 +59,7 @@ def rebuilt(target):
 
 
 def nested(target):
-    """What another ``torch.load`` gives, of a pickle that is executed."""
+    """Result of another ``torch.load``, of a pickle that is executed."""
     inner = io.BytesIO()
     torch.save(trap(target), inner)
     return Reduced(torch.storage._load_from_bytes, inner.getvalue())

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ovseg import image_files
-from ovseg.apis.pictures import read_picture
+from ovseg.apis.image_sources import read_image
 from ovseg.datasets import LoadImage
 from ovseg.image_files import check_content, image_size, read_file
 
@@ -31,7 +31,7 @@ def png(*before, pixels=bytes(25 * 8), after=()):
     return b''.join([image_files.PNG_SIGNATURE, header, *before, chunk(b'IDAT', zlib.compress(pixels)), *after, chunk(b'IEND')])
 
 
-READERS = pytest.mark.parametrize('read', [lambda path: read_picture(path, 10 ** 6), load], ids=['read_picture', 'LoadImage'])
+READERS = pytest.mark.parametrize('read', [lambda path: read_image(path, 10 ** 6), load], ids=['read_image', 'LoadImage'])
 
 
 @READERS
@@ -90,7 +90,7 @@ def test_a_file_over_the_limit_is_refused(tmp_path, monkeypatch, read):
 @READERS
 def test_floating_point_numbers_are_refused(tmp_path, read):
     (tmp_path / 'a.pfm').write_bytes(b'Pf\n2 3\n-1.0\n' + np.ones(6, '<f4').tobytes())
-    with pytest.raises(ValueError, match=r'cannot read .*a\.pfm|a\.pfm is no picture'):  # Pillow 9.1 does not know the format
+    with pytest.raises(ValueError, match=r'cannot read .*a\.pfm|a\.pfm is no image'):  # Pillow 9.1 does not know the format
         read(tmp_path / 'a.pfm')
 
 

@@ -18,7 +18,7 @@ from ovseg.ablation.runner import NOTE, claimed_folder
 from ovseg.ablation.settings import Setting, short_names
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.downloads import download
-from ovseg.apis.pictures import find_sources, read_picture
+from ovseg.apis.image_sources import find_sources, read_image
 from ovseg.claims import claim
 from ovseg.datasets import LoadImage
 from ovseg.datasets.conversion import claim_folder
@@ -61,9 +61,9 @@ def logged():
 
 @pytest.mark.parametrize('fail', [
     lambda folder: (os.mkfifo(folder / 'pipe'), read_file(folder / 'pipe')),
-    lambda folder: read_picture(folder / f'{NAME}.jpg', 1000),
-    lambda folder: read_picture(folder / f'{NAME}.png', 100),
-    lambda folder: read_picture(f'file://host/{NAME}.png', 100),
+    lambda folder: read_image(folder / f'{NAME}.jpg', 1000),
+    lambda folder: read_image(folder / f'{NAME}.png', 100),
+    lambda folder: read_image(f'file://host/{NAME}.png', 100),
     lambda folder: find_sources(str(folder / 'no')),
     lambda folder: find_sources(f'http://[{NAME}'),
     lambda folder: download(f'http://{NAME}:port/'),
@@ -82,7 +82,7 @@ def test_an_error_is_one_line(fail, folder):
 
 def test_a_folder_without_images_is_quoted(tmp_path):
     (tmp_path / NAME).mkdir()
-    with pytest.raises(ValueError, match='there are no pictures in') as caught:
+    with pytest.raises(ValueError, match='there are no images in') as caught:
         find_sources(tmp_path / NAME)
     assert is_one_line(str(caught.value))
 
@@ -141,6 +141,6 @@ def test_an_upload_is_quoted_without_its_folder(content, tmp_path):
     path.parent.mkdir()
     if content:
         path.write_bytes(content)
-    with pytest.raises(ValueError, match=r'picture|drop it again') as caught:
+    with pytest.raises(ValueError, match=r'image|drop it again') as caught:
         read_upload(str(path), 1000)
     assert is_one_line(str(caught.value)) and 'secret' not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What ``pip install .`` installs, built without network by the setuptools of this environment."""
+"""Files that ``pip install .`` installs, built without network by the setuptools of this environment."""
 import json
 import os
 import pkgutil

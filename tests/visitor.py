@@ -34,7 +34,7 @@ def served(models: Any, folder: Path, **options: Any) -> Iterator[Any]:
 
 
 class Answer(NamedTuple):
-    """What came back."""
+    """Response of the server."""
     status: int
     headers: Dict[str, str]
     content: bytes

@@ -1,4 +1,4 @@
-"""What does each switch do? Many settings of a config in one run: tables with intervals, plots, and the command of each row.
+"""Measure the effect of switches: many settings of a config in one run, as tables with intervals, plots and commands.
 
     python tools/ablate.py CONFIG --toggle apply_ctd apply_outlier_suppression global_debias_factor
     python tools/ablate.py CONFIG --toggle apply_outlier_suppression --grid model.outlier_suppression_cfg.top_k=5,10,30 --full
@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_arguments(args: argparse.Namespace) -> Tuple[Axes, dict]:
-    """What is varied, and what is set for every row."""
+    """Parse the axes, and the options of every row."""
     given = dict(toggle=args.toggle, grid=args.grid, methods=args.methods, combine=args.combine)
     given = {name: value for name, value in given.items() if value is not None}
     if args.axes and given:

@@ -1,9 +1,9 @@
-"""Is a config's data set all there, and are its label files of the right kind? The exit code is 1 if not.
+"""Check that a config's data set is complete and its label files are of the right kind. The exit code is 1 if not.
 
     python tools/check_dataset.py configs/gated/gated_vit-b16_ade20k.py
     python tools/check_dataset.py CONFIG --cfg-options test_dataloader.dataset.data_root=FOLDER --json report.json
 
-Every file is looked for. Images and label maps are read, in an order spread over the data set, for as long as --seconds says.
+All files must exist. Images and label maps are read, in an order spread over the data set, for as long as --seconds says.
 """
 import argparse
 import dataclasses
@@ -43,7 +43,7 @@ def show(report: Report) -> None:
                           escape('\n'.join([*map(quoted, finding.files[:SHOWN]), *more])))
         console.print(table)
         for steps in dict.fromkeys(tuple(finding.mend) for finding in report.findings):
-            console.print('To mend it:')
+            console.print('To fix it:')
             for step in steps:
                 console.print(f'    {step}', soft_wrap=True, markup=False, highlight=False)  # a command stays in one line
     console.print('Complete.' if report.complete else 'Not fit for evaluation.')

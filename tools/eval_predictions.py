@@ -1,4 +1,4 @@
-"""Score a folder of label maps, ours or anyone's, against the data set of a config; no model is built.
+"""Score a folder of label maps, by ovseg or another program, against the data set of a config; no model is built.
 
     python tools/eval_predictions.py CONFIG FOLDER          (FOLDER: what tools/test.py --out wrote)
     python tools/eval_predictions.py CONFIG FOLDER --ids train --cfg-options test_evaluator.iou_metrics=[mIoU,mFscore]

@@ -18,7 +18,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 CHROMIUM, DRIVER = Path('/usr/bin/chromium'), Path('/usr/bin/chromedriver')
 FLAGS = ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-background-networking',
          'disable-component-update', 'disable-sync', 'disable-dev-shm-usage', 'hide-scrollbars', 'force-device-scale-factor=1')
-PATIENCE = 60  # seconds; a crowded machine takes some of them for the first picture
+PATIENCE = 60  # seconds; a busy machine takes some of them for the first image
 ASSETS = Path(__file__).parents[1] / 'docs' / 'assets'
 
 
@@ -64,8 +64,8 @@ class PageInBrowser:
             (element for element in driver.find_elements(By.CSS_SELECTOR, selector) if element.is_displayed()), None), selector)
 
     def drop(self, path: Path) -> None:
-        """Upload a picture."""
-        self.driver.find_element(By.CSS_SELECTOR, '#picture input[type=file]').send_keys(str(path))
+        """Upload an image."""
+        self.driver.find_element(By.CSS_SELECTOR, '#image input[type=file]').send_keys(str(path))
 
     def pick_example(self, number: int) -> None:
         """Pick one of the demo scenes."""
@@ -103,27 +103,27 @@ class PageInBrowser:
                                             driver.find_elements(By.CSS_SELECTOR, '.toast-wrap')), text)
 
     def loaded(self, selector: str) -> Any:
-        """The first picture in this element, as soon as its pixels are there."""
+        """The first image in this element, as soon as its pixels are there."""
         image = self.find(f'{selector} img')
         self._wait.until(lambda driver: image.get_property('naturalWidth'))
         return image
 
     def save(self, path: Path) -> None:
-        """A screenshot of the window, when all has come to rest."""
+        """A screenshot of the window, after a pause for animations."""
         time.sleep(1.5)
         self.driver.save_screenshot(str(path))
 
 
 def main(folder: Path) -> None:
-    """Start, result, comparison and attention."""
+    """Save screenshots of start, result, comparison and attention."""
     with tempfile.TemporaryDirectory() as temporary, served_page(Path(temporary, 'uploads')) as url:
         page = PageInBrowser(url, Path(temporary, 'profile'))
         try:
             page.loaded('#examples')
             page.save(folder / 'web-start.png')
             page.pick_example(0)
-            page.loaded('#picture')
-            page.type('words', 'ladybug, grass; lawn, snow, gravel')
+            page.loaded('#image')
+            page.type('classes', 'ladybug, grass; lawn, snow, gravel')
             page.press('segment')
             page.legend()
             page.loaded('#painted')

@@ -1,7 +1,7 @@
 """Evaluate a config on its data set: mmseg's tools/test.py, without the need of a checkpoint.
 
     python tools/test.py configs/demo/gated_tiny-clip_demo.py
-    python tools/test.py CONFIG --cfg-options model.model_type=NACLIP --show-dir pictures
+    python tools/test.py CONFIG --cfg-options model.model_type=NACLIP --show-dir painted
     python tools/test.py CONFIG --out predictions --resume       (killed? the same line goes on where it stopped)
 """
 import os

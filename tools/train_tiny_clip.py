@@ -2,7 +2,7 @@
 
     python tools/train_tiny_clip.py --work-dir work_dirs/tiny_clip
 
-Every picture is a function of (seed, index), so no picture is seen twice, a killed run goes on exactly where its last
+Every image is a function of (seed, index), so no image is seen twice, a killed run goes on exactly where its last
 checkpoint was, and two runs with one seed see the same data.
 """
 import argparse
@@ -33,7 +33,7 @@ SIZE = 224
 
 
 class DrawnPairs(Dataset):
-    """Picture ``index`` and its caption: a close-up of one class or a whole scene, by the flip of a seeded coin."""
+    """Image ``index`` and its caption: a close-up of one class or a whole scene, chosen at random by its seed."""
 
     def __init__(self, length: int, seed: int, close_ups: float) -> None:
         self.length, self.seed, self.close_ups = length, seed, close_ups
@@ -63,9 +63,9 @@ def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, same: Tensor)
 
 
 class WaitingCLS(torch.nn.Module):
-    """What a block's attention adds, without the CLS token's row in those pictures whose CLS token waits.
+    """Output of a block's attention, with the CLS token's row set to zero in the images whose CLS token waits.
 
-    ``waits`` holds one coin per picture, tossed before the first block for all of them.
+    ``waits`` holds one random choice per image, made before the first block for all blocks.
     """
 
     def __init__(self, waits: Dict[str, Tensor]) -> None:
@@ -75,23 +75,23 @@ class WaitingCLS(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        cls_token = x[:, :1].masked_fill(self.waits['picture'], 0)
+        cls_token = x[:, :1].masked_fill(self.waits['image'], 0)
         return torch.cat([cls_token, x[:, 1:]], dim=1)
 
 
 def regularise(visual: torch.nn.Module, chance: float) -> None:
-    """Stochastic depth (Huang et al., 2016) where a shallow ViT needs it to become what large CLIPs are.
+    """Stochastic depth (Huang et al., 2016) for a shallow ViT, whose patches else hold less information than a large CLIP's.
 
-    In training, the CLS token of some pictures sees no patch before the last block, and the last MLP is skipped half of the
-    time. Left to itself a ViT of four blocks gathers the whole meaning in its CLS token before the last block, whose values
-    then say little; it is these values that segmentation without residual and MLP reads.
+    In training, the CLS token of some images sees no patch before the last block, and the last MLP is skipped half of the
+    time. Without this, a ViT of four blocks collects the information about the image in its CLS token before the last block;
+    the values of that block, the only input of segmentation without residual and MLP, then hold little of it.
     """
     waits: Dict[str, Tensor] = {}
 
-    def toss(module: torch.nn.Module, args: Tuple[Tensor, ...]) -> None:
-        waits['picture'] = torch.rand(len(args[0]), 1, 1, device=args[0].device) < chance
+    def choose(module: torch.nn.Module, args: Tuple[Tensor, ...]) -> None:
+        waits['image'] = torch.rand(len(args[0]), 1, 1, device=args[0].device) < chance
 
-    visual.transformer.register_forward_pre_hook(toss)
+    visual.transformer.register_forward_pre_hook(choose)
     *early, last = visual.transformer.resblocks
     for block in early:
         block.ls_1 = WaitingCLS(waits)
@@ -101,14 +101,14 @@ def regularise(visual: torch.nn.Module, chance: float) -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/tiny_clip'))
-    parser.add_argument('--images', type=int, default=250_000, help='pictures to train on')
+    parser.add_argument('--images', type=int, default=250_000, help='images to train on')
     parser.add_argument('--batch-size', type=int, default=192)
     parser.add_argument('--lr', type=float, default=1.5e-3)
     parser.add_argument('--weight-decay', type=float, default=0.1)
     parser.add_argument('--patch-dropout', type=float, default=0.75)
     parser.add_argument('--cls-waits', type=float, default=0.8,
-                        help='share of pictures in which the CLS token sees no patch before the last block')
-    parser.add_argument('--close-ups', type=float, default=0.5, help='share of pictures that one class fills')
+                        help='share of images in which the CLS token sees no patch before the last block')
+    parser.add_argument('--close-ups', type=float, default=0.5, help='share of images that one class fills')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--workers', type=int, default=1)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -116,7 +116,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def export(model: torch.nn.Module, path: Path, used: Tensor) -> None:
-    """Write fp16 weights; rows of words that no caption can contain are zeroed, so that they compress to nothing."""
+    """Write fp16 weights; rows of tokens that no caption can contain are zeroed, so that they compress to nothing."""
     state = {key: value.detach().half().cpu().contiguous() for key, value in model.state_dict().items()}
     state['token_embedding.weight'] = state['token_embedding.weight'] * used[:, None].half()
     write_whole(path, partial(save_file, state))
@@ -156,13 +156,13 @@ def main() -> None:
                TimeRemainingColumn())
     with Progress(*columns) as progress, open(args.work_dir / 'training.log', 'a') as log:
         bar = progress.add_task('train', total=steps, completed=start, loss=math.nan)
-        for step, (pictures, texts, names) in enumerate(loader, start + 1):
+        for step, (batch, texts, names) in enumerate(loader, start + 1):
             used[texts.unique()] = True
             same = torch.tensor([[a == b for a in names] for b in names], device=args.device)
             with torch.autocast(args.device, torch.bfloat16):
-                images = model.encode_image((pictures.to(args.device) - mean) / std, normalize=True)
-                words = model.encode_text(texts.to(args.device), normalize=True)
-            loss = contrastive_loss(images.float(), words.float(), model.logit_scale.exp(), same)
+                images = model.encode_image((batch.to(args.device) - mean) / std, normalize=True)
+                captions = model.encode_text(texts.to(args.device), normalize=True)
+            loss = contrastive_loss(images.float(), captions.float(), model.logit_scale.exp(), same)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,15 +1,15 @@
-"""Look into a model at work on one picture: a figure for each question.
+"""Draw the intermediate results of a model on one image.
 
-    python tools/visualize.py configs/demo/gated_full_tiny-clip_demo.py PICTURE --points 100,150 180,60
-    python tools/visualize.py CONFIG PICTURE --truth LABELS.png --model-types Vanilla NACLIP --svg
+    python tools/visualize.py configs/demo/gated_full_tiny-clip_demo.py IMAGE --points 100,150 180,60
+    python tools/visualize.py CONFIG IMAGE --ground-truth LABELS.png --model-types Vanilla NACLIP --svg
 
-attention.png        where patches attend to in the last block, by model_type
+attention.png        attention of patches in the last block, by model_type
 similarity.png       the mid-layer similarity of patches to all others
-outliers.png         outlier scores, and what outlier suppression replaces
+outliers.png         outlier scores, and the patches that outlier suppression replaces
 clusters.png         the clusters of CTD
 cls_similarity.png   similarity to the CLS token before and after global debiasing
 scores.png           scores of classes
-errors.png           which pixels are wrong (with --truth)
+errors.png           wrong pixels (with --ground-truth)
 """
 import argparse
 from pathlib import Path
@@ -19,13 +19,13 @@ from mmengine.config import DictAction
 from rich.console import Console
 
 from ovseg.apis import OVSegInferencer
-from ovseg.apis.pictures import read_picture
+from ovseg.apis.image_sources import read_image
 from ovseg.components import named_errors
 from ovseg.config import setting
 from ovseg.files import write_figure
 from ovseg.program import errors_as_lines
 from ovseg.utils import expanded, quoted
-from ovseg.visualization.explanation import MODEL_TYPES, explain, read_truth
+from ovseg.visualization.explanation import MODEL_TYPES, explain, read_ground_truth
 
 
 def point(text: str) -> Tuple[int, int]:
@@ -36,11 +36,11 @@ def point(text: str) -> Tuple[int, int]:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with ovseg')
-    parser.add_argument('image', type=Path, help='picture')
-    parser.add_argument('--truth', type=Path, help="its labels, as the config's data set has them")
-    parser.add_argument('--out', type=Path, help='folder for the figures (default: work_dirs/visualize/NAME OF THE PICTURE)')
+    parser.add_argument('image', type=Path, help='image file')
+    parser.add_argument('--ground-truth', type=Path, help="its label file, numbered as those of the config's data set")
+    parser.add_argument('--out', type=Path, help='folder for the figures (default: work_dirs/visualize/NAME OF THE IMAGE)')
     parser.add_argument('--points', nargs='+', type=point, default=[], metavar='Y,X',
-                        help='pixels whose patches to follow (default: the middle of the picture)')
+                        help='pixels whose patches to follow (default: the middle of the image)')
     parser.add_argument('--model-types', nargs='+', default=MODEL_TYPES, metavar='TYPE',
                         help=f'attentions to compare (default: {" ".join(MODEL_TYPES)})')
     parser.add_argument('--classes', nargs='+', default=[], metavar='NAME',
@@ -58,16 +58,17 @@ def main() -> None:
 
 def write_figures(inferencer: OVSegInferencer, args: argparse.Namespace) -> None:
     """Write all figures, and print where they are."""
-    image = read_picture(args.image, inferencer.max_pixels)
+    image = read_image(args.image, inferencer.max_pixels)
     out = expanded('--out', args.out or Path('work_dirs', 'visualize', args.image.stem))
     out.mkdir(parents=True, exist_ok=True)
     inputs = inferencer.prepare(str(args.image), image)['inputs']
-    truth = None
-    if args.truth:
+    ground_truth = None
+    if args.ground_truth:
         with named_errors(args.config):
-            truth = read_truth(inferencer.cfg.test_dataloader.dataset, args.truth, image.shape[:2],
-                               inferencer.model.out_channels)
-    figures = explain(inferencer.model, image[..., ::-1], inputs, args.points, args.model_types, args.classes, truth)
+            ground_truth = read_ground_truth(inferencer.cfg.test_dataloader.dataset, args.ground_truth, image.shape[:2],
+                                             inferencer.model.out_channels)
+    figures = explain(inferencer.model, image[..., ::-1], inputs, args.points, args.model_types, args.classes,
+                      ground_truth)
     for name, figure in figures.items():
         for suffix in ('png', 'svg') if args.svg else ('png',):
             path = out / f'{name}.{suffix}'

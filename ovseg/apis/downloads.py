@@ -26,13 +26,14 @@ CHUNK = 2 ** 16
 
 
 def download(url: str) -> bytes:
-    """The content of an http or https URL; redirects to such URLs are followed, and to nothing else.
+    """Content of an http or https URL; only redirects to such URLs are followed.
 
     Raises:
-        FileNotFoundError: it cannot be had within ``TOTAL`` seconds, or has more than ``MAX_BYTES``; the message names it.
+        FileNotFoundError: it cannot be downloaded within ``TOTAL`` seconds, or has more than ``MAX_BYTES``; the
+            message names it.
     """
     results: List[Union[bytes, Exception]] = []
-    # A server may send a header byte by byte, for ever: a thread can be left to itself.
+    # A server may send a header byte by byte without end; a daemon thread can be abandoned.
     thread = threading.Thread(target=_collect, args=(url, results), daemon=True)
     thread.start()
     thread.join(TOTAL)
@@ -52,11 +53,11 @@ def _collect(url: str, results: List[Union[bytes, Exception]]) -> None:
 
 def _get(url: str, deadline: float) -> bytes:
     escaped = quote(url, safe="%/:=&?~#+!$,;'@()*[]")  # letters that URLs cannot hold
-    # some servers refuse Python's own name; of schemes, _opener() knows http and https only
+    # some servers refuse Python's own user agent; _opener() opens http and https only
     request = Request(escaped, headers={'User-Agent': f'ovseg/{__version__}'})  # noqa: S310
     content = bytearray()
     with _opener().open(request, timeout=SILENCE) as response:
-        expected = response.length  # None where the server does not tell
+        expected = response.length  # None where the server does not state it
         if (expected or 0) > MAX_BYTES:
             raise OSError(f'it has {expected} bytes, and {MAX_BYTES} are allowed')
         while part := response.read1(CHUNK):  # what has come; read() would wait for the whole chunk

@@ -1,4 +1,4 @@
-"""The config that a user names."""
+"""Loading of the config that a user names."""
 import copy
 import difflib
 from pathlib import Path
@@ -11,7 +11,7 @@ from ovseg.resources import configs_dir
 from ovseg.utils import quoted, shown
 
 NEEDED = ('model.type', 'test_dataloader.dataset.pipeline')
-DEFAULT_BENCHMARKS = ('ade20k', 'demo')  # of which a name without a benchmark takes the first that its method has
+DEFAULT_BENCHMARKS = ('ade20k', 'demo')  # a name without a benchmark stands for the first one that its method has
 
 
 def load_config(model: Union[str, Path, Mapping[str, Any], Config], weights: Optional[Union[str, Path]],
@@ -25,7 +25,7 @@ def load_config(model: Union[str, Path, Mapping[str, Any], Config], weights: Opt
 
     Raises:
         TypeError: ``model`` is neither, or ``options`` are no dict.
-        ValueError: an unknown name or option, or a config that says nothing of a model or of a test pipeline. See
+        ValueError: an unknown name or option, or a config without a model or a test pipeline. See
             ``read_config``.
     """
     if not isinstance(options, Mapping):
@@ -45,7 +45,7 @@ def load_config(model: Union[str, Path, Mapping[str, Any], Config], weights: Opt
 
 
 def config_name(cfg: Config) -> str:
-    """What errors call a config: its file, if it is of one."""
+    """Name of a config in errors: its file, if it has one."""
     return cfg.filename or 'the config'
 
 

@@ -1,4 +1,4 @@
-"""Pictures and words in, label maps out."""
+"""Segmentation of images by class names."""
 import copy
 import threading
 from contextlib import nullcontext
@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import track
 
 import ovseg  # noqa: F401  registers everything
+from ovseg.apis.image_sources import Source, describe, find_sources, new_name, read_image
 from ovseg.apis.model_config import config_name, load_config
-from ovseg.apis.pictures import Source, describe, find_sources, new_name, read_picture
 from ovseg.apis.request import ClassList, Request, make_request
 from ovseg.apis.result_folder import ResultFolder
 from ovseg.components import named_errors
@@ -34,24 +34,24 @@ from ovseg.visualization.palette import distinct_colours
 
 WITHOUT_A_MODEL = 'gated_tiny-clip'
 VARIABLE = [key for key in COMPONENTS if key != 'clip']  # of a model with the same weights
-FEW = 3  # pictures that need no progress bar
+FEW = 3  # images that need no progress bar
 UNRESIZED = 5  # a pixel of the network's input takes as much memory as so many that are only labelled
-LONGEST_NAME = 40  # letters of a class's name in a picture's legend
+LONGEST_NAME = 40  # letters of a class's name in an image's legend
 UNDEFINED = [255, 255, 255]  # the legend's swatch for pixels without a class
 
-Picture = Tuple[str, str, np.ndarray]  # name, description and BGR pixels
+NamedImage = Tuple[str, str, np.ndarray]  # name, description and BGR pixels
 
 
 class Segmentation(NamedTuple):
-    """What is found in one picture.
+    """Result for one image.
 
     Args:
         name: Of its files in ``out_dir``, unique in one call.
-        labels: ``(H, W)`` in the picture's own size, indices of classes: uint8 for up to 255 of them, then uint16, uint32.
+        labels: ``(H, W)`` in the image's own size, indices of classes: uint8 for up to 255 of them, then uint16, uint32.
             A pixel without a class is 255, or the largest value of the wider type; there is one only with
             ``allow_nonfinite``.
-        areas: The share of the picture that each class covers, in (0, 1], largest first.
-        visualization: ``(H', W', 3)`` uint8 RGB, the picture painted by its classes above a legend; None unless asked for.
+        areas: The share of the image that each class covers, in (0, 1], largest first.
+        visualization: ``(H', W', 3)`` uint8 RGB, the image painted by its classes above a legend; None unless asked for.
         undefined: Number of pixels without a class.
     """
     name: str
@@ -62,18 +62,18 @@ class Segmentation(NamedTuple):
 
 
 class OVSegInferencer:
-    """Segments pictures by words: ``OVSegInferencer('gated_vit-b16')('cat.jpg', classes=['cat', 'sofa; couch', 'grass'])``.
+    """Segments images by class names: ``OVSegInferencer('gated_vit-b16')('cat.jpg', classes=['cat', 'sofa; couch', 'grass'])``.
 
     The counterpart of mmseg's ``MMSegInferencer``. It is no ``BaseInferencer``: that one finds models in the metafiles of the
-    packages it knows, wants a visualizer in every config, and makes lists of all pictures and results.
+    packages it knows, wants a visualizer in every config, and makes lists of all images and results.
 
     Args:
         model: The name of a config (``'gated_vit-b16'``, ``'naclip_vit-b16_voc21'``; ``ovseg list configs``), a path to one,
-            or a config as a dict. None for the tiny CLIP that comes with ovseg, works offline and knows 16 words.
+            or a config as a dict. None for the tiny CLIP that comes with ovseg, works offline and knows 16 class names.
         weights: CLIP weights in place of the config's: an open_clip tag, a file or a folder.
         device: Where to compute; by default the GPU, if there is one.
         cfg_options: Settings of the config by dotted key: ``{'model.decoder.logit_scale': 50, 'model.apply_ctd': True}``.
-        max_pixels: Larger pictures are refused; so are those of over a fifth of it where the config's pipeline has no Resize,
+        max_pixels: Larger images are refused; so are those of over a fifth of it where the config's pipeline has no Resize,
             as that of the tiny CLIP.
 
     Raises:
@@ -94,42 +94,43 @@ class OVSegInferencer:
         self._configured = self.model.vocabulary, self.model.decoder
         self._lock = threading.Lock()
         if model is None:
-            words = ', '.join(self.model.class_names)
-            print_log(f'No model was named, so this is the tiny CLIP of the demo. It knows {self.model.out_channels} words '
-                      f"({words}) and nothing of photographs: OVSegInferencer('gated_vit-b16') takes a real one.", 'current')
+            names = ', '.join(self.model.class_names)
+            print_log(f'No model was named, so this is the tiny CLIP of the demo. It knows {self.model.out_channels} class '
+                      f"names ({names}) and no photographs: OVSegInferencer('gated_vit-b16') takes a real one.", 'current')
 
     def __call__(self, images: Any, classes: Optional[ClassList] = None, *,
                  background: Union[str, Sequence[str], None] = None, threshold: Optional[float] = None, batch_size: int = 1,
                  out_dir: Union[str, Path, None] = None, return_vis: bool = False, show_progress: bool = True,
                  allow_nonfinite: bool = False) -> Dict[str, list]:
-        """Segment pictures; ``stream`` does the same for more of them than memory holds.
+        """Segment images; ``stream`` does the same for more of them than memory holds.
 
         Args:
             images: A path, a URL, an array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)`` (uint8, BGR as OpenCV reads it), a PIL
-                image, a folder, or several of these in a list or any iterable. See ``read_picture``.
+                image, a folder, or several of these in a list or any iterable. See ``read_image``.
             classes: One string per class, synonyms separated by commas or semicolons; or a bundled class list; or a text
                 file. None for the config's own.
-            background: Words for what is none of the classes (``'wall, sky'``); they become class 0, ``'background'``.
+            background: Names for all that is none of the classes (``'wall, sky'``); they become class 0, ``'background'``.
             threshold: Pixels whose best class has a probability under it become background; in [0, 1].
-            batch_size: Pictures per forward pass.
+            batch_size: Images per forward pass.
             out_dir: Write ``vis/NAME.png``, ``pred/NAME.png`` and ``legend.json`` there. See ``new_name`` for NAME.
-            return_vis: Return the painted pictures too.
-            show_progress: Show a bar on a terminal, for more than three pictures.
+            return_vis: Return the painted images too.
+            show_progress: Show a bar on a terminal, for more than three images.
             allow_nonfinite: Go on where scores are not finite (NaN or Inf): their pixels then have no class, are not painted,
                 and belong to no area. See ``CLIPSegmentor.predict``.
 
         Returns:
-            Lists with one item per picture: ``predictions``, ``areas``, ``names`` and ``visualization`` (empty without
+            Lists with one item per image: ``predictions``, ``areas``, ``names`` and ``visualization`` (empty without
             ``return_vis``), which are the fields of ``Segmentation``.
 
         Raises:
-            FileNotFoundError: a picture that is not there.
-            FloatingPointError: scores of a picture are not finite: names the picture, and the module that they come from. Or
-                the embedding of a word is not.
+            FileNotFoundError: an image that is not there.
+            FloatingPointError: scores of an image are not finite: names the image, and the module that they come from. Or
+                the text embedding of a class name is not.
             MemoryError: a GPU has too little memory.
             OSError: ``out_dir`` cannot be written into.
             TypeError: ``images`` or a part of it is nothing of that kind.
-            ValueError: a picture that cannot be read or is too large, no or repeated words, a threshold without background.
+            ValueError: an image that cannot be read or is too large, no or repeated class names, a threshold without
+                background.
         """
         found = list(self.stream(images, classes, background=background, threshold=threshold, batch_size=batch_size,
                                  out_dir=out_dir, return_vis=return_vis, show_progress=show_progress,
@@ -142,9 +143,9 @@ class OVSegInferencer:
                background: Union[str, Sequence[str], None] = None, threshold: Optional[float] = None, batch_size: int = 1,
                out_dir: Union[str, Path, None] = None, return_vis: bool = False, show_progress: bool = True,
                allow_nonfinite: bool = False) -> Iterator[Segmentation]:
-        """One ``Segmentation`` after the other, no picture being read before it is its turn. Arguments as in ``__call__``.
+        """Yield one ``Segmentation`` after the other; an image is read when it is its turn. Arguments as in ``__call__``.
 
-        Wrong arguments are refused at once, not with the first picture.
+        Wrong arguments are refused at once, not with the first image.
         """
         check_integer('batch_size', batch_size, 1)
         request = self.request(classes, background, threshold)
@@ -153,9 +154,9 @@ class OVSegInferencer:
         palette = colours if background is None else [[0, 0, 0], *colours[:-1]]
         folder = None if out_dir is None else ResultFolder(out_dir, request, palette)
         with self._lock:
-            self._use(request, anew=True)  # warns in every call of the words that CLIP cuts
-        pictures = self._read(_tracked(sources, show_progress))
-        batches = iter(lambda: list(islice(pictures, batch_size)), [])
+            self._use(request, anew=True)  # warns in every call of the class names that CLIP cuts
+        named_images = self._read(_tracked(sources, show_progress))
+        batches = iter(lambda: list(islice(named_images, batch_size)), [])
         return self._segment(batches, request, palette, folder, return_vis, allow_nonfinite)
 
     def variant(self, cfg_options: Mapping[str, Any]) -> 'OVSegInferencer':
@@ -191,13 +192,13 @@ class OVSegInferencer:
             self.model.cfg = self.cfg
         _ = self.model.text_embeddings  # encoded here and now, if need be
 
-    def _read(self, sources: Iterable[Source]) -> Iterator[Picture]:
-        """Name, description and BGR pixels of each picture."""
+    def _read(self, sources: Iterable[Source]) -> Iterator[NamedImage]:
+        """Name, description and BGR pixels of each image."""
         taken: set = set()
         for index, source in enumerate(sources):
-            yield new_name(source, index, taken), describe(source), read_picture(source, self.max_pixels)
+            yield new_name(source, index, taken), describe(source), read_image(source, self.max_pixels)
 
-    def _segment(self, batches: Iterator[List[Picture]], request: Request, palette: List[List[int]],
+    def _segment(self, batches: Iterator[List[NamedImage]], request: Request, palette: List[List[int]],
                  folder: Optional[ResultFolder], return_vis: bool, allow_nonfinite: bool) -> Iterator[Segmentation]:
         with folder or nullcontext():
             for batch in batches:
@@ -213,11 +214,11 @@ class OVSegInferencer:
                     yield Segmentation(name, label_map, areas, painted if return_vis else None, undefined)
 
     @torch.no_grad()
-    def _predict(self, batch: Sequence[Picture], request: Request, allow_nonfinite: bool) -> List[SegDataSample]:
-        """What ``CLIPSegmentor.predict`` returns for the pictures."""
+    def _predict(self, batch: Sequence[NamedImage], request: Request, allow_nonfinite: bool) -> List[SegDataSample]:
+        """The result of ``CLIPSegmentor.predict`` for the images."""
         packed = [self.prepare(source, image) for _, source, image in batch]
         data = {key: [item[key] for item in packed] for key in packed[0]}
-        with self._lock:  # another call, perhaps of another thread, may have given the model other words
+        with self._lock:  # another call, perhaps of another thread, may have given the model other class names
             self._use(request, anew=False)
             try:
                 samples = self.model.test_step(data)
@@ -232,7 +233,7 @@ class OVSegInferencer:
                                   f"set model.windows.crop, or take device='cpu' ({str(error).splitlines()[0]})") from error
 
     def prepare(self, source: str, image: np.ndarray) -> Dict[str, Any]:
-        """The picture as the config's test pipeline leaves it."""
+        """Apply the config's test pipeline to an image."""
         size = image.shape[:2]
         try:
             packed = self.pipeline(dict(img=image, img_path=source, img_shape=size, ori_shape=size))
@@ -243,7 +244,7 @@ class OVSegInferencer:
         if height * width > self.max_pixels // UNRESIZED:
             raise ValueError(f'{quoted(source)} would reach the network with {width} x {height} pixels, and only one '
                              f'{UNRESIZED}th of max_pixels={self.max_pixels} may, for each takes some 160 bytes of memory: '
-                             'choose a config whose pipeline has a Resize, make the picture smaller, or raise max_pixels')
+                             'choose a config whose pipeline has a Resize, make the image smaller, or raise max_pixels')
         return packed
 
 
@@ -255,7 +256,7 @@ def _usable(device: Union[str, torch.device]) -> torch.device:
     """
     try:
         number = torch.zeros(1, device=device)
-        number.cpu()  # 'meta' has none to give
+        number.cpu()  # fails on 'meta', which has no values
         return number.device
     except (RuntimeError, TypeError, AssertionError, ImportError) as error:  # the last two: torch was built without it
         reason = str(error).splitlines()[0].split('. ')[0]
@@ -263,17 +264,17 @@ def _usable(device: Union[str, torch.device]) -> torch.device:
 
 
 def _build(cfg: Config) -> Tuple[CLIPSegmentor, Compose]:
-    """The model of a config, and its test pipeline from behind the loading on."""
+    """The model of a config, and its test pipeline without the loading."""
     name = config_name(cfg)
     with DefaultScope.overwrite_default_scope('mmseg'), named_errors(name):
         model = MODELS.build(cfg.model)
         if not isinstance(model, CLIPSegmentor):
-            raise ValueError(f'the model of {quoted(name)} is a {type(model).__name__}; words need a CLIPSegmentor')
+            raise ValueError(f'the model of {quoted(name)} is a {type(model).__name__}; class names need a CLIPSegmentor')
         return model, _pipeline(cfg)
 
 
 def _pipeline(cfg: Config) -> Compose:
-    """The test pipeline of a config from behind the loading on."""
+    """The test pipeline of a config without the loading."""
     with DefaultScope.overwrite_default_scope('mmseg'), named_errors(config_name(cfg)):
         return Compose([transform for transform in cfg.test_dataloader.dataset.pipeline
                         if not type_name(transform['type']).rsplit('.', 1)[-1].startswith('Load')])
@@ -288,14 +289,14 @@ def _tracked(sources: Union[List[Source], Iterator[Source]], show_progress: bool
 
 
 def _areas(labels: torch.Tensor, names: Sequence[str]) -> Dict[str, float]:
-    """The share of the picture of each class that occurs, largest first."""
+    """The share of the image of each class that occurs, largest first."""
     counts = labels.flatten().bincount(minlength=len(names))[:len(names)].cpu().numpy()
     return {names[index]: float(counts[index] / labels.numel()) for index in (-counts).argsort(kind='stable') if counts[index]}
 
 
 def _paint(image: np.ndarray, labels: np.ndarray, palette: List[List[int]], areas: Mapping[str, float],
            names: List[str]) -> np.ndarray:
-    """The BGR picture with its labels and their legend, RGB. What has no class is not painted."""
+    """The BGR image painted by its labels, with their legend, RGB. Pixels without a class are not painted."""
     shares = [(name, share, palette[names.index(name)]) for name, share in areas.items()]
     undefined = np.count_nonzero(labels >= len(names))
     if undefined:

@@ -1,4 +1,4 @@
-"""The classes of one call, and the label of pixels that none of them fits."""
+"""Classes and thresholds of one call."""
 from dataclasses import replace
 from pathlib import Path
 from typing import List, NamedTuple, Optional, Sequence, Union
@@ -25,18 +25,18 @@ class Request(NamedTuple):
 
 def make_request(vocabulary: Vocabulary, decoder: Decoder, classes: Optional[ClassList],
                  background: Optional[Union[str, Sequence[str]]], threshold: Optional[float]) -> Request:
-    """The classes and thresholds of a call's arguments; those of the config where it names no classes and no background.
+    """Classes and thresholds of a call's arguments; those of the config where it names no classes and no background.
 
     Args:
         vocabulary: The config's.
         decoder: The config's.
         classes: A bundled list, a path, or a list of strings, one per class; None for the config's.
-        background: Words for class 0, one string or several.
+        background: Names of class 0, one string or several.
         threshold: Replaces ``prob_thd``.
 
     Raises:
         FileNotFoundError: ``classes`` is a string, but neither a bundled list nor a file.
-        ValueError: no words, a repeated word, something else than words, or a threshold without a background.
+        ValueError: no class names, a repeated name, something else than strings, or a threshold without a background.
     """
     from_config = classes is None and background is None
     if threshold is not None:
@@ -48,16 +48,16 @@ def make_request(vocabulary: Vocabulary, decoder: Decoder, classes: Optional[Cla
     names = listed.class_names
     if from_config:
         if decoder.prob_thd:
-            names[decoder.bg_idx] = 'background'  # whatever the first of its words
+            names[decoder.bg_idx] = 'background'  # whatever the first of its names
         return Request(names, listed, decoder if threshold is None else replace(decoder, prob_thd=threshold))
     if background is None:
         return Request(names, listed, replace(decoder, prob_thd=0.0, area_thd=None, bg_idx=0))
     if 'background' in map(str.casefold, names):
         raise ValueError('background=... makes a class called background, and classes has one already')
-    words = [background] if isinstance(background, str) else background
-    if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
+    background_names = [background] if isinstance(background, str) else background
+    if not isinstance(background_names, (list, tuple)) or not all(isinstance(name, str) for name in background_names):
         raise ValueError(f'background={shown(background)} must be a string, or a list of them')
-    together = [', '.join(words), *map(', '.join, listed.synonyms)]
+    together = [', '.join(background_names), *map(', '.join, listed.synonyms)]
     return Request(['background', *names], Vocabulary(together, vocabulary.templates),
                    replace(decoder, prob_thd=threshold or 0.0, area_thd=None, bg_idx=0))
 
@@ -66,4 +66,4 @@ def _vocabulary(classes: ClassList, templates: Union[str, Sequence[str]]) -> Voc
     try:
         return Vocabulary(classes, templates)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}. Words come as a list: classes=['cat', 'sofa; couch']") from error
+        raise FileNotFoundError(f"{error}. Class names are given as a list: classes=['cat', 'sofa; couch']") from error

@@ -14,9 +14,9 @@ from ovseg.utils import expanded
 
 
 class ResultFolder:
-    """``vis/NAME.png``, ``pred/NAME.png`` and ``legend.json``, which tells what the label maps hold.
+    """``vis/NAME.png``, ``pred/NAME.png`` and ``legend.json``, which describes the label maps.
 
-    Files of the same names are replaced; others in the folder stay, and ``legend.json`` says nothing of them. As a context, it
+    Files of the same names are replaced; others in the folder stay, and ``legend.json`` does not list them. As a context, it
     ends with the writing of ``legend.json``; until then no other process can write into the folder (``claim``).
 
     Args:
@@ -26,7 +26,7 @@ class ResultFolder:
 
     Raises:
         OSError: nothing can be written there, or another process is writing there; the message names the folder.
-        ValueError: more classes than a PNG of 16 bits can tell apart.
+        ValueError: more classes than a 16-bit PNG can hold.
     """
 
     def __init__(self, folder: Union[str, Path], request: Request, palette: Sequence[Sequence[int]]) -> None:
@@ -35,9 +35,9 @@ class ResultFolder:
         self.folder = expanded('out_dir', folder)
         classes = zip(request.names, request.vocabulary.synonyms, palette)
         self._legend: Dict[str, List[Dict[str, Any]]] = dict(
-            classes=[dict(id=index, name=name, synonyms=words, colour=list(colour))
-                     for index, (name, words, colour) in enumerate(classes)],
-            pictures=[])
+            classes=[dict(id=index, name=name, synonyms=synonyms, colour=list(colour))
+                     for index, (name, synonyms, colour) in enumerate(classes)],
+            images=[])
         with self._named_in_errors():
             self._claim = ExitStack()
             self._claim.enter_context(claim(self.folder))
@@ -54,20 +54,20 @@ class ResultFolder:
 
     def add(self, name: str, source: str, labels: np.ndarray, areas: Mapping[str, float], painted: np.ndarray,
             undefined: int = 0) -> None:
-        """Write the label map ``(H, W)`` of a picture, and the picture painted by it, ``(H', W', 3)`` RGB.
+        """Write the label map ``(H, W)`` of an image, and the image painted by it, ``(H', W', 3)`` RGB.
 
         ``undefined`` is the number of pixels without a class; ``legend.json`` has it where it is not 0.
         """
         with self._named_in_errors():
             write_label_map(self.folder / 'pred' / f'{name}.png', labels)
             write_image(painted, self.folder / 'vis' / f'{name}.png')
-        self._legend['pictures'].append(dict(name=name, source=source, areas=dict(areas),
+        self._legend['images'].append(dict(name=name, source=source, areas=dict(areas),
                                              **(dict(undefined_pixels=undefined) if undefined else {})))
 
     def write_legend(self) -> None:
-        """Write ``legend.json`` with the pictures added so far, whole or not at all."""
+        """Write ``legend.json`` with the images added so far, whole or not at all."""
         text = json.dumps(self._legend, ensure_ascii=False, indent=1)
-        with self._named_in_errors():  # a file name that is not UTF-8 becomes an escape, which JSON knows
+        with self._named_in_errors():  # a file name that is not UTF-8 becomes an escape, which JSON allows
             write_whole(self.folder / 'legend.json',
                         lambda part: part.write_text(text + '\n', encoding='utf-8', errors='backslashreplace'))
 

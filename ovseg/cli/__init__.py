@@ -28,7 +28,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for command in COMMANDS:
         command.add_parser(commands)
     args = parser.parse_args(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # not all of them can take every letter of a word or of a file's name
+    if isinstance(sys.stdout, io.TextIOWrapper):  # not all of them can take every letter of a class name or of a file's name
         sys.stdout.reconfigure(errors='backslashreplace')
     try:
         return args.run(args)

@@ -1,4 +1,4 @@
-"""What ``ovseg list`` lists. Every description is taken from where the thing itself is described."""
+"""Entries of ``ovseg list``. Every description is taken from where the thing itself is described."""
 import inspect
 import operator
 from itertools import takewhile
@@ -12,7 +12,7 @@ import ovseg.models  # noqa: F401  fills the registries
 from ovseg.models.towers.backbones import Backbone, pretrained_backbones
 from ovseg.registry import ATTENTIONS, DENSE_ENCODERS, GUIDES, POST_PROCESSORS, REFINERS, UPSAMPLERS
 from ovseg.resources import configs_dir
-from ovseg.vocabulary import bundled_class_lists, class_names
+from ovseg.vocabulary import bundled_class_lists, read_class_list
 
 Entries = List[Dict[str, str]]
 
@@ -62,7 +62,7 @@ def refiners() -> Entries:
 
 def class_lists() -> Entries:
     """Values of ``vocabulary.names``."""
-    return [dict(name=name, description=_size_and_first_names(class_names(name))) for name in bundled_class_lists()]
+    return [dict(name=name, description=_size_and_first_names(read_class_list(name))) for name in bundled_class_lists()]
 
 
 def config_backbones() -> Entries:
@@ -118,4 +118,4 @@ def _sizes(backbone: Backbone) -> str:
     elsewhere = text.get('hf_model_name') or text.get('hf_tokenizer_name')
     sizes = (f'patch {vision.patch_size}, {vision.image_size} px, {vision.layers} layers of width {vision.width}'
              if vision.timm_model_name is None else f'{vision.image_size} px, {vision.timm_model_name} of timm')
-    return (sizes + (f'; its words need transformers ({elsewhere})' if elsewhere else ''))
+    return (sizes + (f'; its tokenizer needs transformers ({elsewhere})' if elsewhere else ''))

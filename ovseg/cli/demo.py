@@ -32,23 +32,23 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 def run(args: argparse.Namespace) -> int:
     """Run both methods and print how they compare."""
-    truth = _read_maps(DEMO_SCENES / 'annotations')
+    ground_truth = _read_maps(DEMO_SCENES / 'annotations')
     maps, means = {}, {}
     for name, config in METHODS.items():
-        Console(stderr=True).print(f'segmenting {len(truth)} scenes: {config}')
+        Console(stderr=True).print(f'segmenting {len(ground_truth)} scenes: {config}')
         means[name] = _segment(configs_dir() / 'demo' / config, args.out / name)['mIoU']
         maps[name] = _read_maps(args.out / name)
     console = Console(markup=False, emoji=False)
-    console.print(_table({name: _class_ious(maps[name], truth) for name in METHODS}, means, len(truth)))
-    console.print(f'Same weights, same words: only the last block changed. Unmodified CLIP attends with QKᵀ and keeps residual '
-                  f'and MLP ({means["vanilla"]:.1f} mIoU); ours attends with gated QQᵀ·KKᵀ plus the mid-layer similarity map '
-                  f'and drops them ({means["ours"]:.1f} mIoU).')
+    console.print(_table({name: _class_ious(maps[name], ground_truth) for name in METHODS}, means, len(ground_truth)))
+    console.print(f'Same weights, same class names: only the last block changed. Unmodified CLIP attends with QKᵀ and keeps '
+                  f'residual and MLP ({means["vanilla"]:.1f} mIoU); ours attends with gated QQᵀ·KKᵀ plus the mid-layer '
+                  f'similarity map and drops them ({means["ours"]:.1f} mIoU).')
     images = [np.array(Image.open(path)) for path in sorted((DEMO_SCENES / 'images').glob('*.jpg'))[::STEP]]
     columns: Dict[str, Sequence[np.ndarray]] = {
-        title: column[::STEP] for title, column in {'truth': truth, **maps}.items()}
+        title: column[::STEP] for title, column in {'ground truth': ground_truth, **maps}.items()}
     sheet = args.out / 'contact_sheet.png'
     write_figure(contact_sheet(images, columns, CLASSES, PALETTE), sheet)
-    console.print(f'Pictures: {sheet.absolute()}', soft_wrap=True)
+    console.print(f'Contact sheet: {sheet.absolute()}', soft_wrap=True)
     return 0
 
 
@@ -65,10 +65,10 @@ def _read_maps(folder: Path) -> List[np.ndarray]:
     return [np.array(Image.open(path)) for path in sorted(folder.glob('*.png'))]
 
 
-def _class_ious(maps: List[np.ndarray], truth: List[np.ndarray]) -> np.ndarray:
+def _class_ious(maps: List[np.ndarray], ground_truth: List[np.ndarray]) -> np.ndarray:
     """IoU ``(K,)`` of each class over all scenes, in percent."""
-    hits = np.array([[((a == k) & (b == k)).sum() for k in range(len(CLASSES))] for a, b in zip(maps, truth)]).sum(0)
-    union = np.array([[((a == k) | (b == k)).sum() for k in range(len(CLASSES))] for a, b in zip(maps, truth)]).sum(0)
+    hits = np.array([[((a == k) & (b == k)).sum() for k in range(len(CLASSES))] for a, b in zip(maps, ground_truth)]).sum(0)
+    union = np.array([[((a == k) | (b == k)).sum() for k in range(len(CLASSES))] for a, b in zip(maps, ground_truth)]).sum(0)
     return 100 * hits / union
 
 

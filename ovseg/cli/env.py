@@ -1,4 +1,4 @@
-"""``ovseg env``: what a bug report needs to say."""
+"""``ovseg env``: versions and devices for a bug report."""
 import argparse
 import importlib.util
 import os
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe() -> Dict[str, str]:
-    """What is installed, and what it runs on."""
+    """Versions of the software, and the devices."""
     operators = 'with' if importlib.util.find_spec(EXTENSION) else 'without'
     return {
         'ovseg': f'{__version__} in {PACKAGE}, {_revision(configs_dir().parent)}',

@@ -1,4 +1,4 @@
-"""``ovseg list``: what there is to choose from."""
+"""``ovseg list``: configs, class lists and components to choose from."""
 import argparse
 
 from rich.console import Console
@@ -9,7 +9,7 @@ from ovseg.cli.catalogue import KINDS, Entries, open_clip_backbones
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     """Add ``list`` to the commands."""
-    parser = commands.add_parser('list', help='what there is to choose from, with one line each',
+    parser = commands.add_parser('list', help='list what there is to choose from, with one line each',
                                  description='List what there is to choose from, with one line each.')
     parser.add_argument('kind', nargs='?', choices=list(KINDS), help='what to list (default: everything)')
     parser.add_argument('--all', action='store_true', dest='all_backbones',

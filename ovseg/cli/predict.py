@@ -1,4 +1,4 @@
-"""``ovseg predict``: pictures and words in, painted pictures and label maps out."""
+"""``ovseg predict``: segment images by class names."""
 import argparse
 import contextlib
 import json
@@ -21,39 +21,39 @@ INTERRUPTED = 130  # what shells report of a program that Ctrl-C has ended
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     """Add ``predict`` to the commands."""
     parser = commands.add_parser(
-        'predict', help='segment your own pictures by your own words',
-        description='Segment pictures by words. Writes DIR/vis/NAME.png (the picture painted by its classes), '
+        'predict', help='segment your own images by your own class names',
+        description='Segment images by class names. Writes DIR/vis/NAME.png (the image painted by its classes), '
                     'DIR/pred/NAME.png (the label map: 0 is the first class) and DIR/legend.json, and prints the area of each '
                     'class.',
         epilog='example: ovseg predict cat.jpg holiday/ --classes "cat, sofa; couch, grass" --out out --model gated_vit-b16')
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, a folder (its pictures) or a URL')
-    parser.add_argument('--classes', type=_classes, metavar='WORDS',
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, a folder (its images) or a URL')
+    parser.add_argument('--classes', type=_classes, metavar='NAMES',
                         help='classes separated by commas, synonyms of a class by semicolons: "cat, sofa; couch, grass"; or a '
                              'bundled list (ovseg list class-lists); or a text file that ends with .txt, one class per line '
                              '(default: those of the config)')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='where the results go')
     parser.add_argument('--model', metavar='CONFIG',
                         help='a config (ovseg list configs), with or without its benchmark, or the path to one (default: the '
-                             'tiny CLIP of the demo, which works offline and knows 16 words)')
+                             'tiny CLIP of the demo, which works offline and knows 16 names)')
     parser.add_argument('--weights', help="CLIP weights in place of the config's: a tag of open_clip, a file or a folder")
-    parser.add_argument('--background', metavar='WORDS', help='words for what is none of the classes: "wall, sky"; class 0')
+    parser.add_argument('--background', metavar='NAMES', help='names for what is none of the classes: "wall, sky"; class 0')
     parser.add_argument('--threshold', type=float, metavar='P',
                         help='pixels whose best class has a probability under it become background')
     parser.add_argument('--device', help='where to compute: cpu, cuda, cuda:1, ... (default: the GPU, if any)')
-    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='pictures per forward pass (default: 1)')
+    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images per forward pass (default: 1)')
     parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={}, metavar='KEY=VALUE',
-                        help='settings of the config: model.precision=fp16 model.apply_ctd=True')
+                        help='settings of the config: model.image_encoder.precision=fp16 model.apply_ctd=True')
     parser.add_argument('--json', action='store_true', help='print one JSON document: legend.json with the paths written')
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment the pictures; only results go to the standard output."""
+    """Segment the images; only results go to the standard output."""
     console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
     out = expanded('--out', args.out)
-    undefined: List[int] = []  # pixels of each picture that has some
+    undefined: List[int] = []  # pixels of each image that has some
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where mmengine's logger is to write
+        with contextlib.redirect_stdout(sys.stderr):  # so that mmengine's logger does not write to stdout
             inferencer = OVSegInferencer(args.model, args.weights, args.device, cfg_options=args.cfg_options)
             found = inferencer.stream(args.images, args.classes, background=args.background, threshold=args.threshold,
                                       batch_size=args.batch_size, out_dir=out, show_progress=args.json, allow_nonfinite=True)
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _classes(text: str) -> Union[str, List[str]]:
-    """A bundled list and a text file as they are named, words as a list with one string per class."""
+    """A bundled list or a text file unchanged; class names as a list with one string per class."""
     return text if text in bundled_class_lists() or Path(text).suffix == '.txt' else text.split(',')
 
 
@@ -94,8 +94,8 @@ def _paths(out: Path, name: str) -> Dict[str, str]:
 
 
 def _document(out: Path) -> Dict[str, list]:
-    """``legend.json`` with the paths of each picture's files."""
+    """``legend.json`` with the paths of each image's files."""
     legend = json.loads((out / 'legend.json').read_text(encoding='utf-8'))
-    for picture in legend['pictures']:
-        picture.update(_paths(out, picture['name']))
+    for image in legend['images']:
+        image.update(_paths(out, image['name']))
     return legend

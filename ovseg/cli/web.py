@@ -1,4 +1,4 @@
-"""``ovseg web``: the page for people."""
+"""``ovseg web``: the web page."""
 import argparse
 import os
 import signal
@@ -10,17 +10,17 @@ from ovseg.utils import check_integer
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     """Add ``web`` to the commands."""
-    parser = commands.add_parser('web', help='segment pictures by words on a web page',
-                                 description='Show a web page that segments pictures by words. Ctrl-C ends it.')
+    parser = commands.add_parser('web', help='segment images by class names on a web page',
+                                 description='Show a web page that segments images by class names. Ctrl-C ends it.')
     parser.add_argument('--model', help='name or path of a config (ovseg list configs; default: the tiny CLIP, offline)')
     parser.add_argument('--weights', help="CLIP weights in place of the config's: an open_clip tag, a file or a folder")
     parser.add_argument('--device', help='where to compute (default: the GPU, if there is one)')
     parser.add_argument('--host', default='127.0.0.1',
-                        help='address to listen on (default: %(default)s, this machine only; 0.0.0.0 lets everybody in)')
+                        help='address to listen on (default: %(default)s, this machine only; 0.0.0.0 for the whole network)')
     parser.add_argument('--port', type=int, default=7860, help='port to listen on; 0: any (default: %(default)s)')
     parser.add_argument('--max-upload-mb', type=int, default=50, metavar='MB', help='largest file (default: %(default)s)')
     parser.add_argument('--max-pixels', type=int, default=20_000_000, metavar='N',
-                        help='largest picture (default: %(default)s; see OVSegInferencer)')
+                        help='largest image (default: %(default)s; see OVSegInferencer)')
     parser.add_argument('--max-seconds', type=int, default=300, metavar='N',
                         help='longest wait for the model, and longest time it takes for a request (default: %(default)s)')
     parser.add_argument('--allow-host', action='append', default=[], metavar='NAME',
@@ -43,13 +43,13 @@ def run(args: argparse.Namespace) -> int:
     check_integer('--max-upload-mb', args.max_upload_mb, 1)
     check_integer('--max-seconds', args.max_seconds, 1)
     with listen(args.host, args.port) as listener, own_folder() as folder:
-        # gradio reads these when it is imported; uploads and words' embeddings vanish with the folder
+        # gradio reads these when it is imported; uploads and text embeddings are deleted with the folder
         os.environ.update(GRADIO_TEMP_DIR=str(folder / 'files'), OVSEG_CACHE=str(folder / 'cache'),
                           GRADIO_ANALYTICS_ENABLED='False')
         from ovseg.web.app import make_server
         from ovseg.web.segment import Models, Setting
         models = Models(args.model, args.weights, args.device, args.max_pixels)
-        models.get(Setting.of(models.cfg.model))  # what is wrong with model, weights or device is said now
+        models.get(Setting.of(models.cfg.model))  # so that errors of model, weights or device are raised now
         server = make_server(models, args.max_upload_mb, args.max_seconds, args.host, args.allow_host)
         host, port = listener.getsockname()[:2]
         print(f'ovseg is at http://{f"[{host}]" if ":" in host else host}:{port} (Ctrl-C ends it)', flush=True)
@@ -66,12 +66,12 @@ def listen(host: str, port: int) -> socket.socket:
 
     Raises:
         OSError: it cannot; says which address, and what to do.
-        ValueError: a port that cannot be.
+        ValueError: a port out of range.
     """
     check_integer('--port', port, 0, 65535)
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
-    except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be one of a machine
+    except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
         raise OSError(f'cannot listen on --host {host} --port {port} ({error}): choose another host, another port, or --port 0 '
                       'for any that is free') from error

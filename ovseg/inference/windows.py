@@ -1,4 +1,4 @@
-"""Sliding windows: where they lie, and how an image is cut into one batch of them."""
+"""Sliding windows: their layout, and the cutting of an image into one batch of them."""
 from dataclasses import dataclass, replace
 from typing import Callable, Dict, List, Sequence, Tuple, Union
 
@@ -95,7 +95,7 @@ class WindowLayout:
         return F.pad(windows.permute(1, 3, 0, 2, 4).flatten(0, 1), (*self.cols.pad, *self.rows.pad))
 
     def mosaic(self, cells: Tensor) -> Tensor:
-        """What the windows' cells hold, ``(rows * cols, h * w, C)``, laid out over the image: ``(rows * h, cols * w, C)``.
+        """Lay out the values of the windows' cells, ``(rows * cols, h * w, C)``, over the image: ``(rows * h, cols * w, C)``.
 
         Row r of it is ``rows.order[r]``, column c ``cols.order[c]``; overlapping windows lie interleaved.
         """

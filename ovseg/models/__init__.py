@@ -1,4 +1,4 @@
-"""Models: the segmentor and its parts."""
+"""Models: the segmentor and its components."""
 from ovseg.models.classifiers import TokenClassifier
 from ovseg.models.data_preprocessor import OVSegDataPreProcessor
 from ovseg.models.dense_features import DenseFeatures

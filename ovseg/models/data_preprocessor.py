@@ -1,4 +1,4 @@
-"""Images to the encoder's input."""
+"""Normalisation of images, the input of the encoder."""
 import math
 from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 

@@ -39,7 +39,7 @@ class Decoder:
     Args:
         logit_scale: Multiplies cosine scores in front of the softmax.
         prob_thd: Pixels whose best probability is under it become ``bg_idx``; in [0, 1].
-        area_thd: Classes that cover no more than this share of the foreground give their pixels away (SCLIP); in [0, 1].
+        area_thd: Classes that cover no more than this share of the foreground lose their pixels to others (SCLIP); in [0, 1].
         bg_idx: Index of the background class.
         refiner: Refines dense scores by the image, e.g. ``dict(type='PAMR')``.
         cls_token_lambda: Adds this times the CLS token's score to the scores of its window's patches (SegEarth-OV: -0.3).
@@ -71,7 +71,7 @@ class Decoder:
         check_flag('decoder.with_seg_logits', self.with_seg_logits)
         if self.refiner is not None:
             refiner: Any = dict(refiner=build_registered('decoder.refiner', REFINERS, Refiner, self.refiner))
-            self.__dict__.update(refiner)  # the dataclass is frozen for everyone else
+            self.__dict__.update(refiner)  # the dataclass is frozen
 
     def check(self, classes: int) -> None:
         """Refuse a background class that the vocabulary does not have.

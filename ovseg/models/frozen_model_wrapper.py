@@ -8,7 +8,7 @@ from torch import nn
 
 @MODEL_WRAPPERS.register_module()
 class FrozenModelWrapper(nn.Module):
-    """What a distributed Runner puts around a model without gradients, which DistributedDataParallel refuses.
+    """Wrapper that a distributed Runner puts around a model without gradients, which DistributedDataParallel refuses.
 
     Every process evaluates its share of the images with its own copy; there is nothing to exchange.
     """

@@ -1,4 +1,4 @@
-"""Pictures of results, and of what happens inside."""
+"""Figures of results and of intermediate steps."""
 from ovseg.visualization.class_figures import error_figure, score_figure
 from ovseg.visualization.contact_sheet import contact_sheet
 from ovseg.visualization.explanation import explain

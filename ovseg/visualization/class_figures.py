@@ -1,4 +1,4 @@
-"""Figures of what a whole image is labelled by. Arrays may be tensors on the CPU."""
+"""Figures of the scores, labels and errors of a whole image. Arrays may be tensors on the CPU."""
 from typing import Any, Sequence
 
 import numpy as np
@@ -13,8 +13,8 @@ WRONG, UNSCORED = (0, 0, 0), (255, 255, 255)  # no class has a colour near these
 
 @panels.readable
 def score_figure(image: np.ndarray, scores: Any, names: Sequence[str],
-                 title: str = 'Score of each class: cosine similarity to its words') -> Figure:
-    """The image, and on it the score of each class, all on one scale: where one class is brightest, it is the label.
+                 title: str = 'Score of each class: cosine similarity to its text embeddings') -> Figure:
+    """Figure of the image and the score of each class, all on one scale: the brightest class of a pixel is its label.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
@@ -32,30 +32,31 @@ def score_figure(image: np.ndarray, scores: Any, names: Sequence[str],
 
 
 @panels.readable
-def error_figure(image: np.ndarray, labels: Any, truth: Any, names: Sequence[str], title: str = '') -> Figure:
-    """The image, its truth, the labels, and which pixels are wrong.
+def error_figure(image: np.ndarray, labels: Any, ground_truth: Any, names: Sequence[str], title: str = '') -> Figure:
+    """Figure of the image, its ground truth, the labels, and the pixels that are wrong.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
         labels: ``(H, W)`` integers, indices of classes.
-        truth: The same; -1 where nothing is scored.
+        ground_truth: The same; -1 where nothing is scored.
         names: Of all classes.
         title: Stands above all; by default the share of scored pixels that are wrong.
     """
-    labels, truth = np.asarray(labels), np.asarray(truth)
-    scored = truth >= 0
-    wrong = scored & (labels != truth)
+    labels, ground_truth = np.asarray(labels), np.asarray(ground_truth)
+    scored = ground_truth >= 0
+    wrong = scored & (labels != ground_truth)
     share = wrong.sum() / max(scored.sum(), 1)
-    colours = panels.LabelColours(labels, truth)
+    colours = panels.LabelColours(labels, ground_truth)
     handles = [*colours.handles(dict(enumerate(names)), 'further classes'), panels.patch_of(WRONG, 'errors: wrong')]
     if not scored.all():
         handles.append(panels.patch_of(UNSCORED, 'errors: not scored'))
-    image, labels, truth, wrong, scored = (panels.thin(pixels) for pixels in (image, labels, truth, wrong, scored))
+    image, labels, ground_truth, wrong, scored = map(panels.thin, (image, labels, ground_truth, wrong, scored))
     errors = panels.grey(image) // 3 + 128  # lighter than wrong, darker than unscored
     errors[wrong], errors[~scored] = WRONG, UNSCORED
-    pictures = dict(image=image, truth=colours.paint(image, truth), prediction=colours.paint(image, labels), errors=errors)
-    figure, axes = panels.new_figure(image, list(pictures), 4, title or f'{share:.1%} of the scored pixels are wrong')
-    for axis, picture in zip(axes, pictures.values()):
-        axis.imshow(picture)
+    shown = {'image': image, 'ground truth': colours.paint(image, ground_truth), 'prediction': colours.paint(image, labels),
+             'errors': errors}
+    figure, axes = panels.new_figure(image, list(shown), 4, title or f'{share:.1%} of the scored pixels are wrong')
+    for axis, pixels in zip(axes, shown.values()):
+        axis.imshow(pixels)
     panels.legend(figure, handles)
     return figure

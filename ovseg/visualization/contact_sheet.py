@@ -1,4 +1,4 @@
-"""Images, truth and predictions side by side."""
+"""Images, ground truth and predictions side by side."""
 from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
@@ -7,7 +7,7 @@ from matplotlib.patches import Patch
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]], opacity: float = 0.65) -> np.ndarray:
-    """``image (H, W, 3)`` uint8 RGB with the palette's colour of each label on it; labels outside the palette stay clear."""
+    """``image (H, W, 3)`` uint8 RGB with the palette's colour of each label on it; others stay unpainted."""
     known = (labels >= 0) & (labels < len(palette))
     painted = np.asarray(palette, np.float32)[np.where(known, labels, 0)]
     weight = opacity * known[..., None]
@@ -26,7 +26,7 @@ def contact_sheet(images: Sequence[np.ndarray], label_maps: Dict[str, Sequence[n
         pairs_per_row: Strips next to each other.
 
     Returns:
-        A matplotlib figure, 1.7 inches per picture; ``figure.savefig(path)`` writes it.
+        A matplotlib figure, 1.7 inches per panel; ``figure.savefig(path)`` writes it.
     """
     columns = ['image', *label_maps]
     rows = -(-len(images) // pairs_per_row)
@@ -36,10 +36,10 @@ def contact_sheet(images: Sequence[np.ndarray], label_maps: Dict[str, Sequence[n
         axis.set_axis_off()
     for index, image in enumerate(images):
         row, strip = divmod(index, pairs_per_row)
-        pictures = [image, *(overlay(image, maps[index], palette) for maps in label_maps.values())]
-        for column, (title, picture) in enumerate(zip(columns, pictures)):
+        panels = [image, *(overlay(image, maps[index], palette) for maps in label_maps.values())]
+        for column, (title, panel) in enumerate(zip(columns, panels)):
             axis = axes[row, strip * len(columns) + column]
-            axis.imshow(picture, aspect='auto')
+            axis.imshow(panel, aspect='auto')
             if row == 0:
                 axis.set_title(title, fontsize=10)
     figure.legend(handles=_legend(label_maps, classes, palette), loc='outside lower center', ncols=8, fontsize=8, frameon=False)

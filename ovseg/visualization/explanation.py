@@ -1,4 +1,4 @@
-"""One picture, explained: a figure for each question."""
+"""All figures of one image: attention, similarity, outliers, clusters, scores, errors."""
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Union
 
@@ -18,23 +18,23 @@ from ovseg.visualization.panels import thin
 
 MODEL_TYPES = ('Vanilla', 'ClearCLIP', 'SCLIP', 'NACLIP', 'Gated')
 MOST_CLASSES = 7  # score maps, where no classes are asked for
-LABELS = dict(cls_ratio='r = attn[CLS, i] / attn[i, i]')  # of detectors that their names do not explain
+LABELS = dict(cls_ratio='r = attn[CLS, i] / attn[i, i]')  # of detectors whose names do not explain them
 
 
 def explain(segmentor: CLIPSegmentor, image: np.ndarray, inputs: Tensor, points: Points = (),
             model_types: Sequence[str] = MODEL_TYPES, classes: Sequence[str] = (),
-            truth: Optional[np.ndarray] = None) -> Dict[str, Figure]:
-    """All figures of one picture.
+            ground_truth: Optional[np.ndarray] = None) -> Dict[str, Figure]:
+    """All figures of one image.
 
     Args:
         segmentor: The model.
-        image: The picture, ``(H, W, 3)`` uint8 RGB.
+        image: The image, ``(H, W, 3)`` uint8 RGB.
         inputs: The same as the test pipeline leaves it, ``(3, h, w)`` uint8 BGR.
         points: Row and column of the pixels of ``image`` whose patches are followed; none for its middle. They choose the
             window that is looked into; see ``WindowInspection``.
         model_types: Attentions to compare.
         classes: Whose scores to show, by their names; none for the largest of the prediction.
-        truth: ``(H, W)``, -1 where nothing is scored; see ``read_truth``. Without it there is no figure of errors.
+        ground_truth: ``(H, W)``, -1 where nothing is scored; see ``read_ground_truth``. None for no figure of errors.
 
     Returns:
         Figures by name: ``attention``, ``similarity``, ``outliers``, ``clusters``, ``cls_similarity``, ``scores``, ``errors``.
@@ -53,32 +53,32 @@ def explain(segmentor: CLIPSegmentor, image: np.ndarray, inputs: Tensor, points:
     small = thin(image)
     scores = class_scores(segmentor, inputs, small.shape[:2], chosen)
     figures['scores'] = score_figure(small, scores, [names[index] for index in chosen])
-    if truth is not None:
-        figures['errors'] = error_figure(image, labels, truth, names)
+    if ground_truth is not None:
+        figures['errors'] = error_figure(image, labels, ground_truth, names)
     return figures
 
 
 def window_figures(inspection: WindowInspection, model_types: Sequence[str]) -> Dict[str, Figure]:
     """The figures of one window."""
-    picture, patches = inspection.picture, inspection.patches
+    image, patches = inspection.image, inspection.patches
     scores, replaced, detector = inspection.outliers()
     return dict(
-        attention=patch_figures.attention_figure(picture, inspection.attention(model_types), patches),
-        similarity=patch_figures.similarity_figure(picture, inspection.similarity(), patches),
-        outliers=patch_figures.outlier_figure(picture, scores, replaced, LABELS.get(detector, detector),
+        attention=patch_figures.attention_figure(image, inspection.attention(model_types), patches),
+        similarity=patch_figures.similarity_figure(image, inspection.similarity(), patches),
+        outliers=patch_figures.outlier_figure(image, scores, replaced, LABELS.get(detector, detector),
                                               _title('Outlier suppression', inspection, OutlierSuppression)),
-        clusters=patch_figures.cluster_figure(picture, inspection.clusters(), _title('Clusters of CTD', inspection, CTD)),
+        clusters=patch_figures.cluster_figure(image, inspection.clusters(), _title('Clusters of CTD', inspection, CTD)),
         cls_similarity=patch_figures.cls_similarity_figure(
-            picture, *inspection.cls_similarity(), _title('Similarity to the CLS token', inspection, GlobalDebias)))
+            image, *inspection.cls_similarity(), _title('Similarity to the CLS token', inspection, GlobalDebias)))
 
 
-def read_truth(dataset: Mapping[str, Any], path: Union[str, Path], shape: Tuple[int, int], count: int) -> np.ndarray:
-    """The classes ``(H, W)`` in a label file, as the data set reads its own; -1 where nothing is scored.
+def read_ground_truth(dataset: Mapping[str, Any], path: Union[str, Path], shape: Tuple[int, int], count: int) -> np.ndarray:
+    """Read the classes ``(H, W)`` of a label file as the data set reads its own; -1 where nothing is scored.
 
     Args:
         dataset: Config of the data set; its files need not be there.
         path: The label file.
-        shape: Height and width of the picture.
+        shape: Height and width of the image.
         count: Classes of the model.
 
     Raises:
@@ -104,11 +104,11 @@ def read_truth(dataset: Mapping[str, Any], path: Union[str, Path], shape: Tuple[
     except OSError as error:
         raise ValueError(f'cannot read label map {quoted(path)}: {error}') from error
     if labels.shape != tuple(shape):
-        raise ValueError(f'{quoted(path)} is no label map of the picture: its shape is {labels.shape}, not {tuple(shape)}')
-    strange = np.unique(labels[(labels >= count) & (labels != built.ignore_index)])
-    if len(strange):
+        raise ValueError(f'{quoted(path)} is no label map of the image: its shape is {labels.shape}, not {tuple(shape)}')
+    unknown = np.unique(labels[(labels >= count) & (labels != built.ignore_index)])
+    if len(unknown):
         raise ValueError(f'{quoted(path)} has values that are no class of {type(built).__name__}: '
-                         + ', '.join(map(str, strange[:5])))
+                         + ', '.join(map(str, unknown[:5])))
     return np.where(labels == built.ignore_index, -1, labels)
 
 

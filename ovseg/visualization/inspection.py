@@ -25,23 +25,23 @@ Points = Sequence[Tuple[int, int]]
 
 
 class WindowInspection:
-    """The inside of one window: of those that the model cuts the picture into, the one in whose middle the points lie.
+    """Intermediate results of one window: of those that the model cuts the image into, the one in whose middle the points lie.
 
     A module that is off is shown with its defaults, at the end of its stage.
 
     Args:
         segmentor: The model.
-        inputs: The picture as the test pipeline leaves it, ``(3, h, w)`` uint8 BGR.
-        points: Row and column of pixels of the original picture.
-        ori_shape: Height and width of the original picture.
+        inputs: The image as the test pipeline leaves it, ``(3, h, w)`` uint8 BGR.
+        points: Row and column of pixels of the original image.
+        ori_shape: Height and width of the original image.
 
     Attributes:
-        picture: The window, ``(H, W, 3)`` uint8 RGB, exactly under its patches; padding is black.
+        image: The window, ``(H, W, 3)`` uint8 RGB, exactly under its patches; padding is black.
         grid_size: Rows and columns of its patches.
         patches: Row and column of the patch of each point.
 
     Raises:
-        ValueError: a point is outside the picture, or no window holds all points.
+        ValueError: a point is outside the image, or no window holds all points.
     """
 
     def __init__(self, segmentor: CLIPSegmentor, inputs: Tensor, points: Points, ori_shape: Tuple[int, int]) -> None:
@@ -52,7 +52,7 @@ class WindowInspection:
         window, self.patches = _locate(layout, patch_size, points, ori_shape)
         self.grid_size = (layout.rows.cells, layout.cols.cells)
         height, width = (cells * patch for cells, patch in zip(self.grid_size, patch_size))
-        self.picture = layout.cut(inputs[[2, 1, 0]])[window, :, :height, :width].permute(1, 2, 0).cpu().numpy()
+        self.image = layout.cut(inputs[[2, 1, 0]])[window, :, :height, :width].permute(1, 2, 0).cpu().numpy()
         self._chain = segmentor.post_processors
         self._run(encoder, segmentor.tower, layout.cut(_preprocessed(segmentor, inputs))[window:window + 1])
 
@@ -78,7 +78,7 @@ class WindowInspection:
             self._ends[stage] = features
 
     def attention(self, model_types: Sequence[str]) -> Dict[str, np.ndarray]:
-        """Where the patches of the points attend to in the last block: shares, which sum to 1 with that of the CLS token.
+        """Attention of the patches of the points in the last block: shares, which sum to 1 with that of the CLS token.
 
         Args:
             model_types: Names in ``ATTENTIONS``, each taken with its defaults and without the similarity map.
@@ -123,7 +123,7 @@ class WindowInspection:
         return before, after
 
     def is_on(self, kind: Type[PostProcessor]) -> bool:
-        """Whether the model has a module of this class."""
+        """Return True if the model has a module of this class."""
         return any(isinstance(module, kind) for module in self._chain.modules)
 
     def _entering(self, kind: Type[PostProcessor]) -> Tuple[Any, DenseFeatures]:
@@ -141,7 +141,7 @@ class WindowInspection:
 
 @torch.no_grad()
 def predicted_labels(segmentor: CLIPSegmentor, inputs: Tensor, ori_shape: Tuple[int, int]) -> np.ndarray:
-    """The label map ``(H, W)`` of a picture; arguments as in ``WindowInspection``.
+    """The label map ``(H, W)`` of an image; arguments as in ``WindowInspection``.
 
     Raises:
         FloatingPointError: scores are not finite; names the module that they come from.
@@ -149,7 +149,7 @@ def predicted_labels(segmentor: CLIPSegmentor, inputs: Tensor, ori_shape: Tuple[
     image, sample = _preprocessed(segmentor, inputs), SegDataSample(metainfo=dict(ori_shape=ori_shape))
     segmentor.predict([image], [sample])
     if 'nonfinite_pixels' in sample:
-        raise FloatingPointError(f'the picture: {explain_nonfinite(segmentor, image)}')
+        raise FloatingPointError(f'the image: {explain_nonfinite(segmentor, image)}')
     return sample.pred_sem_seg.data[0].cpu().numpy()
 
 
@@ -186,7 +186,7 @@ def _locate(layout: WindowLayout, patch_size: Tuple[int, int], points: Points,
     """The number of the window, and the patch of each point in its grid."""
     for point in points:
         if not all(0 <= position < size for position, size in zip(point, ori_shape)):
-            raise ValueError(f'the point {point[0]},{point[1]} (y,x) is outside the picture, which has {ori_shape[0]} rows and '
+            raise ValueError(f'the point {point[0]},{point[1]} (y,x) is outside the image, which has {ori_shape[0]} rows and '
                              f'{ori_shape[1]} columns of pixels')
     axes = (layout.rows, layout.cols)
     found = [_locate_along(axis, patch, [int((position + 0.5) * axis.size / size) for position in positions])
@@ -194,8 +194,8 @@ def _locate(layout: WindowLayout, patch_size: Tuple[int, int], points: Points,
     along_rows, along_columns = found
     if along_rows is None or along_columns is None:
         lengths = ' x '.join(str(round(axis.length * size / axis.size)) for axis, size in zip(axes, ori_shape))
-        raise ValueError(f'no window holds all points: a window takes {lengths} pixels of the picture. Choose points nearer to '
-                         'each other, or make the whole picture one window by model.windows.crop=0')
+        raise ValueError(f'no window holds all points: a window takes {lengths} pixels of the image. Choose points nearer to '
+                         'each other, or make the whole image one window by model.windows.crop=0')
     (row, rows), (column, columns) = along_rows, along_columns
     return row * len(layout.cols.starts) + column, list(zip(rows, columns))
 

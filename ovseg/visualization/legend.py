@@ -1,4 +1,4 @@
-"""A picture painted by its label map, with the legend under it."""
+"""An image painted by its label map, with the legend under it."""
 from functools import cache
 from typing import List, Sequence, Tuple
 
@@ -18,7 +18,7 @@ Entry = Tuple[str, Sequence[int]]
 
 def painted_with_legend(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]],
                         legend: Sequence[Entry]) -> np.ndarray:
-    """``overlay`` of a picture of any size, and under it a swatch and a text for each entry of ``legend``.
+    """``overlay`` of an image of any size, and under it a swatch and a text for each entry of ``legend``.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
@@ -55,10 +55,10 @@ def _legend(entries: Sequence[Entry], side: int, width: int) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def _same_width(pictures: List[np.ndarray]) -> List[np.ndarray]:
-    """The pictures, those that are narrower than the widest with white on their right."""
-    width = max(picture.shape[1] for picture in pictures)
-    return [np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=255) for picture in pictures]
+def _same_width(images: List[np.ndarray]) -> List[np.ndarray]:
+    """The images, those that are narrower than the widest with white on their right."""
+    width = max(image.shape[1] for image in images)
+    return [np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0)), constant_values=255) for image in images]
 
 
 def _font(text: str, size: int) -> ImageFont.FreeTypeFont:

@@ -1,4 +1,4 @@
-"""Colours for classes that bring none along."""
+"""Colours for classes that have none of their own."""
 from typing import List
 
 import cv2

@@ -1,4 +1,4 @@
-"""What the figures share: panels of one picture, maps painted over it, marks, legends."""
+"""Elements that all figures share: panels of one image, maps painted over it, marks, legends."""
 import textwrap
 from itertools import zip_longest
 from typing import Any, List, Mapping, Sequence, Tuple
@@ -18,37 +18,37 @@ from ovseg.visualization.contact_sheet import overlay
 from ovseg.visualization.legend import FONTS
 from ovseg.visualization.palette import distinct_colours
 
-SIDE = 2.3  # inches: the longer side of a picture
+SIDE = 2.3  # inches: the longer side of an image
 NARROWEST = 1.4  # inches: what a panel takes at least, for its title
 SMALLEST = (5, 2)  # inches: a figure, for its title and for the text at a colour bar
 BAR = 0.8  # inches for a colour bar
 LETTER = 0.1  # inches that a letter takes, at most on average
 LONGEST = 45  # letters in a legend's entry, which fit into the smallest figure
-OPACITY = 0.75  # of a map over its picture
+OPACITY = 0.75  # of a map over its image
 MOST_PIXELS = 1024  # of a panel's side
 MOST = 20  # classes or clusters that get a colour of their own
 OTHERS = (60, 60, 60)  # the colour of all the rest
 
-# A decorator of whatever makes a figure; the fonts are those of other alphabets too, where they are installed.
+# A decorator of functions that make a figure; the fonts are those of other alphabets too, where they are installed.
 INSTALLED = {font.name for font in fontManager.ttflist}
 readable = matplotlib.rc_context({
     'font.family': [name for name in FONTS if name in INSTALLED],
     'font.size': 9, 'axes.titlesize': 9, 'image.interpolation': 'nearest'})
 
 
-def new_figure(picture: np.ndarray, titles: Sequence[str], columns: int, title: str,
+def new_figure(image: np.ndarray, titles: Sequence[str], columns: int, title: str,
                margin: float = 0) -> Tuple[Figure, List[Axes]]:
-    """A figure with a panel for ``picture (H, W, 3)`` under each of ``titles``.
+    """A figure with a panel for ``image (H, W, 3)`` under each of ``titles``.
 
     Args:
-        picture: Gives the panels their shape.
+        image: Gives the panels their shape.
         titles: Written in as many lines as a panel's width asks for.
         columns: Panels in a row.
         title: Stands above all.
         margin: Room at the right of all, in inches.
     """
     rows = -(-len(titles) // columns)
-    height, width = (SIDE * size / max(picture.shape[:2]) for size in picture.shape[:2])
+    height, width = (SIDE * size / max(image.shape[:2]) for size in image.shape[:2])
     size = (max(columns * max(width + 0.1, NARROWEST) + margin, SMALLEST[0]), max(rows * (height + 0.3) + 0.4, SMALLEST[1]))
     figure = Figure(figsize=size, dpi=150, layout='constrained')
     figure.suptitle(title, fontsize=10, wrap=True)
@@ -68,16 +68,16 @@ def thin(pixels: np.ndarray) -> np.ndarray:
     return pixels[::step, ::step]
 
 
-def paint_map(axis: Axes, picture: np.ndarray, values: np.ndarray, norm: Normalize, cmap: str) -> AxesImage:
-    """``values (h, w)``, one per cell of a grid over the whole picture, in colours over the picture in grey."""
-    height, width = picture.shape[:2]
-    axis.imshow(grey(picture))
+def paint_map(axis: Axes, image: np.ndarray, values: np.ndarray, norm: Normalize, cmap: str) -> AxesImage:
+    """``values (h, w)``, one per cell of a grid over the whole image, in colours over the image in grey."""
+    height, width = image.shape[:2]
+    axis.imshow(grey(image))
     return axis.imshow(values, cmap=cmap, norm=norm, alpha=OPACITY, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
 
 
-def grey(picture: np.ndarray) -> np.ndarray:
-    """``picture (H, W, 3)`` in pale grey, on which colours stay what they are."""
-    return np.repeat((100 + 0.6 * (picture @ [0.299, 0.587, 0.114])).round().astype(np.uint8)[..., None], 3, axis=2)
+def grey(image: np.ndarray) -> np.ndarray:
+    """``image (H, W, 3)`` in pale grey, on which colours stay what they are."""
+    return np.repeat((100 + 0.6 * (image @ [0.299, 0.587, 0.114])).round().astype(np.uint8)[..., None], 3, axis=2)
 
 
 def scale_of(*maps: np.ndarray) -> Tuple[Normalize, str]:
@@ -88,9 +88,9 @@ def scale_of(*maps: np.ndarray) -> Tuple[Normalize, str]:
     return Normalize(low, high), 'viridis'
 
 
-def mark_patch(axis: Axes, picture: np.ndarray, grid_size: Tuple[int, int], patch: Tuple[int, int], number: int = 0) -> None:
+def mark_patch(axis: Axes, image: np.ndarray, grid_size: Tuple[int, int], patch: Tuple[int, int], number: int = 0) -> None:
     """Outline the patch in this row and column of the grid, and write ``number`` beside it, if it is not 0."""
-    height, width = (size / cells for size, cells in zip(picture.shape, grid_size))
+    height, width = (size / cells for size, cells in zip(image.shape, grid_size))
     corner = (patch[1] * width - 0.5, patch[0] * height - 0.5)
     for colour, thickness in (('black', 2.5), ('white', 1.0)):  # to be seen on any ground
         axis.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=thickness))
@@ -107,7 +107,7 @@ def colour_bar(figure: Figure, image: ScalarMappable, axes: Any, label: str, **k
 
 
 def legend(figure: Figure, handles: Sequence[Any]) -> None:
-    """Under all panels, in as many lines as needed; the figure grows by them."""
+    """Add a legend under all panels, in as many lines as needed; the figure grows by them."""
     longest = max(len(handle.get_label()) for handle in handles)
     columns = max(1, min(len(handles), int(figure.get_figwidth() / (0.45 + LETTER * longest))))
     figure.set_figheight(figure.get_figheight() + 0.1 + 0.17 * -(-len(handles) // columns))
@@ -135,9 +135,9 @@ class LabelColours:
         self.palette = np.full((max(self.largest, default=0) + 1, 3), OTHERS)
         self.palette[self.largest[:MOST]] = np.array(distinct_colours(MOST))[:len(self.largest)]
 
-    def paint(self, picture: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """``picture (H, W, 3)`` in grey with the colours of ``labels (H, W)`` on it."""
-        return overlay(grey(picture), labels, self.palette.tolist(), OPACITY)
+    def paint(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """``image (H, W, 3)`` in grey with the colours of ``labels (H, W)`` on it."""
+        return overlay(grey(image), labels, self.palette.tolist(), OPACITY)
 
     def handles(self, texts: Mapping[int, str], others: str) -> List[Patch]:
         """Entries for a legend, largest first: ``texts`` by label, and ``others`` for those without a colour of their own."""

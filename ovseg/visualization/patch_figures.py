@@ -1,6 +1,6 @@
-"""Figures of what happens to the patches of one window. Arrays may be tensors on the CPU.
+"""Figures of the patches of one window. Arrays may be tensors on the CPU.
 
-Every ``picture (H, W, 3)`` is uint8 RGB and lies exactly under its grid of ``h`` x ``w`` patches. A patch is given by its row
+Every ``image (H, W, 3)`` is uint8 RGB and lies exactly under its grid of ``h`` x ``w`` patches. A patch is given by its row
 and column in that grid.
 """
 from typing import Any, Mapping, Sequence, Tuple
@@ -19,12 +19,12 @@ Patches = Sequence[Tuple[int, int]]
 
 
 @panels.readable
-def attention_figure(picture: np.ndarray, attention: Mapping[str, Any], patches: Patches,
+def attention_figure(image: np.ndarray, attention: Mapping[str, Any], patches: Patches,
                      title: str = 'Where a patch attends to in the last block') -> Figure:
-    """One row per patch: the picture with the patch, then its attention in each variant, from 0 to the largest share there.
+    """One row per patch: the image with the patch, then its attention in each variant, from 0 to the largest share there.
 
     Args:
-        picture: The window.
+        image: The window.
         attention: Name of a variant to ``(P, h, w)``, the share of its attention that each of the P patches gives to every
             patch, in [0, 1].
         patches: Row and column of each of the P patches.
@@ -34,90 +34,90 @@ def attention_figure(picture: np.ndarray, attention: Mapping[str, Any], patches:
     titles = [text for index in range(len(patches)) for text in
               (f'patch {index + 1}', *(f'{name}: max {100 * values[index].max():.3g}%' for name, values in maps.items()))]
     columns = 1 + len(maps)
-    figure, axes = panels.new_figure(picture, titles, columns, title, panels.BAR)
+    figure, axes = panels.new_figure(image, titles, columns, title, panels.BAR)
     for index, patch in enumerate(patches):
         row = axes[columns * index:columns * (index + 1)]
-        row[0].imshow(picture)
+        row[0].imshow(image)
         for axis, values in zip(row[1:], maps.values()):
-            panels.paint_map(axis, picture, values[index], Normalize(0, values[index].max()), 'viridis')
+            panels.paint_map(axis, image, values[index], Normalize(0, values[index].max()), 'viridis')
         for axis in row:
-            panels.mark_patch(axis, picture, values.shape[1:], patch)
+            panels.mark_patch(axis, image, values.shape[1:], patch)
     scale = ScalarMappable(Normalize(0, 1), 'viridis')
     panels.colour_bar(figure, scale, axes, 'share of the attention', ticks=[0, 1]).ax.set_yticklabels(['0', 'max'])
     return figure
 
 
 @panels.readable
-def similarity_figure(picture: np.ndarray, similarity: Any, patches: Patches,
+def similarity_figure(image: np.ndarray, similarity: Any, patches: Patches,
                       title: str = 'Similarity of a patch to all others, in the middle of the network') -> Figure:
-    """The picture with the numbered patches, then the similarity map of each, all on one scale.
+    """The image with the numbered patches, then the similarity map of each, all on one scale.
 
     Args:
-        picture: The window.
+        image: The window.
         similarity: ``(P, h, w)``.
         patches: Row and column of each of the P patches.
         title: Stands above all.
     """
     maps = np.asarray(similarity)
     titles = ['patches', *(f'patch {number}' for number in range(1, 1 + len(maps)))]
-    figure, axes = panels.new_figure(picture, titles, min(len(titles), COLUMNS), title, panels.BAR)
-    axes[0].imshow(picture)
+    figure, axes = panels.new_figure(image, titles, min(len(titles), COLUMNS), title, panels.BAR)
+    axes[0].imshow(image)
     for number, (axis, values, patch) in enumerate(zip(axes[1:], maps, patches), 1):
-        panels.mark_patch(axes[0], picture, values.shape, patch, number)
-        image = panels.paint_map(axis, picture, values, *panels.scale_of(maps))
-        panels.mark_patch(axis, picture, values.shape, patch)
-    panels.colour_bar(figure, image, axes, 'similarity')
+        panels.mark_patch(axes[0], image, values.shape, patch, number)
+        painted = panels.paint_map(axis, image, values, *panels.scale_of(maps))
+        panels.mark_patch(axis, image, values.shape, patch)
+    panels.colour_bar(figure, painted, axes, 'similarity')
     return figure
 
 
 @panels.readable
-def outlier_figure(picture: np.ndarray, scores: Any, replaced: Any, label: str = 'r = attn[CLS, i] / attn[i, i]',
+def outlier_figure(image: np.ndarray, scores: Any, replaced: Any, label: str = 'r = attn[CLS, i] / attn[i, i]',
                    title: str = 'Outliers') -> Figure:
-    """The picture, and on it the outlier scores, with a cross on what is replaced.
+    """The image, and on it the outlier scores, with a cross on what is replaced.
 
     Args:
-        picture: The window.
+        image: The window.
         scores: ``(h, w)``, positive.
         replaced: ``(h, w)`` bool.
-        label: What the scores are.
+        label: Label of the scale.
         title: Stands above all.
     """
     scores, replaced = np.asarray(scores), np.asarray(replaced)
-    figure, axes = panels.new_figure(picture, ['window', 'outlier score'], 2, title, panels.BAR)
-    axes[0].imshow(picture)
+    figure, axes = panels.new_figure(image, ['window', 'outlier score'], 2, title, panels.BAR)
+    axes[0].imshow(image)
     top = scores.max() or 1.0
     least = scores[scores > 0].min(initial=top)
-    image = panels.paint_map(axes[1], picture, scores, LogNorm(least, top, clip=True), 'viridis')
+    painted = panels.paint_map(axes[1], image, scores, LogNorm(least, top, clip=True), 'viridis')
     rows, columns = replaced.nonzero()
-    height, width = (size / cells for size, cells in zip(picture.shape, scores.shape))
+    height, width = (size / cells for size, cells in zip(image.shape, scores.shape))
     side = 72 * panels.SIDE / max(scores.shape)  # of a patch, in points
     for colour, thickness in (('black', 0.25), ('white', 0.1)):
         axes[1].plot((columns + 0.5) * width - 0.5, (rows + 0.5) * height - 0.5, linestyle='', marker='x', color=colour,
                      markersize=0.5 * side, markeredgewidth=thickness * side)
     ticks = np.geomspace(least, top, 5 if least < top else 1)
-    panels.colour_bar(figure, image, axes, label, ticks=ticks, format='%.2g').minorticks_off()
+    panels.colour_bar(figure, painted, axes, label, ticks=ticks, format='%.2g').minorticks_off()
     panels.legend(figure, [Line2D([], [], linestyle='', marker='x', color='black', markeredgewidth=1.5,
                            label=f'replaced: {replaced.sum()} of {replaced.size} patches')])
     return figure
 
 
 @panels.readable
-def cluster_figure(picture: np.ndarray, labels: Any, title: str = 'Clusters') -> Figure:
-    """The picture, and on it the clusters of its patches.
+def cluster_figure(image: np.ndarray, labels: Any, title: str = 'Clusters') -> Figure:
+    """The image, and on it the clusters of its patches.
 
     Args:
-        picture: The window.
+        image: The window.
         labels: ``(h, w)`` integers, -1 for noise.
         title: Stands above all.
     """
     labels = np.asarray(labels)
     colours = panels.LabelColours(labels)
-    figure, axes = panels.new_figure(picture, ['window', 'clusters'], 2, title)
-    axes[0].imshow(picture)
+    figure, axes = panels.new_figure(image, ['window', 'clusters'], 2, title)
+    axes[0].imshow(image)
     cells = labels
     for axis, size in enumerate(labels.shape):
-        cells = cells.repeat(picture.shape[axis] // size, axis)
-    axes[1].imshow(colours.paint(picture, cells))
+        cells = cells.repeat(image.shape[axis] // size, axis)
+    axes[1].imshow(colours.paint(image, cells))
     sizes = {label: int((labels == label).sum()) for label in colours.largest}
     texts = {label: f'cluster {number}: {sizes[label]} patches' for number, label in enumerate(colours.largest, 1)}
     handles = colours.handles(texts, 'smaller clusters')
@@ -128,20 +128,20 @@ def cluster_figure(picture: np.ndarray, labels: Any, title: str = 'Clusters') ->
 
 
 @panels.readable
-def cls_similarity_figure(picture: np.ndarray, before: Any, after: Any, title: str = 'Similarity to the CLS token') -> Figure:
-    """The picture, and on it the patches' cosine similarity to the CLS token before and after debiasing, on one scale.
+def cls_similarity_figure(image: np.ndarray, before: Any, after: Any, title: str = 'Similarity to the CLS token') -> Figure:
+    """The image, and on it the patches' cosine similarity to the CLS token before and after debiasing, on one scale.
 
     Args:
-        picture: The window.
+        image: The window.
         before: ``(h, w)``.
         after: The same.
         title: Stands above all.
     """
     before, after = np.asarray(before), np.asarray(after)
     titles = ['window', f'before (mean {before.mean():.2f})', f'after (mean {after.mean():.2f})']
-    figure, axes = panels.new_figure(picture, titles, 3, title, panels.BAR)
-    axes[0].imshow(picture)
+    figure, axes = panels.new_figure(image, titles, 3, title, panels.BAR)
+    axes[0].imshow(image)
     for axis, values in zip(axes[1:], (before, after)):
-        image = panels.paint_map(axis, picture, values, *panels.scale_of(before, after))
-    panels.colour_bar(figure, image, axes, 'cosine')
+        painted = panels.paint_map(axis, image, values, *panels.scale_of(before, after))
+    panels.colour_bar(figure, painted, axes, 'cosine')
     return figure

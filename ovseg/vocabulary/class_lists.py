@@ -20,16 +20,16 @@ def bundled_class_lists() -> List[str]:
     return sorted(path.stem for path in CLASS_LISTS.glob('*.txt'))
 
 
-def vocabulary_name(name_path: Union[str, Path, Sequence[str]]) -> str:
-    """What a result calls its class list: the bundled list's name, the file's path as given, or ``'custom (K classes)'``."""
-    return str(name_path) if isinstance(name_path, (str, Path)) else f'custom ({len(name_path)} classes)'
+def vocabulary_name(names: Union[str, Path, Sequence[str]]) -> str:
+    """Name of a class list in results: the bundled list's name, the file's path as given, or ``'custom (K classes)'``."""
+    return str(names) if isinstance(names, (str, Path)) else f'custom ({len(names)} classes)'
 
 
-def class_names(name_path: Union[str, Path, Sequence[str]]) -> List[List[str]]:
-    """The synonyms of each class.
+def read_class_list(names: Union[str, Path, Sequence[str]]) -> List[List[str]]:
+    """Read the synonyms of each class.
 
     Args:
-        name_path: A bundled list's name, a text file's path, or a list of strings, one per class.
+        names: A bundled list's name, a text file's path, or a list of strings, one per class.
 
     Raises:
         FileNotFoundError: neither a bundled list nor a file.
@@ -38,45 +38,45 @@ def class_names(name_path: Union[str, Path, Sequence[str]]) -> List[List[str]]:
             name that stands twice. A bundled list may repeat a name: it reproduces published results, and some of those
             (``coco_object_sclip``: "bed") were measured with a list that does.
     """
-    if isinstance(name_path, (str, Path)):
-        where, lines = _read(name_path)
-    elif isinstance(name_path, (list, tuple)):
-        where, lines = 'the class list', list(name_path)
+    if isinstance(names, (str, Path)):
+        where, lines = _read(names)
+    elif isinstance(names, (list, tuple)):
+        where, lines = 'the class list', list(names)
     else:
-        raise ValueError(f'vocabulary.names={shown(name_path)} must be a bundled class list, a file or a list of strings')
+        raise ValueError(f'vocabulary.names={shown(names)} must be a bundled class list, a file or a list of strings')
     for index, line in enumerate(lines):
         if not isinstance(line, str):
             raise ValueError(f'class {index} of {where} is {shown(line)}; a class is a string, synonyms separated by commas')
-        _check_characters(f'class {index} of {where} (line {index + 1})' if isinstance(name_path, (str, Path))
+        _check_characters(f'class {index} of {where} (line {index + 1})' if isinstance(names, (str, Path))
                           else f'class {index} of {where}', line)
-    names = [[' '.join(name.split()) for name in re.split('[,;]', line)] for line in lines]
-    _check_names(where, names)
-    if str(name_path) not in bundled_class_lists():
-        _check_unique(where, names)
-    return names
+    classes = [[' '.join(name.split()) for name in re.split('[,;]', line)] for line in lines]
+    _check_names(where, classes)
+    if str(names) not in bundled_class_lists():
+        _check_unique(where, classes)
+    return classes
 
 
-def warn_of_one_class(name_path: Union[str, Path, Sequence[str]], classes: Sequence[Sequence[str]]) -> None:
+def warn_of_one_class(names: Union[str, Path, Sequence[str]], classes: Sequence[Sequence[str]]) -> None:
     """Warn of a vocabulary of one class, such as any file of one line gives: every pixel is then of this class."""
     if len(classes) == 1:
-        where = f'vocabulary.names={quoted(name_path)}' if isinstance(name_path, (str, Path)) else 'the class list'
+        where = f'vocabulary.names={quoted(names)}' if isinstance(names, (str, Path)) else 'the class list'
         print_log(f'{where} has one class only, {", ".join(classes[0])!r}: every pixel will be labelled with it', 'current', 30)
 
 
-def _read(name_path: Union[str, Path]) -> Tuple[str, List[str]]:
-    if str(name_path) in bundled_class_lists():
-        path = CLASS_LISTS / f'{name_path}.txt'
+def _read(names: Union[str, Path]) -> Tuple[str, List[str]]:
+    if str(names) in bundled_class_lists():
+        path = CLASS_LISTS / f'{names}.txt'
     else:
-        path = expanded('vocabulary.names', name_path)
+        path = expanded('vocabulary.names', names)
         if not os.path.isfile(path):
-            raise FileNotFoundError(f'vocabulary.names={shown(str(name_path))} is neither a bundled class list '
+            raise FileNotFoundError(f'vocabulary.names={shown(str(names))} is neither a bundled class list '
                                     f'({", ".join(bundled_class_lists())}) nor a file (looked at {quoted(path.absolute())})')
     text = re.sub('\r\n?', '\n', read_small_text('class list', path, LARGEST_FILE)).rstrip()
     return f'class list {quoted(path)}', text.split('\n') if text else []
 
 
 def _check_characters(where: str, line: str) -> None:
-    """Refuse what would be part of a name without being meant or seen."""
+    """Refuse characters that would become part of a name without being meant or seen."""
     plain = line.isascii() and line.replace('\t', ' ').isprintable()
     for character in '' if plain else line.strip():
         category = unicodedata.category(character)
@@ -91,10 +91,10 @@ def _check_characters(where: str, line: str) -> None:
         raise ValueError(f'{where} has a #, and class lists have no comments: {shown(line)}')
 
 
-def _check_names(where: str, names: Sequence[Sequence[str]]) -> None:
-    if not names:
+def _check_names(where: str, classes: Sequence[Sequence[str]]) -> None:
+    if not classes:
         raise ValueError(f'{where} has no classes')
-    for index, synonyms in enumerate(names):
+    for index, synonyms in enumerate(classes):
         for name in synonyms:
             if not name:
                 raise ValueError(f'class {index} of {where} has an empty name: {shown(", ".join(synonyms))}')
@@ -102,9 +102,9 @@ def _check_names(where: str, names: Sequence[Sequence[str]]) -> None:
                 raise ValueError(f'class {index} of {where} has a name without a letter, digit or symbol: {shown(name)}')
 
 
-def _check_unique(where: str, names: Sequence[Sequence[str]]) -> None:
+def _check_unique(where: str, classes: Sequence[Sequence[str]]) -> None:
     seen: Dict[str, int] = {}
-    for index, synonyms in enumerate(names):
+    for index, synonyms in enumerate(classes):
         for name in synonyms:
             key = unicodedata.normalize('NFC', name).casefold()  # CLIP's tokenizer sees neither case nor composition
             if key in seen:

@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, List, Sequence, Tuple, Union
 
-from ovseg.vocabulary.class_lists import class_names, vocabulary_name, warn_of_one_class
+from ovseg.vocabulary.class_lists import read_class_list, vocabulary_name, warn_of_one_class
 from ovseg.vocabulary.prompt_templates import prompt_templates
 
 
@@ -12,7 +12,7 @@ class Vocabulary:
     """The component that holds the class names and the sentences that they are put into.
 
     Args:
-        names: A bundled class list, a text file, or a list of strings, one per class, synonyms inside. See ``class_names``.
+        names: A bundled class list, a text file, or a list of strings, one per class, synonyms inside. See ``read_class_list``.
         templates: A bundled set of templates, or a list of strings with one ``{}``. See ``prompt_templates``.
 
     Attributes:
@@ -29,8 +29,8 @@ class Vocabulary:
     sentences: Tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        derived: Any = dict(synonyms=class_names(self.names), sentences=prompt_templates(self.templates))
-        self.__dict__.update(derived)  # the dataclass is frozen for everyone else
+        derived: Any = dict(synonyms=read_class_list(self.names), sentences=prompt_templates(self.templates))
+        self.__dict__.update(derived)  # the dataclass is frozen
         warn_of_one_class(self.names, self.synonyms)
 
     @property

@@ -1,4 +1,4 @@
-"""The page itself, of gradio's parts, and the server that shows it."""
+"""The page, made of gradio components, and its server."""
 import functools
 import logging
 import time
@@ -22,19 +22,19 @@ from ovseg.web.segment import (
     Models,
     Segmented,
     Setting,
-    Words,
+    TypedClasses,
     attention_at,
     config_text,
     deadline,
     legend,
-    own_words,
+    own_class_names,
     public,
     read_upload,
     segment,
     small,
 )
 
-PLAIN = Setting('Vanilla', False, False, False, 30, 0.0, False)  # what setting B starts with: CLIP as it is
+PLAIN = Setting('Vanilla', False, False, False, 30, 0.0, False)  # initial setting B: unmodified CLIP
 EXAMPLES = [[str(DEMO_SCENES / 'images' / f'{number:03d}.jpg')] for number in (6, 0, 2, 12, 25)]
 QUEUE = 20  # requests that may wait
 SESSIONS = 50  # browser tabs whose values gradio keeps
@@ -61,7 +61,7 @@ def make_server(models: Models, max_upload_mb: int, max_seconds: int = 300, host
     """A server of the page; its ``run(sockets=[...])`` returns after Ctrl-C or ``should_exit``.
 
     Args:
-        models: What segments.
+        models: The models of all settings.
         max_upload_mb: Larger files are refused, in megabytes.
         max_seconds: How long a request may wait for its turn, and then how long it may take.
         host: Address or name on which it listens; see ``Guard``.
@@ -78,19 +78,19 @@ def make_server(models: Models, max_upload_mb: int, max_seconds: int = 300, host
 
 
 def build_page(models: Models, max_seconds: int) -> gr.Blocks:
-    """The page: picture, words and settings on the left, results on the right."""
+    """The page: image, class names and settings on the left, results on the right."""
     cfg = models.cfg.model
     with gr.Blocks(title='ovseg', analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as page:
         gr.Markdown(_heading(cfg))
         with gr.Row():
             with gr.Column(scale=2, min_width=340):
-                picture = gr.Image(label='Picture', type='filepath', image_mode=None, sources=['upload', 'clipboard'],
-                                   height=200, elem_id='picture')
+                image = gr.Image(label='Image', type='filepath', image_mode=None, sources=['upload', 'clipboard'],
+                                 height=200, elem_id='image')
                 # on the object: of a subclass, gradio would write a stub file beside this one
-                picture.preprocess = _path_of
-                gr.Examples(EXAMPLES, [picture], label='Demo scenes', cache_examples=False, elem_id='examples',
+                image.preprocess = _path_of
+                gr.Examples(EXAMPLES, [image], label='Demo scenes', cache_examples=False, elem_id='examples',
                             api_visibility='private')
-                classes = gr.Textbox(own_words(cfg), label='Words', lines=2, max_lines=12, elem_id='words',
+                classes = gr.Textbox(own_class_names(cfg), label='Class names', lines=2, max_lines=12, elem_id='classes',
                                      placeholder='cat, sofa; couch, grass',
                                      info='Commas or lines separate classes, semicolons synonyms.')
                 with gr.Row():
@@ -102,18 +102,18 @@ def build_page(models: Models, max_seconds: int) -> gr.Blocks:
                     with gr.Tab('Setting B'):
                         setting_b = _setting_controls(PLAIN, 'b')
                     with gr.Tab('Background'):
-                        background = gr.Textbox('', label='Words for all the rest', placeholder='wall, sky',
+                        background = gr.Textbox('', label='Names for all the rest', placeholder='wall, sky',
                                                 info='They become one class, background.', elem_id='background')
                         threshold = gr.Slider(0, 1, 0, step=0.01, label='Threshold', elem_id='threshold',
                                               info='Pixels less probable than this become background, too.')
             with gr.Column(scale=3, min_width=480), gr.Tabs(elem_id='results') as tabs:
                 with gr.Tab('Result', id='result'):
                     painted = _shown(label='Classes', elem_id='painted')
-                    painted_legend = gr.HTML('Choose a picture, type words, press Segment.', elem_id='legend')
+                    painted_legend = gr.HTML('Choose an image, type class names, press Segment.', elem_id='legend')
                 with gr.Tab('Compare', id='compare'):
                     slider = gr.ImageSlider(label='Setting A (left) and B (right)', interactive=False, format='png',
                                             max_height=600, buttons=['fullscreen'], elem_id='slider')
-                    slider_legend = gr.HTML('Press Compare A with B, then move the line in the picture.',
+                    slider_legend = gr.HTML('Press Compare A with B, then move the line in the image.',
                                             elem_id='slider-legend')
                 with gr.Tab('Attention', id='attention'):
                     clicked = _shown(label='Click a patch to see where it attends with setting A', elem_id='clicked')
@@ -121,14 +121,14 @@ def build_page(models: Models, max_seconds: int) -> gr.Blocks:
                 with gr.Tab('Config', id='config'):
                     config = gr.Code(label='The model of setting A, for a config of tools/test.py', language='python',
                                      interactive=False, max_lines=40, elem_id='config')
-        words = [classes, background, threshold]
+        typed = [classes, background, threshold]
         answers = _Answers(models, max_seconds)
-        picture.change(answers.show, picture, [clicked, attention], **ONE_AT_A_TIME)
-        segment_button.click(answers.segment, [picture, *words, *setting_a], [painted, painted_legend, config, tabs],
+        image.change(answers.show, image, [clicked, attention], **ONE_AT_A_TIME)
+        segment_button.click(answers.segment, [image, *typed, *setting_a], [painted, painted_legend, config, tabs],
                              **ONE_AT_A_TIME)
-        compare_button.click(answers.compare, [picture, *words, *setting_a, *setting_b],
+        compare_button.click(answers.compare, [image, *typed, *setting_a, *setting_b],
                              [slider, slider_legend, config, tabs], **ONE_AT_A_TIME)
-        clicked.select(answers.attention, [picture, *setting_a], attention, **ONE_AT_A_TIME)
+        clicked.select(answers.attention, [image, *setting_a], attention, **ONE_AT_A_TIME)
     page.state_session_capacity = SESSIONS
     return page.queue(max_size=QUEUE, api_open=False)
 
@@ -159,30 +159,30 @@ class _Answers:
 
     @_guarded
     def show(self, request: gr.Request, path: Optional[str]) -> Tuple[Optional[np.ndarray], None]:
-        """The picture to click, and no attention yet."""
+        """The image to click, and no attention yet."""
         return None if path is None else small(self._read(path))[..., ::-1], None
 
     @_guarded
     def segment(self, request: gr.Request, path: Optional[str], classes: str, background: str, threshold: float,
                 *setting: Any) -> Tuple[np.ndarray, str, str, gr.Tabs]:
         """The result, its legend, its config, and the tab that shows it."""
-        image, words = self._read(path), Words.typed(classes, background, threshold)
+        image, typed = self._read(path), TypedClasses.parse(classes, background, threshold)
         inferencer = self._models.get(Setting(*setting))
-        result = segment(inferencer, image, words)
-        return result.painted, legend({'area': result}), config_text(inferencer, words), gr.Tabs(selected='result')
+        result = segment(inferencer, image, typed)
+        return result.painted, legend({'area': result}), config_text(inferencer, typed), gr.Tabs(selected='result')
 
     @_guarded
     def compare(self, request: gr.Request, path: Optional[str], classes: str, background: str, threshold: float,
                 *settings: Any) -> Tuple[Tuple[np.ndarray, np.ndarray], str, str, gr.Tabs]:
         """Two results, their legend, the config of setting A, and the tab that shows them."""
-        image, words = self._read(path), Words.typed(classes, background, threshold)
+        image, typed = self._read(path), TypedClasses.parse(classes, background, threshold)
         half = len(Setting._fields)
         results: Dict[str, Segmented] = {}
         for title, setting in (('B', settings[half:]), ('A', settings[:half])):
             inferencer = self._models.get(Setting(*setting))
-            results[title] = segment(inferencer, image, words)
+            results[title] = segment(inferencer, image, typed)
         results = {title: results[title] for title in 'AB'}
-        return ((results['A'].painted, results['B'].painted), legend(results), config_text(inferencer, words),
+        return ((results['A'].painted, results['B'].painted), legend(results), config_text(inferencer, typed),
                 gr.Tabs(selected='compare'))
 
     @_guarded
@@ -216,12 +216,12 @@ def _setting_controls(setting: Setting, letter: str) -> List[gr.components.Compo
 
 
 def _path_of(upload: Optional[ImageData]) -> Optional[str]:
-    """The file of a picture, unopened: ``read_upload`` knows better what to say of a bad one."""
+    """The file of an image, unopened: ``read_upload`` has the better messages for a bad one."""
     return None if upload is None else upload.path
 
 
 def _shown(**kwargs: Any) -> gr.Image:
-    """A picture to look at."""
+    """An image that cannot be edited."""
     return gr.Image(interactive=False, format='png', buttons=['download', 'fullscreen'], **kwargs)
 
 
@@ -229,13 +229,13 @@ def _heading(cfg: Any) -> str:
     weights = Path(str(cfg.clip.pretrained)).name  # without the folder of a file, which is the server's business
     text = f'# ovseg\nOpen-vocabulary segmentation without training, by **{cfg.clip.name}** ({weights}).'
     if cfg.clip.pretrained == 'embedded':
-        text += ' It knows 16 words and nothing of photographs; `ovseg web --model gated_vit-b16` takes a real CLIP.'
+        text += ' It knows 16 class names and no photographs; `ovseg web --model gated_vit-b16` takes a real CLIP.'
     return text
 
 
 @contextmanager
 def _noted_warnings() -> Iterator[List[str]]:
-    """The warnings that ovseg logs meanwhile, for instance of words that CLIP cuts."""
+    """The warnings that ovseg logs meanwhile, for instance of class names that CLIP cuts."""
     messages: List[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]

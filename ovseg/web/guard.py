@@ -54,7 +54,7 @@ class Guard:
 
     Args:
         app: The page, mounted at ``/``.
-        page: The same, as gradio knows it.
+        page: The same, as gradio's ``Blocks``.
         uploads: The folder of gradio's files.
         max_upload_mb: Larger files are refused, in megabytes.
         host: Address or name on which the server listens.
@@ -95,7 +95,7 @@ class Guard:
         path, reads = scope['path'], scope['method'] in ('GET', 'HEAD')
         self._check_host(Headers(scope=scope))
         if reads and path == PROGRESS:
-            return Response('data: {"msg": "done"}\n\n', media_type='text/event-stream')  # it is not told; the page needs not
+            return Response('data: {"msg": "done"}\n\n', media_type='text/event-stream')  # progress is not reported
         if reads and (READ.fullmatch(path) or (path.startswith(FILE) and self._is_served(path[len(FILE):]))):
             return self._app
         if scope['method'] == 'POST' and path == UPLOAD:

@@ -22,7 +22,7 @@ def checked_body(page: gr.Blocks, content: bytes, queued: bool) -> bytes:
     """A new body with the parts of ``content`` that the page sends, so that gradio sees nothing else.
 
     Args:
-        page: Knows the endpoints and the files that were uploaded.
+        page: Holds the endpoints and the files that were uploaded.
         content: The body as it came.
         queued: Whether the endpoint must be one that the queue calls.
 

@@ -16,8 +16,8 @@ from mmengine.config import Config
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ovseg.apis import OVSegInferencer
+from ovseg.apis.image_sources import read_image
 from ovseg.apis.ovseg_inferencer import WITHOUT_A_MODEL
-from ovseg.apis.pictures import read_picture
 from ovseg.models.segmentors.switches import module_keyword, switch_value
 from ovseg.registry import ATTENTIONS
 from ovseg.utils import quoted
@@ -25,11 +25,11 @@ from ovseg.visualization.contact_sheet import overlay
 from ovseg.visualization.inspection import WindowInspection
 from ovseg.visualization.palette import distinct_colours
 from ovseg.visualization.patch_figures import attention_figure
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 KEPT = 8  # settings whose text embeddings stay in memory
-LONGEST_SIDE = 1024  # of a picture on the page, in pixels
-MOST_WORDS, LONGEST_WORD = 1000, 100  # of one request; a word is a class or a synonym, its length is in characters
+LONGEST_SIDE = 1024  # of an image on the page, in pixels
+MOST_NAMES, LONGEST_NAME = 1000, 100  # of one request, synonyms included; the length is in characters
 FOLDERS = re.compile(r'(?<![\w.<])/(?:[^/\s\'":,]+/)+')  # of an absolute path
 
 
@@ -80,7 +80,7 @@ class Models:
         model: As ``OVSegInferencer`` takes it, for this and the next three.
         weights: In place of the config's.
         device: Where to compute.
-        max_pixels: Larger pictures are refused.
+        max_pixels: Larger images are refused.
 
     Attributes:
         cfg: The config, before any setting.
@@ -98,12 +98,12 @@ class Models:
         self.get: Callable[[Setting], OVSegInferencer] = lru_cache(maxsize=KEPT)(build)
 
 
-class Words(NamedTuple):
-    """The vocabulary of a request.
+class TypedClasses(NamedTuple):
+    """The classes and the threshold of a request.
 
     Args:
         classes: One string per class, synonyms separated by semicolons.
-        background: Words for all the rest, or None.
+        background: Names for all the rest, or None.
         threshold: Of the probability, under which a pixel becomes background.
     """
     classes: List[str]
@@ -111,27 +111,27 @@ class Words(NamedTuple):
     threshold: float
 
     @classmethod
-    def typed(cls, classes: str, background: str, threshold: float) -> 'Words':
-        """Parse the words typed on the page: classes separated by commas or line ends.
+    def parse(cls, classes: str, background: str, threshold: float) -> 'TypedClasses':
+        """Parse the class names typed on the page: classes separated by commas or line ends.
 
         Raises:
-            ValueError: no word, too many, or one that is too long or has characters that cannot be seen.
+            ValueError: no name, too many, or one that is too long or has characters that cannot be seen.
         """
         names = [name.strip() for name in re.split('[,\n]', classes) if name.strip()]
         if not names:
-            raise ValueError('there are no words: type what to look for, for instance: cat, sofa; couch, grass')
-        _check_words(re.split('[,;\n]', f'{classes},{background}'))
+            raise ValueError('there are no class names: type what to look for, for instance: cat, sofa; couch, grass')
+        _check_names(re.split('[,;\n]', f'{classes},{background}'))
         return cls(names, background.strip() or None, threshold)
 
 
 class Segmented(NamedTuple):
-    """One picture, segmented with one setting.
+    """Result for one image with one setting.
 
     Args:
-        painted: ``(h, w, 3)`` uint8 RGB, the picture with its classes on it, made small enough for the page.
-        areas: The share of the picture that each class covers, largest first.
+        painted: ``(h, w, 3)`` uint8 RGB, the image with its classes on it, made small enough for the page.
+        areas: The share of the image that each class covers, largest first.
         colours: RGB of each class, 0 to 255.
-        seconds: What segmenting took, and building the model, if it had to be built, not included.
+        seconds: Time of the segmentation, without that of building the model.
     """
     painted: np.ndarray
     areas: Dict[str, float]
@@ -140,15 +140,15 @@ class Segmented(NamedTuple):
 
 
 def read_upload(path: Optional[str], max_pixels: int) -> np.ndarray:
-    """``(H, W, 3)`` uint8 BGR. Errors name the file without its folder, which is the server's business.
+    """Read an uploaded image as ``(H, W, 3)`` uint8 BGR. Errors name the file without its folder.
 
     Raises:
-        ValueError: none was chosen, it is no picture, a broken or too large one, or no longer there.
+        ValueError: none was chosen, it is no image, a broken or too large one, or no longer there.
     """
     if path is None:
-        raise ValueError('there is no picture: drop one, or pick an example')
+        raise ValueError('there is no image: drop one, or pick an example')
     try:
-        return read_picture(Path(path), max_pixels)  # a string could be a URL
+        return read_image(Path(path), max_pixels)  # a string could be a URL
     except FileNotFoundError as error:  # old uploads are deleted
         raise ValueError(f'{quoted(Path(path).name)} is not on the server any more: drop it again') from error
     except ValueError as error:
@@ -175,7 +175,7 @@ def deadline(seconds: float) -> Iterator[None]:
 
     def check(*args: Any) -> None:
         if time.monotonic() > end:
-            raise ValueError(f'this takes more than {seconds} seconds: use a smaller image or fewer words')
+            raise ValueError(f'this takes more than {seconds} seconds: use a smaller image or fewer class names')
     hook = register_module_forward_pre_hook(check)
     try:
         yield
@@ -192,24 +192,24 @@ def small(pixels: np.ndarray, interpolation: int = cv2.INTER_AREA) -> np.ndarray
     return cv2.resize(pixels, (width, height), interpolation=interpolation)
 
 
-def segment(inferencer: OVSegInferencer, image: np.ndarray, words: Words) -> Segmented:
+def segment(inferencer: OVSegInferencer, image: np.ndarray, typed: TypedClasses) -> Segmented:
     """Segment ``image (H, W, 3)`` uint8 BGR.
 
     Raises:
-        ValueError: a repeated word, a threshold without background, or a picture that the model's pipeline cannot take.
+        ValueError: a repeated name, a threshold without background, or an image that the model's pipeline cannot take.
     """
-    names = inferencer.request(*words).names
+    names = inferencer.request(*typed).names
     start = time.perf_counter()
-    found = inferencer(image, words.classes, background=words.background, threshold=words.threshold)
+    found = inferencer(image, typed.classes, background=typed.background, threshold=typed.threshold)
     seconds = time.perf_counter() - start
     colours = distinct_colours(len(names))
-    palette = colours if words.background is None else [[0, 0, 0], *colours[:-1]]
+    palette = colours if typed.background is None else [[0, 0, 0], *colours[:-1]]
     labels = small(found['predictions'][0], cv2.INTER_NEAREST)
     return Segmented(overlay(small(image)[..., ::-1], labels, palette), found['areas'][0], dict(zip(names, palette)), seconds)
 
 
 def legend(columns: Mapping[str, Segmented]) -> str:
-    """HTML: a row for each class that occurs, with its colour and its area in each of ``columns``, and below the time."""
+    """HTML table: a row for each class that occurs, with colour and area in each of ``columns``, and a row of times."""
     colours = {name: colour for column in columns.values() for name, colour in column.colours.items()}
     present = dict.fromkeys(name for column in columns.values() for name in column.areas)
     rows = [f'<tr><td><span class="swatch" style="background:rgb{tuple(colours[name])}"></span>{html.escape(name)}</td>'
@@ -221,10 +221,10 @@ def legend(columns: Mapping[str, Segmented]) -> str:
             f'<tfoot><tr><td>time taken</td>{times}</tr></tfoot></table>')
 
 
-def config_text(inferencer: OVSegInferencer, words: Words) -> str:
-    """The model and its words, as they go into a config for ``tools/test.py`` in place of its own ``model``."""
+def config_text(inferencer: OVSegInferencer, typed: TypedClasses) -> str:
+    """The model and its class names, as they go into a config for ``tools/test.py`` in place of its own ``model``."""
     model = copy.deepcopy(inferencer.cfg.model)
-    request = inferencer.request(*words)
+    request = inferencer.request(*typed)
     model.vocabulary.names = request.vocabulary.names
     decoder = {**model.get('decoder', {}), **{key: getattr(request.decoder, key) for key in ('prob_thd', 'area_thd', 'bg_idx')}}
     model.decoder = {key: value for key, value in decoder.items() if value is not None}
@@ -241,25 +241,25 @@ def attention_at(inferencer: OVSegInferencer, image: np.ndarray, place: Tuple[fl
     """
     shape = image.shape[:2]
     point = (int(place[0] * shape[0]), int(place[1] * shape[1]))
-    inputs = inferencer.prepare('the picture', image)['inputs']
+    inputs = inferencer.prepare('the image', image)['inputs']
     inspection = WindowInspection(inferencer.model, inputs, [point], shape)
-    return attention_figure(inspection.picture, inspection.attention(['Vanilla']), inspection.patches)
+    return attention_figure(inspection.image, inspection.attention(['Vanilla']), inspection.patches)
 
 
-def own_words(model: Mapping[str, Any], most: int = 20) -> str:
-    """The words of the config of a ``CLIPSegmentor``, as they would be typed; nothing where they are too many to show."""
-    classes = class_names(model['vocabulary']['names'])
+def own_class_names(model: Mapping[str, Any], most: int = 20) -> str:
+    """The class names of the config of a ``CLIPSegmentor``, as they would be typed; empty where they are too many to show."""
+    classes = read_class_list(model['vocabulary']['names'])
     return ', '.join('; '.join(synonyms) for synonyms in classes) if len(classes) <= most else ''
 
 
-def _check_words(words: List[str]) -> None:
-    if len(words) > MOST_WORDS:
-        raise ValueError(f'{len(words)} words are too many: a request may have {MOST_WORDS}, synonyms included')
-    for word in map(str.strip, words):
-        if len(word) > LONGEST_WORD:
-            raise ValueError(f'{word[:20]!r}... has {len(word)} characters: a word may have {LONGEST_WORD}')
-        if not word.isprintable():
-            raise ValueError(f'{word!r} has characters that cannot be seen: delete them')
+def _check_names(names: List[str]) -> None:
+    if len(names) > MOST_NAMES:
+        raise ValueError(f'{len(names)} class names are too many: a request may have {MOST_NAMES}, synonyms included')
+    for name in map(str.strip, names):
+        if len(name) > LONGEST_NAME:
+            raise ValueError(f'{name[:20]!r}... has {len(name)} characters: a class name may have {LONGEST_NAME}')
+        if not name.isprintable():
+            raise ValueError(f'{name!r} has characters that cannot be seen: delete them')
 
 
 def _attention(model: Mapping[str, Any]) -> str:

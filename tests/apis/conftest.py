@@ -29,9 +29,9 @@ def scene():
 
 @pytest.fixture(scope='session')
 def noise():
-    """A small picture of random pixels, a prime number of them on each side."""
+    """A small image of random pixels, a prime number of them on each side."""
     @functools.cache
-    def picture(height=61, width=83, channels=3, seed=0):
+    def image(height=61, width=83, channels=3, seed=0):
         shape = (height, width, channels)[:3 if channels else 2]
         return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-    return picture
+    return image

@@ -13,7 +13,7 @@ WORDS = ['zebra', 'ladybug; beetle', 'snow']
 
 
 class BreakCorner(PostProcessor):
-    """NaN in the first patch of every window of pictures that are wider than ``beyond`` patches."""
+    """NaN in the first patch of every window of images that are wider than ``beyond`` patches."""
     stage = 'embeddings'
 
     def __init__(self, beyond):
@@ -28,14 +28,14 @@ class BreakCorner(PostProcessor):
 
 @pytest.fixture
 def breaking(build):
-    """An inferencer in which wide pictures, of 7 patches or more, are broken."""
+    """An inferencer in which wide images, of 7 patches or more, are broken."""
     inferencer = build()
     inferencer.model.post_processors = PostProcessorChain([BreakCorner(6)])
     return inferencer
 
 
 @pytest.mark.parametrize('batch_size', [1, 3])
-def test_the_error_names_picture_and_module(breaking, noise, tmp_path, batch_size):
+def test_the_error_names_image_and_module(breaking, noise, tmp_path, batch_size):
     Image.fromarray(noise(61, 181)).save(tmp_path / 'wide.png')
     images = [noise(61, 83), tmp_path / 'wide.png', noise(47, 31)]
     with pytest.raises(FloatingPointError) as error:
@@ -43,7 +43,7 @@ def test_the_error_names_picture_and_module(breaking, noise, tmp_path, batch_siz
     assert str(error.value) == f'{tmp_path / "wide.png"}: the output of post-processor BreakCorner is not finite'
 
 
-def test_only_the_picture_is_looked_into(breaking, noise):
+def test_only_the_image_is_looked_into(breaking, noise):
     seen = []
     hook = breaking.model.tower.visual.conv1.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
     with pytest.raises(FloatingPointError):
@@ -68,7 +68,7 @@ def test_going_on(breaking, build, noise, tmp_path):
 
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'pred' / '000001.png')), found[1].labels)
     legend = json.loads((tmp_path / 'legend.json').read_text(encoding='utf-8'))
-    assert [entry.get('undefined_pixels') for entry in legend['pictures']] == [None, broken.sum()]
+    assert [entry.get('undefined_pixels') for entry in legend['images']] == [None, broken.sum()]
     result = breaking(images, WORDS, allow_nonfinite=True)
     np.testing.assert_array_equal(result['predictions'][1], found[1].labels)
 
@@ -88,7 +88,7 @@ def test_over_255_classes(breaking, noise):
     assert found.labels.dtype == np.uint16 and (found.labels == 65535).sum() == found.undefined > 0
 
 
-def test_no_picture_has_a_class(build, noise):
+def test_no_image_has_a_class(build, noise):
     inferencer = build()
     inferencer.model.post_processors = PostProcessorChain([BreakCorner(0)])
     with torch.no_grad():

@@ -76,7 +76,7 @@ def test_all_kinds_of_input_give_the_same_labels(inferencer, noise, tmp_path):
 
 
 @pytest.mark.parametrize('batch_size', [2, 7])
-def test_batches_of_pictures_of_different_sizes(inferencer, noise, batch_size):
+def test_batches_of_images_of_different_sizes(inferencer, noise, batch_size):
     images = [noise(61, 83), noise(37, 29, seed=1), noise(47, 101, seed=2)]
     found = inferencer(images, WORDS, batch_size=batch_size)['predictions']
     for got, wanted in zip(found, segmentor_labels(inferencer, images, name_path=WORDS)):
@@ -100,7 +100,7 @@ def test_areas_are_sorted_and_sum_to_one(inferencer, scene):
     assert list(areas.values()) == sorted(areas.values(), reverse=True) and 0 not in areas.values()
 
 
-def test_only_new_words_are_encoded(build, noise):
+def test_only_new_names_are_encoded(build, noise):
     inferencer = build(templates=('one {}.', 'two {}!', 'my {}'))
     with encoded(inferencer) as counts:
         inferencer(noise(), ['lynx', 'moss; lichen'])
@@ -112,7 +112,7 @@ def test_only_new_words_are_encoded(build, noise):
         assert sum(counts) == 3 * 4
 
 
-def test_the_words_of_the_config_come_back(inferencer, scene):
+def test_the_names_of_the_config_come_back(inferencer, scene):
     image = np.asarray(Image.open(scene(3)))[-131:, :173, ::-1]
     before = inferencer(image)
     inferencer(image, WORDS, background='sand', threshold=0.9)
@@ -121,7 +121,7 @@ def test_the_words_of_the_config_come_back(inferencer, scene):
     assert before['areas'] == after['areas']
 
 
-def test_pictures_are_read_one_by_one(inferencer, noise):
+def test_images_are_read_one_by_one(inferencer, noise):
     taken = []
 
     def generate():
@@ -135,7 +135,7 @@ def test_pictures_are_read_one_by_one(inferencer, noise):
     found.close()
 
 
-def test_streams_of_different_words_do_not_disturb_each_other(inferencer, noise):
+def test_streams_of_different_names_do_not_disturb_each_other(inferencer, noise):
     images = [noise(37, 29, seed=seed) for seed in range(2)]
     other = ['sky', 'sand', 'brick', 'wood']
     expected = [inferencer(images, words)['predictions'] for words in (WORDS, other)]
@@ -162,7 +162,7 @@ def test_threads_do_not_disturb_each_other(inferencer, noise):
             np.testing.assert_array_equal(labels, expected[(number + turn) % 3])
 
 
-def test_five_hundred_words_and_words_of_all_kinds(inferencer, noise):
+def test_five_hundred_names_and_names_of_all_kinds(inferencer, noise):
     words = ['猫 🐈', '犬', '🌲', 'a very long name ' * 20, *(f'word {index}' for index in range(500))]
     result = inferencer(noise(), words, return_vis=True)
     assert result['predictions'][0].dtype == np.uint16
@@ -183,7 +183,7 @@ def test_without_a_model_the_tiny_clip_serves_and_says_so(monkeypatch):
     inferencer = OVSegInferencer(device='cpu')
     assert inferencer.cfg.model.clip.name == 'ovseg-tiny-clip'
     assert len(lines) == 1
-    assert 'It knows 16 words (grass, water, brick,' in lines[0] and "OVSegInferencer('gated_vit-b16')" in lines[0]
+    assert 'It knows 16 class names (grass, water, brick,' in lines[0] and "OVSegInferencer('gated_vit-b16')" in lines[0]
     OVSegInferencer('gated_tiny-clip', device='cpu')
     assert len(lines) == 1
 
@@ -262,7 +262,7 @@ def test_another_model_is_refused():
     cfg = load_config('gated_tiny-clip', None, {})
     cfg.model = dict(type='EncoderDecoder', backbone=dict(type='ResNetV1c', depth=18), decode_head=dict(
         type='FCNHead', in_channels=512, in_index=3, channels=7, num_classes=3, norm_cfg=dict(type='BN')))
-    with warnings.catch_warnings(), pytest.raises(ValueError, match='is a EncoderDecoder; words need a CLIPSegmentor'):
+    with warnings.catch_warnings(), pytest.raises(ValueError, match='is a EncoderDecoder; class names need a CLIPSegmentor'):
         warnings.simplefilter('ignore')
         OVSegInferencer(cfg, device='cpu')
 
@@ -288,7 +288,7 @@ def test_a_limit_that_is_no_integer_is_refused():
         OVSegInferencer('gated_tiny-clip', max_pixels=1.5)
 
 
-def test_large_pictures_are_refused_in_their_own_size_and_in_that_of_the_network(build, noise):
+def test_large_images_are_refused_in_their_own_size_and_in_that_of_the_network(build, noise):
     inferencer = build(max_pixels=5 * 31 * 43)
     assert inferencer(noise(31, 43), WORDS)['predictions'][0].shape == (31, 43)
     with pytest.raises(ValueError, match=r'of 44 x 31 pixels would reach the network with 44 x 31 .* 5th of max_pixels=6665'):
@@ -297,7 +297,7 @@ def test_large_pictures_are_refused_in_their_own_size_and_in_that_of_the_network
         inferencer(noise(67, 101), WORDS)
 
 
-def test_a_picture_that_cannot_be_resized_is_named(build, noise):
+def test_an_image_that_cannot_be_resized_is_named(build, noise):
     cfg = load_config('gated_tiny-clip', None, {})
     cfg.test_dataloader.dataset.pipeline.insert(1, dict(type='Resize', scale=(199, 61), keep_ratio=True))
     with pytest.raises(ValueError, match='ndarray of 1009 x 1 pixels cannot be resized'):
@@ -305,7 +305,7 @@ def test_a_picture_that_cannot_be_resized_is_named(build, noise):
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 97), (17, 16)])
-def test_tiny_pictures(inferencer, noise, size):
+def test_tiny_images(inferencer, noise, size):
     result = inferencer(noise(*size), WORDS, return_vis=True)
     assert result['predictions'][0].shape == size
     assert result['visualization'][0].shape[0] > size[0]
@@ -346,7 +346,7 @@ def test_a_variant_is_a_fresh_inferencer_with_the_weights_of_the_first(build, sc
     np.testing.assert_array_equal(first(image)['predictions'][0], before)
 
 
-def test_variants_of_variants_and_their_words_do_not_disturb_each_other(build, noise):
+def test_variants_of_variants_and_their_names_do_not_disturb_each_other(build, noise):
     first = build()
     second = first.variant({'model.apply_ctd': True})
     third = second.variant({'model.apply_outlier_suppression': True})
@@ -389,7 +389,7 @@ def test_a_model_of_ones_own_class_stays_one(build, scene, monkeypatch):
         np.testing.assert_array_equal(each(image, ['grass', *WORDS])['predictions'][0], expected)
 
 
-def test_words_that_clip_cuts_are_warned_of_once_in_every_call(inferencer, noise):
+def test_names_that_clip_cuts_are_warned_of_once_in_every_call(inferencer, noise):
     cuts, handler = [], logging.Handler(logging.WARNING)
     handler.emit = lambda record: cuts.append('too few for a prompt of' in record.getMessage())
     logger = MMLogger.get_current_instance()

@@ -8,7 +8,7 @@ from ovseg.apis import ovseg_inferencer
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What a progress bar over a source of numbers shows."""
+    """Output of a progress bar over a source of numbers."""
     def show(sources, terminal=True, **kwargs):
         file = io.StringIO()
         console = Console(file=file, force_terminal=terminal)
@@ -19,11 +19,11 @@ def shown(monkeypatch):
     return show
 
 
-def test_many_pictures_on_a_terminal_have_a_bar(shown):
+def test_many_images_on_a_terminal_have_a_bar(shown):
     assert 'Segmenting' in shown([1, 2, 3, 4]) and '100%' in shown([1, 2, 3, 4])
 
 
-def test_so_have_pictures_of_unknown_number(shown):
+def test_so_have_images_of_unknown_number(shown):
     assert 'Segmenting' in shown(iter(range(5)))
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from ovseg.apis.request import make_request
 from ovseg.models.decoder import Decoder
-from ovseg.vocabulary import Vocabulary, class_names
+from ovseg.vocabulary import Vocabulary, read_class_list
 
 NAMES = ['wall, sky', 'cat', 'dog; puppy']
 MODEL = Vocabulary(NAMES, 'plain'), Decoder(logit_scale=7, prob_thd=0.1, area_thd=0.2, bg_idx=0)
@@ -38,7 +38,7 @@ def test_own_classes_take_no_threshold_from_the_config():
 def test_background_is_class_0(background):
     got = make_request(*MODEL, ['cat', 'sofa, couch'], background, 0.3)
     assert got.names == ['background', 'cat', 'sofa']
-    assert got.vocabulary.synonyms == class_names(got.vocabulary.names) == [['wall', 'sky'], ['cat'], ['sofa', 'couch']]
+    assert got.vocabulary.synonyms == read_class_list(got.vocabulary.names) == [['wall', 'sky'], ['cat'], ['sofa', 'couch']]
     assert got.decoder == Decoder(logit_scale=7, prob_thd=0.3, area_thd=None)
 
 
@@ -49,7 +49,7 @@ def test_background_in_front_of_the_classes_of_the_config():
 
 def test_background_in_front_of_a_bundled_list():
     got = make_request(*MODEL, 'cityscapes', 'cupboard', None)
-    assert got.vocabulary.synonyms == [['cupboard'], *class_names('cityscapes')]
+    assert got.vocabulary.synonyms == [['cupboard'], *read_class_list('cityscapes')]
 
 
 def test_a_text_file(tmp_path):
@@ -82,11 +82,11 @@ def test_a_threshold_out_of_range_is_refused(threshold):
     (7, None, 'must be a bundled class list'), (['cat'], 7, 'background=7 must be a string, or a list of them'),
     (['cat'], ['sky', None], r"background=\['sky', None\] must be a string"),
     (['cat'], b'sky', "background=b'sky' must be a string")])
-def test_bad_words_are_refused(classes, background, message):
+def test_bad_names_are_refused(classes, background, message):
     with pytest.raises(ValueError, match=message):
         make_request(*MODEL, classes, background, None)
 
 
-def test_words_in_one_string_are_told_to_come_as_a_list():
-    with pytest.raises(FileNotFoundError, match=r"'cat, dog' is neither .* Words come as a list: classes=\['cat'"):
+def test_names_in_one_string_are_told_to_come_as_a_list():
+    with pytest.raises(FileNotFoundError, match=r"'cat, dog' is neither .* Class names are given as a list: classes=\['cat'"):
         make_request(*MODEL, 'cat, dog', None, None)

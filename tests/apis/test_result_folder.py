@@ -46,7 +46,7 @@ def test_what_is_written_is_what_is_returned(inferencer, noise, tmp_path):
                  dict(id=1, name='zebra', synonyms=['zebra'], colour=colours[1]),
                  dict(id=2, name='ladybug', synonyms=['ladybug', '瓢虫'], colour=colours[2]),
                  dict(id=3, name='snow', synonyms=['snow'], colour=colours[3])],
-        pictures=[dict(name='000000', source='ndarray of 83 x 61 pixels', areas=result['areas'][0]),
+        images=[dict(name='000000', source='ndarray of 83 x 61 pixels', areas=result['areas'][0]),
                   dict(name='000001', source='ndarray of 29 x 37 pixels', areas=result['areas'][1])])
 
 
@@ -59,7 +59,7 @@ def test_over_255_classes_take_16_bits(inferencer, scene, tmp_path):
     assert len(legend(tmp_path)['classes']) == 300
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(inferencer, noise, tmp_path):
+def test_images_of_one_name_do_not_overwrite_each_other(inferencer, noise, tmp_path):
     for folder, seed in (('x', 0), ('y', 1)):
         (tmp_path / folder).mkdir()
         Image.fromarray(noise(37, 29, seed=seed)).save(tmp_path / folder / 'cat.png')
@@ -67,7 +67,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(inferencer, noise, tmp
     result = inferencer([tmp_path / 'x', tmp_path / 'y'], WORDS, out_dir=out)
     assert result['names'] == ['cat', 'cat_2']
     assert files(out) == ['legend.json', 'pred/cat.png', 'pred/cat_2.png', 'vis/cat.png', 'vis/cat_2.png']
-    assert [(item['name'], item['source']) for item in legend(out)['pictures']] == [
+    assert [(item['name'], item['source']) for item in legend(out)['images']] == [
         ('cat', str(tmp_path / 'x' / 'cat.png')), ('cat_2', str(tmp_path / 'y' / 'cat.png'))]
 
 
@@ -76,16 +76,16 @@ def test_a_later_call_replaces_its_own_and_the_legend_tells_of_it_alone(inferenc
     result = inferencer(noise(37, 29), ['sky', 'sand'], out_dir=tmp_path)
     np.testing.assert_array_equal(read(tmp_path / 'pred' / '000000.png'), result['predictions'][0])
     assert (tmp_path / 'pred' / '000001.png').is_file()
-    assert [item['name'] for item in legend(tmp_path)['pictures']] == ['000000']
+    assert [item['name'] for item in legend(tmp_path)['images']] == ['000000']
     assert [item['name'] for item in legend(tmp_path)['classes']] == ['sky', 'sand']
 
 
-def test_a_broken_picture_leaves_the_results_before_it(inferencer, noise, tmp_path):
-    (tmp_path / 'broken.jpg').write_bytes(b'no picture')
-    with pytest.raises(ValueError, match=r'broken\.jpg is no picture'):
+def test_a_broken_image_leaves_the_results_before_it(inferencer, noise, tmp_path):
+    (tmp_path / 'broken.jpg').write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'broken\.jpg is no image'):
         inferencer([noise(37, 29), tmp_path / 'broken.jpg'], WORDS, out_dir=tmp_path / 'out')
     assert files(tmp_path / 'out') == ['legend.json', 'pred/000000.png', 'vis/000000.png']
-    assert [item['name'] for item in legend(tmp_path / 'out')['pictures']] == ['000000']
+    assert [item['name'] for item in legend(tmp_path / 'out')['images']] == ['000000']
 
 
 def test_a_full_disk_is_said_with_the_folder_and_leaves_what_is_there(inferencer, noise, tmp_path, monkeypatch):
@@ -113,16 +113,16 @@ def test_a_full_disk_is_said_with_the_folder_and_leaves_what_is_there(inferencer
 
 
 def test_a_file_name_that_is_not_utf_8_stands_in_the_legend(inferencer, noise, tmp_path):
-    picture = tmp_path / os.fsdecode(b'caf\xe9.png')
+    image = tmp_path / os.fsdecode(b'caf\xe9.png')
     try:
-        Image.fromarray(noise(37, 29)).save(picture)
+        Image.fromarray(noise(37, 29)).save(image)
     except (OSError, UnicodeError):
         pytest.skip('this file system takes UTF-8 only')
-    inferencer(picture, WORDS, out_dir=tmp_path / 'out')
-    assert [item['source'] for item in legend(tmp_path / 'out')['pictures']] == [str(picture)]
+    inferencer(image, WORDS, out_dir=tmp_path / 'out')
+    assert [item['source'] for item in legend(tmp_path / 'out')['images']] == [str(image)]
 
 
-def test_a_folder_that_cannot_be_written_is_refused_before_any_picture_is_read(inferencer, noise, tmp_path):
+def test_a_folder_that_cannot_be_written_is_refused_before_any_image_is_read(inferencer, noise, tmp_path):
     (tmp_path / 'file').write_text('in the way')
     with pytest.raises(OSError, match=r"cannot write into out_dir='.*file': "):
         inferencer.stream((pytest.fail('read') for _ in range(1)), WORDS, out_dir=tmp_path / 'file')
@@ -149,7 +149,7 @@ def test_a_second_run_is_refused_while_the_first_one_writes(results, tmp_path):
         first.add('a', 'a.jpg', np.zeros((3, 5), np.uint8), dict(cat=1.0), np.zeros((3, 5, 3), np.uint8))
         with pytest.raises(OSError, match=rf"out_dir='{tmp_path}': .* is in use: another run is writing into it"):
             results()
-    assert [picture['name'] for picture in legend(tmp_path)['pictures']] == ['a']
+    assert [image['name'] for image in legend(tmp_path)['images']] == ['a']
     results()
 
 
@@ -159,7 +159,7 @@ def test_a_stream_that_is_given_up_leaves_the_folder_free(inferencer, noise, tmp
     with pytest.raises(OSError, match='is in use'):
         inferencer.stream([noise(61, 83)], WORDS, out_dir=tmp_path)
     found.close()
-    assert len(legend(tmp_path)['pictures']) == 1
+    assert len(legend(tmp_path)['images']) == 1
     inferencer(noise(61, 83), WORDS, out_dir=tmp_path)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 NASTY = ('\0\t\n\r\x0b\x1b\x85\xad\u034f\u061c\u200b\u200d\u202e\u2028\u2060\u3000\u3164\ud800\ufeff'
          '，；、#,; .-_"\'\\/{}%木é🐈aA1')
@@ -17,10 +17,10 @@ EXPECTED = re.compile(r'has no classes|has an empty name|has the character U\+|s
                       r'without a letter|stands twice|is not UTF-8')
 
 
-def check(name_path, where):
+def check(given, where):
     """Names that can be seen and told apart, or one line that names ``where``."""
     try:
-        classes = class_names(name_path)
+        classes = read_class_list(given)
     except ValueError as error:
         message = str(error)
         assert message.isprintable() and EXPECTED.search(message) and where in message and len(message) < 1500, message
@@ -71,9 +71,9 @@ def test_a_file_of_any_bytes(attack, tmp_path):
 def test_a_list_of_the_largest_file(tmp_path, attack):
     path = tmp_path / 'words.txt'
     path.write_text('\n'.join(f'a{index:07d}' for index in range(2 ** 24 // 9)))
-    assert len(class_names(path)) == 2 ** 24 // 9
+    assert len(read_class_list(path)) == 2 ** 24 // 9
     with path.open('a') as file:
         file.write('\n' * 20)
     with pytest.raises(ValueError, match='is larger than 16777216 bytes'):
-        class_names(path)
+        read_class_list(path)
     attack.cases += 2

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.apis.pictures import read_picture
+from ovseg.apis.image_sources import read_image
 from ovseg.datasets import LoadImage
 
 WIDTH, HEIGHT = 43, 31
@@ -117,7 +117,7 @@ def test_every_broken_file_gives_pixels_or_one_line_that_names_it(attack, origin
     path, loader, read = tmp_path / 'broken image.png', LoadImage(), [0, 0]
     for content in originals:  # their memory is not counted
         path.write_bytes(content)
-        outcome(lambda: read_picture(path, MAX_PIXELS), path)
+        outcome(lambda: read_image(path, MAX_PIXELS), path)
     for seed in attack.seeds(500, 12_000):
         with attack.one_case(seed):
             rng = random.Random(seed)
@@ -127,7 +127,7 @@ def test_every_broken_file_gives_pixels_or_one_line_that_names_it(attack, origin
             if content.startswith(b'\x89PNG') and rng.random() < 0.8:
                 content = with_checksums(content)
             path.write_bytes(content)
-            for index, reader in enumerate([lambda: read_picture(path, MAX_PIXELS),
+            for index, reader in enumerate([lambda: read_image(path, MAX_PIXELS),
                                             lambda: loader.transform(dict(img_path=str(path)))['img']]):
                 reset_peak_memory()
                 before, start = memory_mb('VmRSS'), time.perf_counter()
@@ -140,7 +140,7 @@ def test_every_broken_file_gives_pixels_or_one_line_that_names_it(attack, origin
 
 
 def outcome(reader, path):
-    """Whether a file could be read; any other end than the two that are promised is an error."""
+    """Return True if a file could be read; any other end than the two that are promised is an error."""
     try:
         image = reader()
     except ValueError as error:
@@ -161,9 +161,9 @@ def test_arrays_of_any_shape_and_type_give_pixels_or_one_line(attack):
             right = (array.dtype == np.uint8 and array.ndim in (2, 3) and 0 not in shape
                      and shape[2:] in ((), (1,), (3,), (4,)))
             try:
-                image = read_picture(array, MAX_PIXELS)
+                image = read_image(array, MAX_PIXELS)
             except (TypeError, ValueError) as error:
-                assert str(error).startswith('a picture as an array must') and '\n' not in str(error)
+                assert str(error).startswith('an image as an array must') and '\n' not in str(error)
                 assert not right
             else:
                 assert right and image.shape == (*shape[:2], 3)

@@ -84,7 +84,7 @@ def one_visit(served, seed):
     if message.get('status') == 503:
         return 'queue full'
     if not seed % 5:
-        assert not message['success'] and 'there are no words' in message['output']['error'], message
+        assert not message['success'] and 'there are no class names' in message['output']['error'], message
         return 'refused'
     assert message['success'], message
     painted, legend, _, _ = message['output']['data']
@@ -194,7 +194,7 @@ def test_uploads(served, attack):
                 [path] = json.loads(answer.content)
                 message = visitor.call(endpoint['id'], [visitor.file(path), *rest])
                 assert message['success'] or 'cannot read' in message['output']['error'] \
-                    or 'no picture' in message['output']['error'], message
+                    or 'no image' in message['output']['error'], message
     assert served.alive() and one_visit(served, 1) == 'segmented'
 
 

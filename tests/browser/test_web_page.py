@@ -52,7 +52,7 @@ def areas(legend):
 
 
 def requested_hosts(page):
-    """Where the browser, not its own services, sent requests to."""
+    """Hosts that the page, not the browser's own services, sent requests to."""
     messages = (json.loads(entry['message'])['message'] for entry in page.driver.get_log('performance'))
     urls = [message['params']['request']['url'] for message in messages if message['method'] == 'Network.requestWillBeSent']
     return {urlparse(url).hostname for url in urls if urlparse(url).scheme in ('http', 'https', 'ws', 'wss')}
@@ -60,8 +60,8 @@ def requested_hosts(page):
 
 def test_upload_words_and_a_module(page):
     page.drop(SCENE)
-    page.loaded('#picture')
-    page.type('words', 'ladybug, grass; lawn, snow, gravel')
+    page.loaded('#image')
+    page.type('classes', 'ladybug, grass; lawn, snow, gravel')
     page.press('segment')
     before = page.legend()
     assert before.startswith('class area\n') and 'time taken' in before
@@ -87,27 +87,27 @@ def test_upload_words_and_a_module(page):
 
 def test_a_demo_scene_and_its_words(page):
     page.pick_example(1)
-    page.loaded('#picture')
+    page.loaded('#image')
     page.press('segment')
     assert next(iter(areas(page.legend()))) == 'grass'
 
 
 def test_what_cannot_be_done_is_said(page, tmp_path):
     page.press('segment')
-    page.wait_for_notice('there is no picture')
+    page.wait_for_notice('there is no image')
     large = tmp_path / 'large.png'  # over the megabyte that this server takes
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 701, 3), np.uint8)).save(large)
     page.drop(large)
     page.wait_for_notice('exceed the maximum allowed size')
     text = tmp_path / 'text.png'
-    text.write_text('no picture')
+    text.write_text('no image')
     page.drop(text)
-    page.wait_for_notice('text.png is no picture')
+    page.wait_for_notice('text.png is no image')
 
 
 def test_an_image_that_was_deleted_is_asked_for_again(page, uploads):
     page.drop(SCENE)
-    page.loaded('#picture')
+    page.loaded('#image')
     page.open_tab('Attention')
     page.loaded('#clicked')
     for path in uploads.glob('*/006.jpg'):

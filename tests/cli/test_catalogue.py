@@ -107,9 +107,9 @@ def test_class_lists_say_how_many_classes_and_names():
     ('ViT-L-14-336-quickgelu openai', 'patch 14, 336 px, 24 layers of width 1024'),
     ('ViT-B-32 laion2b_s34b_b79k', 'patch 32, 224 px, 12 layers of width 768'),
     ('xlm-roberta-base-ViT-B-32 laion5b_s13b_b90k',
-     'patch 32, 224 px, 12 layers of width 768; its words need transformers (xlm-roberta-base)'),
+     'patch 32, 224 px, 12 layers of width 768; its tokenizer needs transformers (xlm-roberta-base)'),
     ('PE-Core-L-14-336 meta', '336 px, vit_pe_core_large_patch14_336 of timm'),
     ('ViT-B-16-SigLIP webli',
-     '224 px, vit_base_patch16_siglip_224 of timm; its words need transformers (timm/ViT-B-16-SigLIP)')])
+     '224 px, vit_base_patch16_siglip_224 of timm; its tokenizer needs transformers (timm/ViT-B-16-SigLIP)')])
 def test_backbones_of_open_clip_tell_their_sizes(name, description):
     assert described(open_clip_backbones())[name] == description

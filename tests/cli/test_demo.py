@@ -56,9 +56,9 @@ def test_both_methods_are_scored_and_painted(tmp_path, monkeypatch, capsys):
     assert len(rows) == len(CLASSES) + 1
     assert scores['ours'] > scores['vanilla']
     sheet = tmp_path / 'results' / 'contact_sheet.png'
-    assert lines[-1] == f'Pictures: {sheet}'
-    with Image.open(sheet) as picture:
-        assert min(picture.size) > 100
+    assert lines[-1] == f'Contact sheet: {sheet}'
+    with Image.open(sheet) as image:
+        assert min(image.size) > 100
     assert captured.err.splitlines() == ['segmenting 4 scenes: vanilla_tiny-clip_demo.py',
                                          'segmenting 4 scenes: gated_tiny-clip_demo.py']
 

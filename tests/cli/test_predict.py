@@ -14,7 +14,7 @@ from ovseg.cli import main
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.models.post_processors import PostProcessorChain
 from ovseg.models.text import TextEncoder
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 EVIL = runpy.run_path(str(Path(__file__).parents[1] / 'evil_checkpoints.py'), run_name='evil')['EVIL']
 TEMPLATES = 'plain'  # one instead of eighty
@@ -23,9 +23,9 @@ CORNERS = {'first': (100, 150), 'second': (400, 60)}  # left, top
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def image_files(tmp_path):
     """Paths of two parts of a demo scene, with several classes in each."""
-    folder = tmp_path / 'pictures'
+    folder = tmp_path / 'images'
     folder.mkdir()
     with Image.open(DEMO_SCENES / 'images' / '006.jpg') as scene:
         for name, (left, top) in CORNERS.items():
@@ -36,9 +36,9 @@ def pictures(tmp_path):
 
 @pytest.fixture
 def predict(tmp_path):
-    """Runs ``ovseg predict`` on pictures, into ``tmp_path / 'out'``."""
-    def run(pictures, *options):
-        return main(['predict', *map(str, pictures), '--out', str(tmp_path / 'out'), '--device', 'cpu', *options,
+    """Runs ``ovseg predict`` on images, into ``tmp_path / 'out'``."""
+    def run(image_files, *options):
+        return main(['predict', *map(str, image_files), '--out', str(tmp_path / 'out'), '--device', 'cpu', *options,
                      '--cfg-options', f'model.prompt_templates={TEMPLATES}'])
     return run
 
@@ -55,8 +55,8 @@ def label_map(tmp_path, name):
     return np.array(Image.open(tmp_path / 'out' / 'pred' / f'{name}.png'))
 
 
-def test_a_table_and_the_paths_of_each_picture(predict, pictures, tmp_path, capsys):
-    assert predict(pictures, '--classes', 'ladybug, snow; ice, gravel') == 0
+def test_a_table_and_the_paths_of_each_image(predict, image_files, tmp_path, capsys):
+    assert predict(image_files, '--classes', 'ladybug, snow; ice, gravel') == 0
     lines = capsys.readouterr().out.splitlines()
     for name, size in SIZES.items():
         start = next(index for index, line in enumerate(lines) if line.strip() == name)
@@ -72,14 +72,14 @@ def test_a_table_and_the_paths_of_each_picture(predict, pictures, tmp_path, caps
         assert Image.open(first).mode == 'RGB'
 
 
-def test_labels_are_those_of_the_inferencer(predict, pictures, tmp_path):
+def test_labels_are_those_of_the_inferencer(predict, image_files, tmp_path):
     options = {'model.prompt_templates': TEMPLATES}
     words = ['ladybug', 'snow; ice', 'gravel']
     expected = OVSegInferencer('gated_full_tiny-clip', device='cpu', cfg_options=options)(
-        pictures, words, background='grass, sky', threshold=0.97)['predictions']
-    assert predict(pictures, '--classes', ','.join(words), '--background', 'grass, sky', '--threshold', '0.97',
+        image_files, words, background='grass, sky', threshold=0.97)['predictions']
+    assert predict(image_files, '--classes', ','.join(words), '--background', 'grass, sky', '--threshold', '0.97',
                    '--model', 'gated_full_tiny-clip', '--batch-size', '2') == 0
-    for path, labels in zip(pictures, expected):
+    for path, labels in zip(image_files, expected):
         assert np.array_equal(label_map(tmp_path, path.stem), labels)
         assert len(np.unique(labels)) > 1
 
@@ -87,41 +87,41 @@ def test_labels_are_those_of_the_inferencer(predict, pictures, tmp_path):
 @pytest.mark.parametrize(('text', 'expected'), [
     ('zebra, snow; ice cube ,sky', [['zebra'], ['snow', 'ice cube'], ['sky']]),
     ('zebra', [['zebra']]),
-    ('voc20', class_names('voc20')),
+    ('voc20', read_class_list('voc20')),
     ('words.txt', [['zebra', 'horse'], ['snow']])], ids=['words', 'a word', 'bundled list', 'file'])
-def test_classes(text, expected, predict, pictures, tmp_path, monkeypatch):
+def test_classes(text, expected, predict, image_files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('words.txt').write_text('zebra, horse\nsnow\n')
     Path('zebra').write_text('a file, but no text file\n')
-    assert predict(pictures[:1], '--classes', text) == 0
+    assert predict(image_files[:1], '--classes', text) == 0
     assert synonyms(tmp_path) == expected
 
 
-def test_without_classes_the_words_are_those_of_the_config(predict, pictures, tmp_path):
-    assert predict(pictures[:1]) == 0
-    assert synonyms(tmp_path) == class_names('demo_scenes')
+def test_without_classes_the_names_are_those_of_the_config(predict, image_files, tmp_path):
+    assert predict(image_files[:1]) == 0
+    assert synonyms(tmp_path) == read_class_list('demo_scenes')
 
 
-def test_a_folder_and_a_url(predict, pictures, tmp_path):
-    assert predict([pictures[0].parent, pictures[1].as_uri()], '--classes', 'zebra, snow') == 0
-    assert [(entry['name'], entry['source']) for entry in legend(tmp_path)['pictures']] == [
-        ('first', str(pictures[0])), ('second', str(pictures[1])), ('second_2', pictures[1].as_uri())]
+def test_a_folder_and_a_url(predict, image_files, tmp_path):
+    assert predict([image_files[0].parent, image_files[1].as_uri()], '--classes', 'zebra, snow') == 0
+    assert [(entry['name'], entry['source']) for entry in legend(tmp_path)['images']] == [
+        ('first', str(image_files[0])), ('second', str(image_files[1])), ('second_2', image_files[1].as_uri())]
 
 
-def test_words_are_printed_as_they_stand(predict, pictures, capsys):
-    assert predict(pictures[:1], '--classes', '[red]cat :smile:') == 0
+def test_names_are_printed_as_they_stand(predict, image_files, capsys):
+    assert predict(image_files[:1], '--classes', '[red]cat :smile:') == 0
     assert '│ [red]cat :smile: │ 100.0% │' in capsys.readouterr().out
 
 
-def test_json_is_all_that_goes_to_the_standard_output(predict, pictures, tmp_path, capsys):
-    assert predict(pictures, '--classes', 'zebra, snow', '--json') == 0
+def test_json_is_all_that_goes_to_the_standard_output(predict, image_files, tmp_path, capsys):
+    assert predict(image_files, '--classes', 'zebra, snow', '--json') == 0
     captured = capsys.readouterr()
     found, written = json.loads(captured.out), legend(tmp_path)
     assert found['classes'] == written['classes']
-    assert found['pictures'] == [
+    assert found['images'] == [
         {**entry, 'vis': str(tmp_path / 'out' / 'vis' / path.name), 'pred': str(tmp_path / 'out' / 'pred' / path.name)}
-        for path, entry in zip(pictures, written['pictures'])]
-    assert [picture['source'] for picture in found['pictures']] == list(map(str, pictures))
+        for path, entry in zip(image_files, written['images'])]
+    assert [image['source'] for image in found['images']] == list(map(str, image_files))
     assert 'No model was named, so this is the tiny CLIP of the demo' in captured.err
 
 
@@ -133,26 +133,26 @@ def test_json_is_all_that_goes_to_the_standard_output(predict, pictures, tmp_pat
     (['--batch-size', '0'], 'batch_size=0 must be an integer >= 1'),
     (['--device', 'nonsense'], "device='nonsense' cannot be used: Expected one of cpu"),
     (['--weights', 'no_such.pt'], "clip.pretrained='no_such.pt' is neither a tag")])
-def test_what_cannot_be_done_is_said_in_a_line_and_exits_with_1(options, message, predict, pictures, capsys):
-    assert predict(pictures, *options) == 1
+def test_what_cannot_be_done_is_said_in_a_line_and_exits_with_1(options, message, predict, image_files, capsys):
+    assert predict(image_files, *options) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(f'ovseg: error: {message}')
 
 
 @pytest.mark.parametrize('name', ['zip', 'tar'])
-def test_weights_run_no_code(name, predict, pictures, tmp_path, capsys):
+def test_weights_run_no_code(name, predict, image_files, tmp_path, capsys):
     EVIL[name](tmp_path / 'evil.pt', tmp_path / 'executed', {'a': torch.zeros(3)})
-    assert predict(pictures, '--weights', str(tmp_path / 'evil.pt')) == 1
+    assert predict(image_files, '--weights', str(tmp_path / 'evil.pt')) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith(f'ovseg: error: {tmp_path / "evil.pt"} ')
     assert not (tmp_path / 'executed').exists()
 
 
-def test_words_that_the_terminal_cannot_show_are_escaped_and_whole_in_json(predict, pictures, monkeypatch):
+def test_names_that_the_terminal_cannot_show_are_escaped_and_whole_in_json(predict, image_files, monkeypatch):
     printed = []
     for options in ([], ['--json']):
         written = io.BytesIO()
         monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(written, 'ascii'))
-        assert predict(pictures[:1], '--classes', '猫🐈é', *options) == 0
+        assert predict(image_files[:1], '--classes', '猫🐈é', *options) == 0
         sys.stdout.flush()
         printed.append(written.getvalue().decode())
     table, document = printed
@@ -160,69 +160,69 @@ def test_words_that_the_terminal_cannot_show_are_escaped_and_whole_in_json(predi
     assert json.loads(document)['classes'][0]['name'] == '猫🐈é'
 
 
-def test_pixels_without_a_class_are_counted_at_the_end(predict, pictures, tmp_path, monkeypatch, capsys):
+def test_pixels_without_a_class_are_counted_at_the_end(predict, image_files, tmp_path, monkeypatch, capsys):
     chain = PostProcessorChain.__call__
 
     def broken(self, features, stage):
         features = chain(self, features, stage)
         patches = features.patches.clone()
-        patches[0, 0] = torch.nan if patches.shape[1] > 50 else patches[0, 0]  # the first picture has 7 x 9 patches
+        patches[0, 0] = torch.nan if patches.shape[1] > 50 else patches[0, 0]  # the first image has 7 x 9 patches
         return features.replace(patches=patches)
 
     monkeypatch.setattr(PostProcessorChain, '__call__', broken)
-    assert predict(pictures, '--classes', 'zebra, snow', '--json') == 0
+    assert predict(image_files, '--classes', 'zebra, snow', '--json') == 0
     captured = capsys.readouterr()
-    counts = [int((label_map(tmp_path, path.stem) == 255).sum()) for path in pictures]
-    assert counts[0] > 0 and [entry.get('undefined_pixels', 0) for entry in json.loads(captured.out)['pictures']] == counts
+    counts = [int((label_map(tmp_path, path.stem) == 255).sum()) for path in image_files]
+    assert counts[0] > 0 and [entry.get('undefined_pixels', 0) for entry in json.loads(captured.out)['images']] == counts
     assert captured.err.splitlines()[-1] == (
         f'ovseg: warning: {sum(counts)} pixels of {sum(map(bool, counts))} images have no class, because their scores are not '
         'finite (NaN or Inf). They are 255 in the label maps (65535 for more than 255 classes) and not painted')
 
 
-def test_a_word_without_an_embedding_is_named(predict, pictures, monkeypatch, capsys):
+def test_a_word_without_an_embedding_is_named(predict, image_files, monkeypatch, capsys):
     monkeypatch.setattr(TextEncoder, '_embed', lambda self, ids: torch.full((len(ids), 128), torch.nan))
-    assert predict(pictures, '--classes', 'glyptodon, okapi') == 1
+    assert predict(image_files, '--classes', 'glyptodon, okapi') == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
         "ovseg: error: the text tower gives no finite embedding of 2 of 2 class names: 'glyptodon', 'okapi'; are its weights "
         'finite?')
 
 
-def test_a_missing_picture(predict, tmp_path, capsys):
+def test_a_missing_image(predict, tmp_path, capsys):
     assert predict([tmp_path / 'no_such.jpg']) == 1
-    assert f'ovseg: error: there is no picture or folder {tmp_path / "no_such.jpg"}\n' in capsys.readouterr().err
+    assert f'ovseg: error: there is no image or folder {tmp_path / "no_such.jpg"}\n' in capsys.readouterr().err
 
 
-def test_a_model_that_takes_no_words(predict, pictures, tmp_path, capsys):
+def test_a_model_that_takes_no_names(predict, image_files, tmp_path, capsys):
     config = tmp_path / 'other.py'
     config.write_text("model = dict(type='SegDataPreProcessor')\ntest_dataloader = dict(dataset=dict(pipeline=[]))\n")
-    assert main(['predict', str(pictures[0]), '--out', str(tmp_path), '--model', str(config)]) == 1
+    assert main(['predict', str(image_files[0]), '--out', str(tmp_path), '--model', str(config)]) == 1
     assert capsys.readouterr().err.endswith(
-        f'ovseg: error: the model of {config} is a SegDataPreProcessor; words need a CLIPSegmentor\n')
+        f'ovseg: error: the model of {config} is a SegDataPreProcessor; class names need a CLIPSegmentor\n')
 
 
-def test_a_broken_picture_leaves_the_results_of_those_before_it(predict, pictures, tmp_path, capsys):
-    pictures[1].write_text('no picture')
-    assert predict(pictures, '--classes', 'zebra, snow') == 1
+def test_a_broken_image_leaves_the_results_of_those_before_it(predict, image_files, tmp_path, capsys):
+    image_files[1].write_text('no image')
+    assert predict(image_files, '--classes', 'zebra, snow') == 1
     captured = capsys.readouterr()
-    assert f'ovseg: error: {pictures[1]} is no picture' in captured.err
+    assert f'ovseg: error: {image_files[1]} is no image' in captured.err
     assert str(tmp_path / 'out' / 'vis' / 'first.png') in captured.out
-    assert [entry['name'] for entry in legend(tmp_path)['pictures']] == ['first']
+    assert [entry['name'] for entry in legend(tmp_path)['images']] == ['first']
 
 
-def test_ctrl_c_leaves_the_results_of_what_is_finished(predict, pictures, tmp_path, monkeypatch, capsys):
-    read = ovseg_inferencer.read_picture
+def test_ctrl_c_leaves_the_results_of_what_is_finished(predict, image_files, tmp_path, monkeypatch, capsys):
+    read = ovseg_inferencer.read_image
 
     def interrupted(source, *args):
-        if source == pictures[1]:
+        if source == image_files[1]:
             raise KeyboardInterrupt
         return read(source, *args)
 
-    monkeypatch.setattr(ovseg_inferencer, 'read_picture', interrupted)
-    assert predict(pictures, '--classes', 'zebra, snow', '--json') == 130
+    monkeypatch.setattr(ovseg_inferencer, 'read_image', interrupted)
+    assert predict(image_files, '--classes', 'zebra, snow', '--json') == 130
     captured = capsys.readouterr()
     assert captured.out == ''
     assert captured.err.endswith(f'ovseg: interrupted; what is finished is in {tmp_path / "out"}\n')
-    assert [entry['name'] for entry in legend(tmp_path)['pictures']] == ['first']
+    assert [entry['name'] for entry in legend(tmp_path)['images']] == ['first']
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

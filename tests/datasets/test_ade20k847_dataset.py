@@ -5,11 +5,11 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from ovseg.datasets import ADE20K847Dataset
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 
 def test_its_classes_are_those_of_the_bundled_list():
-    assert ADE20K847Dataset.METAINFO['classes'] == [names[0] for names in class_names('ade20k_847')]
+    assert ADE20K847Dataset.METAINFO['classes'] == [names[0] for names in read_class_list('ade20k_847')]
     assert len(ADE20K847Dataset.METAINFO['classes']) == 847
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ovseg.datasets.benchmarks import BENCHMARKS
 from ovseg.datasets.check import check_dataset
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 ROOT = Path(__file__).parents[2]
 NAMES = ('a', 'b', 'c', 'd', 'e')
@@ -184,7 +184,8 @@ def test_classes_are_missed_only_where_everything_was_read(coco, monkeypatch):
 
 def test_a_class_list_of_another_length(coco):
     finding = only_finding(config(coco, names='coco_stuff'))
-    assert finding.what == f"vocabulary.names='coco_stuff' lists {len(class_names('coco_stuff'))} classes, the data set has 81"
+    count = len(read_class_list('coco_stuff'))
+    assert finding.what == f"vocabulary.names='coco_stuff' lists {count} classes, the data set has 81"
 
 
 def test_a_vocabulary_that_is_no_dict_is_refused(coco):

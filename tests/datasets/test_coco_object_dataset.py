@@ -4,7 +4,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from ovseg.datasets import COCOObjectDataset
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 
 def test_its_classes_are_the_background_and_the_things_of_coco_stuff():
@@ -12,7 +12,7 @@ def test_its_classes_are_the_background_and_the_things_of_coco_stuff():
 
 
 def test_its_classes_are_those_of_the_bundled_list():
-    assert COCOObjectDataset.METAINFO['classes'] == [names[0] for names in class_names('coco_object')]
+    assert COCOObjectDataset.METAINFO['classes'] == [names[0] for names in read_class_list('coco_object')]
 
 
 def test_every_class_has_its_own_colour_and_the_background_is_black():

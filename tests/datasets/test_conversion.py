@@ -24,7 +24,7 @@ from ovseg.datasets.conversion import (
     convert_context459,
 )
 from ovseg.files import write_image
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 # COCO's own numbers of its 80 things, from 1; COCO-Stuff's label maps count from 0.
 NOT_IN_COCO = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91}
@@ -55,7 +55,7 @@ def test_coco_object_numbers_the_things_and_makes_the_rest_background():
 def test_coco_object_has_the_names_of_coco_stuff_in_its_order():
     """Both class lists were written independently of the numbers."""
     stuff_ids = [id_ for id_ in range(182) if id_ + 1 not in NOT_IN_COCO]
-    stuff_names, object_names = ([names[0] for names in class_names(name)] for name in ('coco_stuff', 'coco_object'))
+    stuff_names, object_names = ([names[0] for names in read_class_list(name)] for name in ('coco_stuff', 'coco_object'))
     labels = coco_object_labels(np.array([stuff_ids], np.uint8))[0]
     things = {int(label): stuff_names[index] for index, label in enumerate(labels) if label}
     assert [things[label] for label in range(1, 81)] == object_names[1:]
@@ -101,7 +101,7 @@ def test_ade20k_847_ids_ascend_as_the_names_do():
     ids = [int(id_) for id_ in ADE20K_847_IDS.read_text().split()]
     assert len(ids) == len(set(ids)) == 847
     order = sorted(range(847), key=ids.__getitem__)
-    classes = [', '.join(names) for names in class_names('ade20k_847')]
+    classes = [', '.join(names) for names in read_class_list('ade20k_847')]
     names = [classes[index] for index in order if ids[index] < 3101]
     turns_back = [(one, other) for one, other in zip(names, names[1:]) if one > other]
     assert len(names) > 820 and len(turns_back) <= 10, turns_back  # those, because the list dropped a name that stood twice

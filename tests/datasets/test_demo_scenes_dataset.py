@@ -6,7 +6,7 @@ from PIL import Image
 
 from ovseg.datasets import DemoScenesDataset
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 PREFIX = dict(img_path='images', seg_map_path='annotations')
 PIPELINE = [dict(type='LoadImage'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
@@ -30,7 +30,7 @@ def test_sixty_scenes_in_order(dataset):
 
 
 def test_classes_are_those_of_the_bundled_list(dataset):
-    assert [[name] for name in dataset.metainfo['classes']] == class_names('demo_scenes')
+    assert [[name] for name in dataset.metainfo['classes']] == read_class_list('demo_scenes')
 
 
 def test_every_class_has_its_own_colour():

@@ -5,11 +5,11 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from ovseg.datasets import PascalContext459Dataset
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 
 def test_its_classes_are_those_of_the_bundled_list():
-    assert PascalContext459Dataset.METAINFO['classes'] == [names[0] for names in class_names('context459')]
+    assert PascalContext459Dataset.METAINFO['classes'] == [names[0] for names in read_class_list('context459')]
     assert len(PascalContext459Dataset.METAINFO['classes']) == 459
 
 

@@ -5,7 +5,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from ovseg.datasets import PascalVOC20Dataset
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 VOC21 = DATASETS.get('PascalVOCDataset').METAINFO
 
@@ -13,7 +13,7 @@ VOC21 = DATASETS.get('PascalVOCDataset').METAINFO
 def test_its_classes_are_those_of_voc_without_the_background():
     classes = PascalVOC20Dataset.METAINFO['classes']
     assert [name.replace(' ', '') for name in classes] == list(VOC21['classes'][1:])
-    assert classes == [names[0] for names in class_names('voc20')]
+    assert classes == [names[0] for names in read_class_list('voc20')]
 
 
 def test_its_colours_are_those_of_voc():

@@ -30,7 +30,7 @@ SMALL = 'test_dataloader.dataset.pipeline.1.scale=(256,64)'  # of a benchmark's 
 
 
 class Tool(NamedTuple):
-    """What is added to a tool's arguments to make it quick, what it prints then, and the files (a pattern) that it writes."""
+    """Arguments that make a tool quick, the text that it prints then, and the files (a pattern) that it writes."""
     quick: Sequence[str] = ()
     prints: str = ''
     writes: str = ''
@@ -173,7 +173,7 @@ class Shell:
         return output
 
     def _arguments_of_a_process(self, script, arguments):
-        """What ``tools/dist_test.sh`` has each process run, without the launcher; tests/tools/test_dist_test.py starts some."""
+        """The command of each process of ``tools/dist_test.sh``, without the launcher; test_dist_test.py starts some."""
         torchrun = self.folder / 'bin' / 'torchrun'
         torchrun.parent.mkdir()
         torchrun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
@@ -216,7 +216,7 @@ class Shell:
 
     @staticmethod
     def _output(command, cwd=ROOT, **variables):
-        """What a process prints; git gets no settings from outside, as a hook that runs the tests would give it."""
+        """Output of a process; git gets no settings from outside, as a hook that runs the tests would give it."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith('GIT_')}
         return subprocess.run(command, cwd=cwd, env={**environment, 'GIT_CONFIG_GLOBAL': os.devnull, **variables}, timeout=60,
                               capture_output=True, text=True, check=True).stdout

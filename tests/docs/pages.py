@@ -39,7 +39,7 @@ def blocks(page: str) -> List[Block]:
 
 
 def texts(page: str, kind: str) -> List[str]:
-    """What stands in the blocks of one kind."""
+    """Text of the blocks of one kind."""
     return [block.text for block in blocks(page) if block.kind == kind]
 
 
@@ -48,7 +48,7 @@ def commands(page: str) -> List[str]:
 
 
 def prose(page: str) -> str:
-    """What is in no block."""
+    """Text outside of all blocks."""
     return BLOCK.sub('', read(page))
 
 

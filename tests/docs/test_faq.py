@@ -1,4 +1,4 @@
-"""What the page "questions" says happens, where no other test shows it; its commands and settings: test_inline_code.py."""
+"""Statements of the page "questions", where no other test shows it; its commands and settings: test_inline_code.py."""
 import runpy
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from ovseg import cli
 from ovseg.apis import OVSegInferencer
 from ovseg.config import read_config
 from ovseg.models import CLIPSegmentor
-from ovseg.vocabulary import bundled_class_lists, class_names
+from ovseg.vocabulary import bundled_class_lists, read_class_list
 
 HERE = Path(__file__).parent
 inline = runpy.run_path(str(HERE / 'pages.py'))['inline']
@@ -27,10 +27,10 @@ def test_options_with_spaces_are_refused_and_what_is_told_instead_keeps_them(pag
         shell.parse(f'python tools/test.py CONFIG --cfg-options {setting}')
     assert 'the spaces would be lost' in capfd.readouterr().err
 
-    (shell.folder / 'words.txt').write_text('potted plant\ncat\n')
+    (shell.folder / 'class_names.txt').write_text('potted plant\ncat\n')
     file = next(code for code in inline(page) if code.endswith('.txt'))
     options = shell.parse(f'python tools/test.py CONFIG --cfg-options {file}').cfg_options
-    assert class_names(options['model.vocabulary.names']) == [['potted plant'], ['cat']]
+    assert read_class_list(options['model.vocabulary.names']) == [['potted plant'], ['cat']]
     (shell.folder / 'my_config.py').write_text("model = dict(vocabulary=dict(names=['potted plant', 'cat']))")
     assert read_config('my_config.py', {}).model.vocabulary.names == ['potted plant', 'cat']
 
@@ -63,11 +63,11 @@ def test_mmseg_refuses_a_flat_config():
         init_model(config, device='cpu')
 
 
-def test_words_of_predict_keep_their_spaces(monkeypatch):
+def test_names_of_predict_keep_their_spaces(monkeypatch):
     seen = []
     monkeypatch.setattr(cli.predict, 'run', lambda args: seen.append(args.classes) or 0)
     cli.main(['predict', 'image.jpg', '--classes', 'potted plant, cat', '--out', 'results'])
-    assert class_names(seen[0]) == [['potted plant'], ['cat']]
+    assert read_class_list(seen[0]) == [['potted plant'], ['cat']]
 
 
 def test_gelu_is_refused_for_weights_of_openai():

@@ -77,7 +77,7 @@ def test_commands_are_read_by_their_programs(command, shell):
 
 @pytest.mark.parametrize('code', left(OPTIONS))
 def test_options_are_read_and_a_model_is_built(code, shell):
-    (shell.folder / 'words.txt').write_text('potted plant\ncat\n')
+    (shell.folder / 'class_names.txt').write_text('potted plant\ncat\n')
     options = fill(code).replace('--cfg-options ', '')
     args = shell.parse(f'python tools/test.py CONFIG --cfg-options model.clip.pretrained=None {options}')
     with DefaultScope.overwrite_default_scope('mmseg'):

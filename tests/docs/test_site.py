@@ -27,7 +27,7 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.path, self.ids, self.links, self.loaded, self.pictures = path, set(), [], [], []
+        self.path, self.ids, self.links, self.loaded, self.images = path, set(), [], [], []
         self.feed(path.read_text(encoding='utf-8'))
 
     def handle_starttag(self, tag, attrs):
@@ -37,7 +37,7 @@ class Page(HTMLParser):
             self.links.append(values['href'])
         if values.get(LOADED.get(tag)):
             self.loaded.append(values[LOADED[tag]])
-            self.pictures += [values['src']] if tag == 'img' else []
+            self.images += [values['src']] if tag == 'img' else []
 
 
 def build(checkout, site):
@@ -46,7 +46,7 @@ def build(checkout, site):
 
 
 def leads_somewhere(page, link, pages):
-    """Whether a link or a file's address within the site is good, as a browser finds it on disk."""
+    """Return True if a link or a file's address within the site is good, as a browser finds it on disk."""
     parts = urlsplit(link)
     target = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path
     return target.is_file() and (not parts.fragment or unquote(parts.fragment) in pages[target].ids)
@@ -97,8 +97,8 @@ def test_nothing_comes_from_elsewhere(site, pages):
     assert re.findall(r'@import|url\(["\']?(?:https?:)?//[^)]*', styles) == []
 
 
-def test_pictures_can_be_drawn(site, pages):
-    drawn = [(page, address) for page in pages.values() for address in page.pictures]
+def test_images_can_be_drawn(site, pages):
+    drawn = [(page, address) for page in pages.values() for address in page.images]
     assert {page.path.name for page, _ in drawn} >= {'own_images.html', 'tour.html', 'web.html'}
     for page, address in drawn:
         inside = address.startswith('data:')

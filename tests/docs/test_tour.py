@@ -18,7 +18,7 @@ def printed(cell):
     return ''.join(output.text for output in cell.outputs if output.get('name') == 'stdout')
 
 
-def pictures(cell):
+def figures(cell):
     return sum('image/jpeg' in output.get('data', {}) for output in cell.outputs)
 
 
@@ -44,14 +44,14 @@ def executed(tmp_path_factory):
 
 
 def test_it_prints_and_draws_what_was_committed(committed, executed):
-    before, after = ([(cell.source, printed(cell), pictures(cell)) for cell in code_cells(notebook)]
+    before, after = ([(cell.source, printed(cell), figures(cell)) for cell in code_cells(notebook)]
                      for notebook in (committed, executed))
     assert after == before
 
 
 def test_it_prints_and_draws_something(committed):
     assert sum(bool(printed(cell)) for cell in code_cells(committed)) >= 5
-    assert sum(map(pictures, code_cells(committed))) >= 5
+    assert sum(map(figures, code_cells(committed))) >= 5
 
 
 def test_it_was_committed_after_one_run_from_top_to_bottom(committed):

@@ -1,4 +1,4 @@
-"""What the page "web" says of the command and of the page that it serves; the commands are run in test_every_page.py."""
+"""Statements of the page "web" about the command and of the page that it serves; the commands are run in test_every_page.py."""
 import importlib.util
 import re
 import runpy
@@ -16,7 +16,7 @@ PAGE, CODE = read('docs/web.md'), inline('docs/web.md')
 
 @pytest.fixture
 def arguments(monkeypatch):
-    """What ``ovseg web`` takes from its command line."""
+    """Parsed arguments of ``ovseg web``."""
     def taken(*options):
         monkeypatch.setattr(cli.web, 'run', lambda args: seen.append(args) or 0)
         assert cli.main(['web', *options]) == 0
@@ -58,13 +58,13 @@ def test_as_many_wait_as_the_page_says():
 def test_limits_are_those_of_the_code(arguments):
     from ovseg.web.app import CONNECTIONS
     from ovseg.web.guard import KEPT_FOLDERS, KEPT_UPLOADS
-    from ovseg.web.segment import LONGEST_WORD, MOST_WORDS
-    assert f'up to {MOST_WORDS} in a request, synonyms and background included, of up to {LONGEST_WORD} characters' in PAGE
+    from ovseg.web.segment import LONGEST_NAME, MOST_NAMES
+    assert f'up to {MOST_NAMES} in a request, synonyms and background included, of up to {LONGEST_NAME} characters' in PAGE
     assert f'at most `--max-seconds` ({arguments().max_seconds})' in PAGE
     assert f'up to {CONNECTIONS} at a time' in PAGE and f'can occupy all {CONNECTIONS}' in PAGE
     assert f'at most {KEPT_FOLDERS} uploads and results and {KEPT_UPLOADS} times `--max-upload-mb`' in PAGE
 
 
-def test_pictures_are_those_that_the_tool_makes():
+def test_images_are_those_that_the_tool_makes():
     tool = (Path(cli.__file__).parents[2] / 'tools' / 'screenshots.py').read_text()
     assert re.findall(r'\(assets/([\w-]+\.png)\)', PAGE) == re.findall(r"'(web-[\w-]+\.png)'", tool)

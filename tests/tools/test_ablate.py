@@ -12,7 +12,7 @@ from ovseg.ablation import runner, sharing
 from ovseg.ablation.rows import RowWriter
 from ovseg.models.towers import loading
 from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 DEMO = Path(ovseg.__file__).parents[1] / 'configs' / 'demo'
 GATED, VANILLA = str(DEMO / 'gated_tiny-clip_demo.py'), str(DEMO / 'vanilla_tiny-clip_demo.py')
@@ -85,7 +85,7 @@ def test_settings_of_every_component_load_the_clip_once_and_score_as_alone(ablat
     for module in (loading, sharing):
         monkeypatch.setattr(module, 'load_clip', load_clip)
     words = tmp_path / 'words.txt'
-    words.write_text('\n'.join(f'{", ".join(names)}, {names[0]}s' for names in class_names('demo_scenes')))
+    words.write_text('\n'.join(f'{", ".join(names)}, {names[0]}s' for names in read_class_list('demo_scenes')))
     ablate(tmp_path / 'out', '--toggle', 'apply_ctd', '--limit', '2', '--grid', 'model.image_encoder.attention.type=SCLIP',
            'model.windows.crop=40', f'model.vocabulary.names={words}', 'model.image_encoder.precision=bf16',
            'model.decoder.prob_thd=0.97', 'model.windows.stride=16', options=['model.slide_crop=48', 'model.slide_stride=32'])
@@ -193,7 +193,7 @@ def test_missing_data_are_named_before_anything_runs(ablate, tmp_path):
 def test_an_error_on_the_way_is_a_line_and_what_is_done_stays(workers, ablate, evaluated, draw_scenes, capfd, tmp_path):
     scenes = draw_scenes(tmp_path / 'scenes', SIZES)
     whole = (scenes / 'images' / 'c.jpg').read_bytes()
-    (scenes / 'images' / 'c.jpg').write_bytes(b'no picture')
+    (scenes / 'images' / 'c.jpg').write_bytes(b'no image')
     options = [f'test_dataloader.dataset.data_root={scenes}', f'test_dataloader.num_workers={workers}',
                f'test_dataloader.persistent_workers={bool(workers)}']
     with pytest.raises(SystemExit, match=r'^tools/ablate\.py: .*cannot read image .*c\.jpg: .*') as stopped:

@@ -1,4 +1,4 @@
-"""What is wrong with a config ends every tool with one line and exit code 1."""
+"""An error in a config ends every tool with one line and exit code 1."""
 import os
 import subprocess
 import sys

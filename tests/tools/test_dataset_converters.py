@@ -33,7 +33,7 @@ def read(path):
 
 
 def check(name, root):
-    """What check_dataset says of a config's data set, but for its size."""
+    """Findings of check_dataset for a config's data set, except its size."""
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     cfg.test_dataloader.dataset.data_root = str(root)
     return [finding.what for finding in check_dataset(cfg).findings if 'published evaluation set' not in finding.what]
@@ -115,7 +115,7 @@ def test_ade20k_847_into_another_folder(in_process, ade20k, tmp_path):
     assert check('ade20k_847', tmp_path / 'out') == []
 
 
-def test_ade20k_847_names_a_picture_without_segmentation(in_process, ade20k):
+def test_ade20k_847_names_an_image_without_segmentation(in_process, ade20k):
     lonely = ade20k / 'images/ADE/validation/urban/street/ADE_val_00000003'
     lonely.with_name(f'{lonely.name}_seg.png').unlink()
     with pytest.raises(SystemExit, match=rf'cannot convert {lonely}\.jpg: .*{lonely.name}_seg\.png'):

@@ -43,7 +43,7 @@ def config(tmp_path, draw_scenes, monkeypatch):
 
 @pytest.mark.parametrize('command, printed', [
     ('test.py lazy.py', ' mIoU: '), ('ablate.py lazy.py --toggle apply_similarity_enhancement', 'table.csv'),
-    ('visualize.py lazy.py scenes/images/a.jpg --truth scenes/annotations/a.png', 'errors.png')])
+    ('visualize.py lazy.py scenes/images/a.jpg --ground-truth scenes/annotations/a.png', 'errors.png')])
 def test_tools_take_it(config, in_process, command, printed):
     assert printed in in_process(*command.split())
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 import ovseg
 from ovseg.registry import ATTENTIONS
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 ROOT = Path(ovseg.__file__).parents[1]
 TOOL = ROOT / 'tools' / 'test.py'
@@ -48,7 +48,7 @@ def run(folder, arguments):
 def evaluated(scenes):
     """The folder in which the tool has run, and its output."""
     folder = scenes.parent
-    finished = run(folder, arguments(scenes, folder / 'work', '--out', str(folder / 'labels'), '--show-dir', 'pictures'))
+    finished = run(folder, arguments(scenes, folder / 'work', '--out', str(folder / 'labels'), '--show-dir', 'images'))
     assert finished.returncode == 0, finished.stderr
     return folder, finished.stdout
 
@@ -99,9 +99,9 @@ def test_the_score_is_logged_in_the_work_dir(evaluated):
 
 def test_every_prediction_is_painted(evaluated):
     folder, _ = evaluated
-    painted = {path.name: np.array(Image.open(path)) for path in (folder / 'pictures').rglob('*.png')}
+    painted = {path.name: np.array(Image.open(path)) for path in (folder / 'images').rglob('*.png')}
     assert [name[:len('test_a.')] for name in sorted(painted)] == ['test_a.', 'test_b.', 'test_c.']
-    assert all(picture.std() > 5 for picture in painted.values())
+    assert all(image.std() > 5 for image in painted.values())
 
 
 def test_an_unknown_setting_fails_and_is_named(scenes, tmp_path):
@@ -227,5 +227,5 @@ def test_segmentation_configs_name_the_classes_of_their_data_set(path):
     cfg = Config.fromfile(path)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    assert [[name] for name in dataset.metainfo['classes']] == class_names(cfg.model.vocabulary.names)
+    assert [[name] for name in dataset.metainfo['classes']] == read_class_list(cfg.model.vocabulary.names)
     assert len(dataset) == 60

@@ -12,7 +12,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import DATASETS, MODELS
 from PIL import Image
 
-from ovseg.vocabulary import class_names
+from ovseg.vocabulary import read_class_list
 
 TESTS = Path(__file__).parents[1]
 BASE = TESTS.parent / 'configs' / '_base_'
@@ -48,7 +48,7 @@ def segmentor():
 
 @pytest.fixture
 def classes(segmentor):
-    """Classes for a miniature's labels: some that the model finds in its pictures, so that there are hits, and some others."""
+    """Classes for a miniature's labels: some that the model finds in its images, so that there are hits, and some others."""
     def choose(class_list):
         segmentor.set_classes(class_list)
         found = set()
@@ -107,7 +107,7 @@ def data_set_classes(benchmark):
 
 @pytest.mark.parametrize('benchmark', LAYOUTS)
 def test_the_scores_are_those_of_a_plain_loop(benchmark, classes, counted, in_process, tmp_path, monkeypatch):
-    layout, names = LAYOUTS[benchmark], class_names(CLASS_LISTS[benchmark])
+    layout, names = LAYOUTS[benchmark], read_class_list(CLASS_LISTS[benchmark])
     chosen = classes(CLASS_LISTS[benchmark])
     monkeypatch.setenv('DATA_ROOT', str(tmp_path / 'data'))
     labels = MINIATURES['draw'](benchmark, tmp_path / 'data', chosen)

@@ -27,7 +27,7 @@ def scene(tmp_path, draw_scenes):
 def test_figures_are_written(scene, tmp_path, in_process):
     image, truth = scene
     out = tmp_path / 'new' / 'out [a]'
-    output = in_process('visualize.py', 'gated_full_tiny-clip', image, '--truth', truth, '--out', out, '--svg',
+    output = in_process('visualize.py', 'gated_full_tiny-clip', image, '--ground-truth', truth, '--out', out, '--svg',
                         '--points', '5,7', '60,82', '--model-types', 'SFP', '--classes', 'zebra', *QUICK)
     files = [out / f'{name}.{suffix}' for name in FIGURES for suffix in ('png', 'svg')]
     assert [line for line in output.splitlines() if line.startswith(str(tmp_path))] == [str(path) for path in files]
@@ -71,13 +71,13 @@ def test_a_point_is_a_row_and_a_column(point, scene, in_process, capfd):
 
 @pytest.mark.parametrize('arguments, message', [
     (['no_such_config', 'a.jpg'], "model='no_such_config' is no config"),
-    (['other.py', 'a.jpg'], 'the model of other.py is a SegDataPreProcessor; words need a CLIPSegmentor'),
+    (['other.py', 'a.jpg'], 'the model of other.py is a SegDataPreProcessor; class names need a CLIPSegmentor'),
     (['gated_tiny-clip', 'nowhere.jpg'], 'nowhere.jpg'),
-    (['gated_tiny-clip', 'other.py'], 'other.py is no picture'),
-    (['gated_tiny-clip', 'a.jpg', '--points', '9999,1'], 'the point 9999,1 .* is outside the picture'),
+    (['gated_tiny-clip', 'other.py'], 'other.py is no image'),
+    (['gated_tiny-clip', 'a.jpg', '--points', '9999,1'], 'the point 9999,1 .* is outside the image'),
     (['gated_tiny-clip', 'a.jpg', '--model-types', 'Foo'], ".*attention.type='Foo' is unknown; known: ClearCLIP"),
     (['gated_tiny-clip', 'a.jpg', '--classes', 'foo'], "class='foo' is unknown; known: grass"),
-    (['gated_tiny-clip', 'a.jpg', '--truth', 'nowhere.png'], 'there is no label map .*nowhere.png')])
+    (['gated_tiny-clip', 'a.jpg', '--ground-truth', 'nowhere.png'], 'there is no label map .*nowhere.png')])
 def test_what_cannot_be_drawn_is_said_in_a_line(arguments, message, scene, tmp_path, in_process, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('a.jpg').write_bytes(scene[0].read_bytes())
@@ -100,7 +100,7 @@ def test_a_setting_that_cannot_be_read_is_named(scene, in_process, capfd):
     assert stopped.value.code == 2 and "'model.name_path=[cat,dog': the brackets do not match" in capfd.readouterr().err
 
 
-def test_the_folder_is_named_after_the_picture(scene, tmp_path, in_process, monkeypatch):
+def test_the_folder_is_named_after_the_image(scene, tmp_path, in_process, monkeypatch):
     monkeypatch.setattr(Figure, 'savefig', lambda figure, path, format: path.write_text(''))
     monkeypatch.chdir(tmp_path)
     in_process('visualize.py', 'gated_tiny-clip', scene[0], *QUICK)

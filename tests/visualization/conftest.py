@@ -6,8 +6,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 
 @pytest.fixture
-def picture():
-    """Factory of random pictures."""
+def random_image():
+    """Factory of random images."""
     return lambda height, width, seed=0: np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 

@@ -50,10 +50,10 @@ def test_overlay_leaves_image_and_labels_alone():
 
 
 @pytest.mark.parametrize(('count', 'pairs_per_row', 'rows', 'cols'), [(5, 2, 3, 6), (1, 2, 1, 6), (3, 1, 3, 3), (4, 3, 2, 9)])
-def test_one_picture_per_image_and_map_in_strips(count, pairs_per_row, rows, cols):
+def test_one_image_per_image_and_map_in_strips(count, pairs_per_row, rows, cols):
     images = random_images(count)
     maps = [np.zeros(image.shape[:2], int) for image in images]
-    figure = contact_sheet(images, {'truth': maps, 'ours': maps}, CLASSES, PALETTE, pairs_per_row)
+    figure = contact_sheet(images, {'ground truth': maps, 'ours': maps}, CLASSES, PALETTE, pairs_per_row)
     assert len(figure.axes) == rows * cols
     shown = [axis.images[0].get_array() if axis.images else None for axis in figure.axes]
     for index, image in enumerate(images):
@@ -61,18 +61,18 @@ def test_one_picture_per_image_and_map_in_strips(count, pairs_per_row, rows, col
         strip_of_image = shown[row * cols + strip * 3:row * cols + strip * 3 + 3]
         np.testing.assert_array_equal(strip_of_image[0], image)
         np.testing.assert_array_equal(strip_of_image[1], overlay(image, maps[index], PALETTE))
-    assert sum(picture is not None for picture in shown) == 3 * count
+    assert sum(panel is not None for panel in shown) == 3 * count
 
 
 def test_titles_stand_over_the_first_row_only():
     images = random_images(3)
     maps = [np.zeros(image.shape[:2], int) for image in images]
-    figure = contact_sheet(images, {'truth': maps}, CLASSES, PALETTE, 1)
-    assert [axis.get_title() for axis in figure.axes] == ['image', 'truth', '', '', '', '']
+    figure = contact_sheet(images, {'ground truth': maps}, CLASSES, PALETTE, 1)
+    assert [axis.get_title() for axis in figure.axes] == ['image', 'ground truth', '', '', '', '']
 
 
 def legend_of(label_maps):
-    figure = contact_sheet([np.zeros((*label_maps[0].shape, 3), np.uint8)] * len(label_maps), {'truth': label_maps},
+    figure = contact_sheet([np.zeros((*label_maps[0].shape, 3), np.uint8)] * len(label_maps), {'ground truth': label_maps},
                            CLASSES, PALETTE)
     legend, = figure.legends
     return {text.get_text(): tuple(round(255 * value) for value in patch.get_facecolor()[:3])
@@ -91,6 +91,6 @@ def test_it_is_written_without_a_display(tmp_path, monkeypatch):
     monkeypatch.delenv('DISPLAY', raising=False)
     images = random_images(2)
     maps = [np.ones(image.shape[:2], int) for image in images]
-    contact_sheet(images, {'truth': maps}, CLASSES, PALETTE).savefig(tmp_path / 'sheet.png')
+    contact_sheet(images, {'ground truth': maps}, CLASSES, PALETTE).savefig(tmp_path / 'sheet.png')
     written = matplotlib.image.imread(tmp_path / 'sheet.png')
     assert min(written.shape[:2]) > 100 and written.std() > 0.05

@@ -9,7 +9,7 @@ from PIL import Image
 from ovseg.models import CLIPSegmentor
 from ovseg.resources import configs_dir
 from ovseg.visualization import explanation
-from ovseg.visualization.explanation import MOST_CLASSES, explain, read_truth
+from ovseg.visualization.explanation import MOST_CLASSES, explain, read_ground_truth
 
 NAMES = [f'class {index}' for index in range(9)]
 WINDOW = ['attention', 'similarity', 'outliers', 'clusters', 'cls_similarity']
@@ -25,7 +25,7 @@ def segmentor():
 
 @pytest.fixture(scope='module')
 def image():
-    """A picture of RGB noise, and the same as the network gets it."""
+    """An image of RGB noise, and the same as the network gets it."""
     rgb = np.random.default_rng(0).integers(0, 256, (67, 83, 3), np.uint8)
     return rgb, torch.from_numpy(rgb[..., ::-1].transpose(2, 0, 1).copy())
 
@@ -37,9 +37,9 @@ def titles(figure):
 def test_there_is_a_figure_for_each_question(segmentor, image):
     figures = explain(segmentor, *image)
     assert list(figures) == [*WINDOW, 'scores'] and all(isinstance(figure, Figure) for figure in figures.values())
-    truth = np.zeros(image[0].shape[:2], int)
+    ground_truth = np.zeros(image[0].shape[:2], int)
     figures = explain(segmentor, *image, points=[(5, 7), (60, 80)], model_types=['SFP'], classes=['class 3', 'class 0'],
-                      truth=truth)
+                      ground_truth=ground_truth)
     assert list(figures) == [*WINDOW, 'scores', 'errors']
     assert [title.split(':')[0] for title in titles(figures['attention'])] == [
         'patch 1', 'SFP', 'as configured', 'patch 2', 'SFP', 'as configured']
@@ -47,7 +47,7 @@ def test_there_is_a_figure_for_each_question(segmentor, image):
     assert [axis.images[0].get_array().shape[:2] for axis in figures['errors'].axes] == [(67, 83)] * 4
 
 
-def test_the_middle_of_the_picture_is_the_default_point(segmentor, image, monkeypatch):
+def test_the_middle_of_the_image_is_the_default_point(segmentor, image, monkeypatch):
     points = []
     monkeypatch.setattr(explanation, 'WindowInspection', lambda segmentor, inputs, given, shape: points.append((given, shape)))
     monkeypatch.setattr(explanation, 'window_figures', lambda *_: {})
@@ -87,29 +87,29 @@ def dataset_config(name):
 def test_truth_is_numbered_as_in_the_data_set(tmp_path, monkeypatch, name, classes, values, labels):
     monkeypatch.setenv('DATA_ROOT', str(tmp_path / 'not there'))
     kind = np.uint16 if max(values) > 255 else np.uint8
-    Image.fromarray(np.array([values, values[::-1]], kind)).save(tmp_path / 'truth.png')
-    truth = read_truth(dataset_config(name), tmp_path / 'truth.png', (2, 4), classes)
-    assert truth.tolist() == [labels, labels[::-1]]
+    Image.fromarray(np.array([values, values[::-1]], kind)).save(tmp_path / 'ground_truth.png')
+    ground_truth = read_ground_truth(dataset_config(name), tmp_path / 'ground_truth.png', (2, 4), classes)
+    assert ground_truth.tolist() == [labels, labels[::-1]]
 
 
 def test_a_wrong_truth_is_refused(tmp_path):
     dataset = dataset_config('demo_scenes')
 
-    def read(picture, shape=(2, 3), count=16):
-        Image.fromarray(picture).save(tmp_path / 'truth.png')
-        return read_truth(dataset, tmp_path / 'truth.png', shape, count)
+    def read(pixels, shape=(2, 3), count=16):
+        Image.fromarray(pixels).save(tmp_path / 'ground_truth.png')
+        return read_ground_truth(dataset, tmp_path / 'ground_truth.png', shape, count)
 
     labels = np.array([[0, 1, 2], [15, 16, 99]], np.uint8)
-    with pytest.raises(ValueError, match=r'truth.png has values that are no class of DemoScenesDataset: 16, 99'):
+    with pytest.raises(ValueError, match=r'ground_truth.png has values that are no class of DemoScenesDataset: 16, 99'):
         read(labels)
-    with pytest.raises(ValueError, match=r'truth.png is no label map of the picture: its shape is \(2, 3\), not \(3, 2\)'):
+    with pytest.raises(ValueError, match=r'ground_truth.png is no label map of the image: its shape is \(2, 3\), not \(3, 2\)'):
         read(labels, (3, 2))
     with pytest.raises(ValueError, match=r'its shape is \(2, 3, 3\)'):
         read(labels[..., None].repeat(3, 2))
     with pytest.raises(ValueError, match='the model has 17 classes and DemoScenesDataset 16'):
         read(labels, count=17)
-    (tmp_path / 'truth.png').write_text('no picture')
-    with pytest.raises(ValueError, match=r'cannot read label map .*truth.png'):
-        read_truth(dataset, tmp_path / 'truth.png', (2, 3), 16)
+    (tmp_path / 'ground_truth.png').write_text('no image')
+    with pytest.raises(ValueError, match=r'cannot read label map .*ground_truth.png'):
+        read_ground_truth(dataset, tmp_path / 'ground_truth.png', (2, 3), 16)
     with pytest.raises(FileNotFoundError, match=r'there is no label map .*nowhere.png'):
-        read_truth(dataset, tmp_path / 'nowhere.png', (2, 3), 16)
+        read_ground_truth(dataset, tmp_path / 'nowhere.png', (2, 3), 16)

@@ -39,7 +39,7 @@ def segmentor(build):
 
 @pytest.fixture(scope='module')
 def inputs():
-    """A picture, BGR, as the test pipeline leaves it: patches of one colour, and some noise."""
+    """An image, BGR, as the test pipeline leaves it: patches of one colour, and some noise."""
     rng = np.random.default_rng(3)
     colours = rng.integers(0, 256, (3, 4, 5)).repeat(30, 1).repeat(30, 2)[:, :SIZE[0], :SIZE[1]]
     return torch.from_numpy((colours + rng.integers(-20, 21, (3, *SIZE))).clip(0, 255).astype(np.uint8))
@@ -108,7 +108,7 @@ def test_the_window_is_the_most_central_one_that_holds_the_points(inspection, in
     expected = np.zeros((80, 80, 3), np.uint8)
     for y, x in np.ndindex(CROP, CROP):
         expected[y + 6, x + 6] = inputs[:, top + y, left + x].numpy()[::-1]
-    assert np.array_equal(inspection.picture, expected) and inspection.grid_size == (5, 5)
+    assert np.array_equal(inspection.image, expected) and inspection.grid_size == (5, 5)
     for point, (row, column) in zip(POINTS, inspection.patches):
         y, x = in_network(point)
         assert PATCH * row <= y - top + 6 < PATCH * (row + 1) and PATCH * column <= x - left + 6 < PATCH * (column + 1)
@@ -218,19 +218,19 @@ def test_the_model_is_left_as_it_was(segmentor, inputs):
 
 @pytest.mark.parametrize(('slide_crop', 'pad_mode', 'shape'), [(0, 'center', (96, 144, 3)), (0, 'none', (80, 128, 3)),
                                                                (CROP, 'none', (64, 64, 3))])
-def test_the_picture_lies_exactly_under_the_patches(build, inputs, slide_crop, pad_mode, shape):
+def test_the_image_lies_exactly_under_the_patches(build, inputs, slide_crop, pad_mode, shape):
     segmentor = build(slide_crop=slide_crop, slide_stride=41 if slide_crop else 1, pad_mode=pad_mode)
     inspection = WindowInspection(segmentor, inputs, [(100, 200)], ORI)
-    assert inspection.picture.shape == shape and inspection.grid_size == (shape[0] // 16, shape[1] // 16)
+    assert inspection.image.shape == shape and inspection.grid_size == (shape[0] // 16, shape[1] // 16)
     assert inspection.outliers()[0].shape == inspection.grid_size
 
 
-def test_the_middle_of_an_enlarged_picture_is_in_the_middle_patch(build, inputs):
+def test_the_middle_of_an_enlarged_image_is_in_the_middle_patch(build, inputs):
     assert WindowInspection(build(slide_crop=0), inputs, [(2, 3)], (5, 7)).patches == [(2, 4)]  # of 6 x 9
 
 
 @pytest.mark.parametrize('point', [(-1, 0), (178, 0), (0, 393)])
-def test_a_point_outside_the_picture_is_refused(segmentor, inputs, point):
+def test_a_point_outside_the_image_is_refused(segmentor, inputs, point):
     with pytest.raises(ValueError, match=f'the point {point[0]},{point[1]} .* 178 rows and 393 columns'):
         WindowInspection(segmentor, inputs, [(5, 5), point], ORI)
 
@@ -279,5 +279,5 @@ def test_labels_that_are_not_finite_are_refused_and_explained(build, inputs):
     broken = build()
     with torch.no_grad():
         broken.tower.visual.proj[3, 5] = torch.nan
-    with pytest.raises(FloatingPointError, match=r'^the picture: the weight visual\.proj of the image tower is not finite$'):
+    with pytest.raises(FloatingPointError, match=r'^the image: the weight visual\.proj of the image tower is not finite$'):
         predicted_labels(broken, inputs, ORI)

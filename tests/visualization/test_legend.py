@@ -18,7 +18,7 @@ def draw(height, width, texts, labels=None):
 
 
 @pytest.mark.parametrize('rows_at_once', [1, 7, 1000])
-def test_the_picture_is_the_overlay(monkeypatch, rows_at_once):
+def test_the_image_is_the_overlay(monkeypatch, rows_at_once):
     monkeypatch.setattr(legend, 'PIXELS_AT_ONCE', rows_at_once * 211 + 3)
     expected, painted = draw(31, 211, ['red panda'])
     np.testing.assert_array_equal(painted[:31], expected)
@@ -44,13 +44,13 @@ def test_entries_that_do_not_fit_into_a_line_take_another():
     assert (under[:, -1] == 255).all() and (under[-1] == 255).all()
 
 
-def test_a_narrow_picture_is_widened_with_white():
+def test_a_narrow_image_is_widened_with_white():
     expected, painted = draw(31, 5, ['red panda'])
     np.testing.assert_array_equal(painted[:31, :5], expected)
     assert painted.shape[1] > 60 and (painted[:31, 5:] == 255).all() and (painted[31:, -1] == 255).all()
 
 
-def test_letters_grow_with_the_picture():
+def test_letters_grow_with_the_image():
     small, large = (draw(side, side, ['red panda'])[1].shape[0] - side for side in (300, 1500))
     assert large > 2 * small
 

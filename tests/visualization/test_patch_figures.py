@@ -24,7 +24,7 @@ def values():
 
 
 def maps_of(figure):
-    """The axes on which a map is painted over the grey picture."""
+    """The axes on which a map is painted over the grey image."""
     return [axis for axis in figure.axes if len(axis.images) == 2]
 
 
@@ -40,13 +40,13 @@ def legend_of(figure):
             for text, patch in zip(legend.get_texts(), legend.get_patches())}
 
 
-def test_attention_has_a_row_for_each_patch_and_a_column_for_each_variant(picture, values):
+def test_attention_has_a_row_for_each_patch_and_a_column_for_each_variant(random_image, values):
     attention = {'one': values(2, *GRID), 'two': values(2, *GRID) / 10, 'three': values(2, *GRID) / 100}
-    figure = attention_figure(picture(*SIZE), attention, PATCHES)
+    figure = attention_figure(random_image(*SIZE), attention, PATCHES)
     rows = [figure.axes[:4], figure.axes[4:8]]
     for index, (row, patch) in enumerate(zip(rows, PATCHES)):
         assert [axis.get_title().split(':')[0] for axis in row] == [f'patch {index + 1}', 'one', 'two', 'three']
-        assert np.array_equal(row[0].images[0].get_array(), picture(*SIZE))
+        assert np.array_equal(row[0].images[0].get_array(), random_image(*SIZE))
         assert all(marked(axis) == [patch] for axis in row)
         for axis, maps in zip(row[1:], attention.values()):
             image = axis.images[1]
@@ -56,11 +56,11 @@ def test_attention_has_a_row_for_each_patch_and_a_column_for_each_variant(pictur
     assert [text.get_text() for text in figure.axes[-1].get_yticklabels()] == ['0', 'max']
 
 
-def test_similarity_is_on_one_scale(picture, values):
+def test_similarity_is_on_one_scale(random_image, values):
     maps = values(2, *GRID, low=-0.4)
     maps[0] += 0.5  # positive by itself
-    figure = similarity_figure(picture(*SIZE), maps, PATCHES)
-    assert np.array_equal(figure.axes[0].images[0].get_array(), picture(*SIZE))
+    figure = similarity_figure(random_image(*SIZE), maps, PATCHES)
+    assert np.array_equal(figure.axes[0].images[0].get_array(), random_image(*SIZE))
     assert sorted(marked(figure.axes[0])) == PATCHES
     assert [text.get_text() for text in figure.axes[0].texts] == ['1', '2']
     for axis, expected, patch in zip(maps_of(figure), maps, PATCHES):
@@ -69,12 +69,12 @@ def test_similarity_is_on_one_scale(picture, values):
         assert image.norm.vmax == -image.norm.vmin == np.abs(maps).max() and image.get_cmap().name == 'RdBu_r'
 
 
-def test_outliers_are_crossed_out(picture, values):
+def test_outliers_are_crossed_out(random_image, values):
     replaced = np.zeros(GRID, bool)
     replaced[0, 4] = replaced[2, 1] = True
     scores = values(*GRID)
     scores[1, 1] = 0  # a logarithmic scale has no place for it
-    figure = outlier_figure(picture(*SIZE), scores, replaced, label='the score')
+    figure = outlier_figure(random_image(*SIZE), scores, replaced, label='the score')
     axis, = maps_of(figure)
     image = axis.images[1]
     assert np.array_equal(image.get_array(), scores) and isinstance(image.norm, LogNorm)
@@ -86,17 +86,17 @@ def test_outliers_are_crossed_out(picture, values):
 
 
 @pytest.mark.parametrize('scores', [np.zeros(GRID), np.full(GRID, 0.3)], ids=['zero', 'equal'])
-def test_outlier_scores_may_be_equal(picture, scores, check_layout):
-    check_layout(outlier_figure(picture(*SIZE), scores, np.zeros(GRID, bool)))
+def test_outlier_scores_may_be_equal(random_image, scores, check_layout):
+    check_layout(outlier_figure(random_image(*SIZE), scores, np.zeros(GRID, bool)))
 
 
-def test_each_patch_has_the_colour_of_its_cluster(picture):
+def test_each_patch_has_the_colour_of_its_cluster(random_image):
     labels = np.array([[1, 1, 1, 0, -1], [1, 1, 1, 0, 0], [1, 2, 2, -1, -1]])
-    figure = cluster_figure(picture(*SIZE), labels)
+    figure = cluster_figure(random_image(*SIZE), labels)
     legend = legend_of(figure)
     assert list(legend) == ['cluster 1: 7 patches', 'cluster 2: 3 patches', 'cluster 3: 2 patches', 'noise: 3 patches']
     colours = dict(zip((1, 0, 2), legend.values()))
-    painted, grey = figure.axes[1].images[0].get_array(), panels.grey(picture(*SIZE)).astype(float)
+    painted, grey = figure.axes[1].images[0].get_array(), panels.grey(random_image(*SIZE)).astype(float)
     for y, x in np.ndindex(*SIZE):
         colour = colours.get(labels[y // 7, x // 11])
         expected = grey[y, x] if colour is None else grey[y, x] + panels.OPACITY * (np.array(colour) - grey[y, x])
@@ -105,13 +105,13 @@ def test_each_patch_has_the_colour_of_its_cluster(picture):
 
 @pytest.mark.parametrize(('labels', 'texts'), [
     (np.zeros(GRID, int), ['cluster 1: 15 patches']), (np.full(GRID, -1), ['noise: 15 patches'])], ids=['no noise', 'noise'])
-def test_the_legend_lists_what_there_is(picture, labels, texts):
-    assert list(legend_of(cluster_figure(picture(*SIZE), labels))) == texts
+def test_the_legend_lists_what_there_is(random_image, labels, texts):
+    assert list(legend_of(cluster_figure(random_image(*SIZE), labels))) == texts
 
 
-def test_cls_similarity_before_and_after_is_on_one_scale(picture, values):
+def test_cls_similarity_before_and_after_is_on_one_scale(random_image, values):
     before, after = values(*GRID, low=0.2), -0.5 * values(*GRID, low=0.2)
-    figure = cls_similarity_figure(picture(*SIZE), before, after)
+    figure = cls_similarity_figure(random_image(*SIZE), before, after)
     for axis, expected, name in zip(maps_of(figure), (before, after), ('before', 'after')):
         image = axis.images[1]
         assert np.array_equal(image.get_array(), expected)
@@ -119,18 +119,18 @@ def test_cls_similarity_before_and_after_is_on_one_scale(picture, values):
         assert axis.get_title() == f'{name} (mean {expected.mean():.2f})'
 
 
-def test_tensors_are_as_good_as_arrays(picture, values):
+def test_tensors_are_as_good_as_arrays(random_image, values):
     scores, replaced = values(*GRID), values(*GRID) > 0.5
-    figures = [outlier_figure(picture(*SIZE), scores, replaced),
-               outlier_figure(picture(*SIZE), torch.from_numpy(scores), torch.from_numpy(replaced))]
+    figures = [outlier_figure(random_image(*SIZE), scores, replaced),
+               outlier_figure(random_image(*SIZE), torch.from_numpy(scores), torch.from_numpy(replaced))]
     first, second = (maps_of(figure)[0] for figure in figures)
     assert np.array_equal(first.images[1].get_array(), second.images[1].get_array())
     assert np.array_equal(first.lines[0].get_xydata(), second.lines[0].get_xydata())
 
 
 @pytest.mark.parametrize('grid', SHAPES)
-def test_nothing_is_cut_off(picture, values, check_layout, grid):
-    window = picture(grid[0] * 16, grid[1] * 16)
+def test_nothing_is_cut_off(random_image, values, check_layout, grid):
+    window = random_image(grid[0] * 16, grid[1] * 16)
     names = ['Vanilla', 'MaskCLIP', 'Gated', 'as configured']
     check_layout(attention_figure(window, {name: values(2, *grid) / 7 for name in names}, [(0, 0), (1, 1)]))
     check_layout(similarity_figure(window, values(5, *grid), [(0, 0)] * 5))
@@ -139,8 +139,8 @@ def test_nothing_is_cut_off(picture, values, check_layout, grid):
     check_layout(cluster_figure(window, np.arange(grid[0] * grid[1]).reshape(grid) - 1))
 
 
-def test_figures_leave_the_settings_of_matplotlib_alone(picture, values):
+def test_figures_leave_the_settings_of_matplotlib_alone(random_image, values):
     import matplotlib
     before = dict(matplotlib.rcParams)
-    cls_similarity_figure(picture(*SIZE), values(*GRID), values(*GRID))
+    cls_similarity_figure(random_image(*SIZE), values(*GRID), values(*GRID))
     assert dict(matplotlib.rcParams) == before

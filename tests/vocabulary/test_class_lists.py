@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mmseg.registry import DATASETS
 
-from ovseg.vocabulary import bundled_class_lists, class_names
+from ovseg.vocabulary import bundled_class_lists, read_class_list
 from ovseg.vocabulary.class_lists import CLASS_LISTS, vocabulary_name, warn_of_one_class
 
 VOC, CONTEXT60, CONTEXT59, COCO_STUFF, CITYSCAPES, ADE20K = (
@@ -45,46 +45,46 @@ def test_every_bundled_list_is_offered_and_reads_as_its_file(name):
     assert name in bundled_class_lists()
     lines = (CLASS_LISTS / f'{name}.txt').read_text(encoding='utf-8').split('\n')
     expected = [[part.strip() for part in line.replace(';', ',').split(',')] for line in lines if line]
-    assert class_names(name) == expected
+    assert read_class_list(name) == expected
 
 
 @pytest.mark.parametrize('name', sorted(METAINFO))
 def test_a_default_list_has_the_data_sets_names_spelled_as_words(name):
-    assert class_names(name) == [[WORDS.get(word, word)] for word in METAINFO[name]]
+    assert read_class_list(name) == [[WORDS.get(word, word)] for word in METAINFO[name]]
 
 
 @pytest.mark.parametrize('name', sorted(METAINFO))
 def test_no_list_differs_from_its_data_set_in_letters_or_order(name):
-    assert [re.sub('[^a-z]', '', first) for first, in class_names(name)] == \
+    assert [re.sub('[^a-z]', '', first) for first, in read_class_list(name)] == \
            [re.sub('[^a-z]', '', word.lower()) for word in METAINFO[name]]
 
 
 def test_the_published_voc_lists():
-    assert class_names('voc20_sclip') == VOC_SCLIP
-    assert class_names('voc21_sclip') == [BACKGROUND, *VOC_SCLIP]
-    assert class_names('voc20_clearclip') == VOC_CLEARCLIP
-    assert class_names('voc21_clearclip') == [['background'], *VOC_CLEARCLIP]
+    assert read_class_list('voc20_sclip') == VOC_SCLIP
+    assert read_class_list('voc21_sclip') == [BACKGROUND, *VOC_SCLIP]
+    assert read_class_list('voc20_clearclip') == VOC_CLEARCLIP
+    assert read_class_list('voc21_clearclip') == [['background'], *VOC_CLEARCLIP]
 
 
 def test_the_published_coco_object_list():
-    assert class_names('coco_object_sclip') == [BACKGROUND, [*PERSON, 'body'], *([name] for name in COCO_STUFF[1:80])]
+    assert read_class_list('coco_object_sclip') == [BACKGROUND, [*PERSON, 'body'], *([name] for name in COCO_STUFF[1:80])]
 
 
 @pytest.mark.parametrize(('name', 'words'), [('context60', CONTEXT60), ('context59', CONTEXT59)])
 def test_the_published_context_lists_are_the_data_sets_names_to_the_letter(name, words):
-    assert class_names(f'{name}_sclip') == [[word] for word in words]
+    assert read_class_list(f'{name}_sclip') == [[word] for word in words]
 
 
 @pytest.mark.parametrize('name', sorted(WRITTEN_TOGETHER))
 def test_published_lists_that_write_names_together(name):
     words = METAINFO[name[:-len('_sclip')]]
-    published = [first for first, in class_names(name)]
+    published = [first for first, in read_class_list(name)]
     assert [word.replace(' ', '') for word in words] == published
     assert set(published) - set(words) == WRITTEN_TOGETHER[name]
 
 
 def test_ade20k_847_has_all_names_of_the_150():
-    names = class_names('ade20k_847')
+    names = read_class_list('ade20k_847')
     assert len(names) == 847
     assert names[0] == ['wall']
     assert names[78] == ['streetlight', 'street lamp']
@@ -94,7 +94,7 @@ def test_ade20k_847_has_all_names_of_the_150():
 
 
 def test_names_that_ade20k_847_gives_several_classes_are_kept_by_one():
-    names = class_names('ade20k_847')
+    names = read_class_list('ade20k_847')
     assert [names[index] for index in (114, 191, 252)] == [
         ['bag'], ['traveling bag', 'travelling bag', 'grip', 'suitcase'], ['handbag', 'pocketbook', 'purse']]
     assert [names[index] for index in (51, 57, 147, 153)] == [
@@ -104,44 +104,44 @@ def test_names_that_ade20k_847_gives_several_classes_are_kept_by_one():
 
 
 def test_context459_has_all_names_of_the_59():
-    names = [first for first, in class_names('context459')]
+    names = [first for first, in read_class_list('context459')]
     assert len(names) == 459
     assert names[0] == 'accordion'
     assert names[458] == 'wool'
     assert names == sorted(names)
-    assert {first for first, in class_names('context59')} <= set(names)
+    assert {first for first, in read_class_list('context59')} <= set(names)
 
 
 def test_one_bundled_list_repeats_a_name_as_its_experiment_did(tmp_path):
     counts = Counter((bundled, name.casefold()) for bundled in bundled_class_lists()
-                     for synonyms in class_names(bundled) for name in synonyms)
+                     for synonyms in read_class_list(bundled) for name in synonyms)
     assert [key for key, count in counts.items() if count > 1] == [('coco_object_sclip', 'bed')]
     copy = tmp_path / 'coco_object_sclip.txt'
     copy.write_bytes((CLASS_LISTS / 'coco_object_sclip.txt').read_bytes())
     with pytest.raises(ValueError, match="'bed' stands twice"):
-        class_names(copy)
+        read_class_list(copy)
 
 
-@pytest.mark.parametrize(('name_path', 'name'), [
+@pytest.mark.parametrize(('given', 'name'), [
     ('voc21_sclip', 'voc21_sclip'), ('lists/mine.txt', 'lists/mine.txt'), (Path('lists/mine.txt'), str(Path('lists/mine.txt'))),
     (['cat', 'dog, puppy', 'sky'], 'custom (3 classes)'), (('cat', 'dog'), 'custom (2 classes)'),
 ])
-def test_a_result_names_its_list(name_path, name):
-    assert vocabulary_name(name_path) == name
+def test_a_result_names_its_list(given, name):
+    assert vocabulary_name(given) == name
 
 
 def test_demo_scenes_is_bundled():
     assert 'demo_scenes' in bundled_class_lists()
-    assert class_names('demo_scenes')[8] == ['zebra']
+    assert read_class_list('demo_scenes')[8] == ['zebra']
 
 
 def test_synonyms_in_a_list_of_strings():
-    assert class_names(['cat', 'dog,  puppy', ' sea; ocean ;lake', 'tv\t monitor,screen;tv']) == [
+    assert read_class_list(['cat', 'dog,  puppy', ' sea; ocean ;lake', 'tv\t monitor,screen;tv']) == [
         ['cat'], ['dog', 'puppy'], ['sea', 'ocean', 'lake'], ['tv monitor', 'screen', 'tv']]
 
 
 def test_a_tuple_serves_as_a_list():
-    assert class_names(('cat', 'dog')) == [['cat'], ['dog']]
+    assert read_class_list(('cat', 'dog')) == [['cat'], ['dog']]
 
 
 @pytest.mark.parametrize('content', [
@@ -151,19 +151,19 @@ def test_a_tuple_serves_as_a_list():
 def test_a_text_file(tmp_path, content, kind):
     path = tmp_path / 'classes.txt'
     path.write_bytes(content.encode())
-    assert class_names(kind(path)) == [['cat'], ['dog', 'puppy']]
+    assert read_class_list(kind(path)) == [['cat'], ['dog', 'puppy']]
 
 
 def test_names_are_read_as_utf8(tmp_path):
     path = tmp_path / 'classes.txt'
     path.write_bytes('façade\n木\n'.encode())
-    assert class_names(path) == [['façade'], ['木']]
+    assert read_class_list(path) == [['façade'], ['木']]
 
 
 def test_an_unknown_list_names_the_bundled_ones_and_the_path_looked_at(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError) as error:
-        class_names('demo_scene')
+        read_class_list('demo_scene')
     assert "'demo_scene'" in str(error.value)
     assert str(tmp_path / 'demo_scene') in str(error.value)
     for name in bundled_class_lists():
@@ -172,7 +172,7 @@ def test_an_unknown_list_names_the_bundled_ones_and_the_path_looked_at(tmp_path,
 
 def test_a_folder_is_no_class_list(tmp_path):
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
-        class_names(tmp_path)
+        read_class_list(tmp_path)
 
 
 @pytest.mark.parametrize(('classes', 'message'), [
@@ -188,7 +188,7 @@ def test_a_folder_is_no_class_list(tmp_path):
 ])
 def test_bad_lists_are_refused(classes, message):
     with pytest.raises(ValueError, match=message):
-        class_names(classes)
+        read_class_list(classes)
 
 
 @pytest.mark.parametrize(('content', 'message'), [('', 'has no classes'), ('\n\n', 'has no classes'),
@@ -198,7 +198,7 @@ def test_bad_files_are_refused_by_name(tmp_path, content, message):
     path = tmp_path / 'classes.txt'
     path.write_text(content)
     with pytest.raises(ValueError, match=message) as error:
-        class_names(path)
+        read_class_list(path)
     assert str(path) in str(error.value)
 
 
@@ -220,38 +220,38 @@ def test_what_cannot_be_seen_or_is_no_name_is_refused_with_its_line(line, messag
     if '\udcff' not in line:
         path.write_text(f'cat\n{line}\nbird\n', encoding='utf-8')
         with pytest.raises(ValueError, match=rf'^class 1 of class list {path}( \(line 2\))? .*{message}') as caught:
-            class_names(path)
+            read_class_list(path)
         assert str(caught.value).isprintable()
     with pytest.raises(ValueError, match=rf'^class 1 of the class list .*{message}'):
-        class_names(['cat', line])
+        read_class_list(['cat', line])
 
 
 @pytest.mark.parametrize('name', ['C#', 'F-16', '24/7', '$', '🐈', '🐈\ufe0f', 'façade', '木', 'किताब', "driver's seat",
                                   'a\xa0b', '£5', '½'])
 def test_names_that_can_be_seen_are_taken(name):
-    assert class_names(['cat', f'  {name}\t']) == [['cat'], [' '.join(name.split())]]
+    assert read_class_list(['cat', f'  {name}\t']) == [['cat'], [' '.join(name.split())]]
 
 
 def test_composed_and_decomposed_letters_are_one_name():
     with pytest.raises(ValueError, match='stands twice'):
-        class_names(['caf\u00e9', 'cafe\u0301'])
+        read_class_list(['caf\u00e9', 'cafe\u0301'])
 
 
 def test_the_end_of_a_line_is_no_part_of_a_name(tmp_path):
-    assert class_names(['cat\n', 'dog\r\n']) == [['cat'], ['dog']]
+    assert read_class_list(['cat\n', 'dog\r\n']) == [['cat'], ['dog']]
     (tmp_path / 'a.txt').write_bytes(b'cat\rdog\r')
-    assert class_names(tmp_path / 'a.txt') == [['cat'], ['dog']]
+    assert read_class_list(tmp_path / 'a.txt') == [['cat'], ['dog']]
     with pytest.raises(ValueError, match=r'U\+000A'):
-        class_names(['cat\ndog'])
+        read_class_list(['cat\ndog'])
 
 
 def test_a_vocabulary_of_one_class_is_warned_of(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr('ovseg.vocabulary.class_lists.print_log', lambda message, *args: said.append(message))
-    for name_path in (tmp_path / 'hostname', ['sky; cloud']):
+    for given in (tmp_path / 'hostname', ['sky; cloud']):
         (tmp_path / 'hostname').write_text('machine-7\n')
-        warn_of_one_class(name_path, class_names(name_path))
-    warn_of_one_class('voc20', class_names('voc20'))
+        warn_of_one_class(given, read_class_list(given))
+    warn_of_one_class('voc20', read_class_list('voc20'))
     assert said == [f"vocabulary.names={tmp_path / 'hostname'} has one class only, 'machine-7': every pixel will be labelled "
                     'with it', "the class list has one class only, 'sky, cloud': every pixel will be labelled with it"]
 
@@ -262,11 +262,11 @@ def test_what_is_no_file_is_refused_at_once(path, tmp_path, monkeypatch):
     os.mkfifo('pipe')
     os.mkdir('folder')
     with pytest.raises(FileNotFoundError, match='is neither a bundled class list'):
-        class_names(path)
+        read_class_list(path)
 
 
 def test_a_huge_file_is_refused_at_once(tmp_path):
     with (tmp_path / 'words.txt').open('wb') as file:
         file.truncate(2 ** 31)  # takes no space
     with pytest.raises(ValueError, match=r'words\.txt is larger than 16777216 bytes'):
-        class_names(tmp_path / 'words.txt')
+        read_class_list(tmp_path / 'words.txt')

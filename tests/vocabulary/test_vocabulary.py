@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from ovseg.vocabulary import Vocabulary, bundled_class_lists, class_lists, class_names
+from ovseg.vocabulary import Vocabulary, bundled_class_lists, class_lists, read_class_list
 from ovseg.vocabulary.prompt_templates import PROMPT_TEMPLATES
 
 NAMES = ['red  panda; panda', 'sea', 'grass, lawn; meadow']
@@ -14,7 +14,7 @@ NAMES = ['red  panda; panda', 'sea', 'grass, lawn; meadow']
 def test_names_and_their_classes_are_those_of_a_loop(names):
     vocabulary = Vocabulary(names)
     found = iter(zip(vocabulary.all_names, vocabulary.class_of_name))
-    for index, synonyms in enumerate(class_names(names)):
+    for index, synonyms in enumerate(read_class_list(names)):
         assert vocabulary.class_names[index] == synonyms[0]
         for name in synonyms:
             assert next(found) == (name, index)

@@ -29,7 +29,7 @@ def noise() -> np.ndarray:
 
 
 @pytest.fixture
-def picture_file(tmp_path, noise) -> Path:
+def image_file(tmp_path, noise) -> Path:
     path = tmp_path / 'noise.png'
     Image.fromarray(noise).save(path)
     return path

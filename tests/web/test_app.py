@@ -53,22 +53,22 @@ def test_nothing_is_reported_and_no_font_is_fetched(page):
     assert gr.themes.Default(**app.FONTS)._stylesheets == []
 
 
-@pytest.mark.parametrize('words, message', [('', 'there are no words'), ('<b>, <b>', 'stands twice')])
-def test_what_cannot_be_done_is_said_without_markup(answers, picture_file, words, message):
+@pytest.mark.parametrize('words, message', [('', 'there are no class names'), ('<b>, <b>', 'stands twice')])
+def test_what_cannot_be_done_is_said_without_markup(answers, image_file, words, message):
     with pytest.raises(gr.Error, match=message) as caught:
-        answers.segment(request(), str(picture_file), words, '', 0.0, *SETTING)
+        answers.segment(request(), str(image_file), words, '', 0.0, *SETTING)
     assert '<b>' not in str(caught.value)
 
 
-def test_segment_and_compare(answers, picture_file, noise):
-    painted, legend, config, tabs = answers.segment(request(), str(picture_file), 'snow, sky', '', 0.0, *SETTING)
+def test_segment_and_compare(answers, image_file, noise):
+    painted, legend, config, tabs = answers.segment(request(), str(image_file), 'snow, sky', '', 0.0, *SETTING)
     assert painted.shape == noise.shape
     assert "attention=dict(type='Gated')" in config and tabs.selected == 'result'
     plain = SETTING._replace(attention='Vanilla')
     both_settings = (*SETTING, *plain)
-    (left, right), both, config, tabs = answers.compare(request(), str(picture_file), 'snow, sky', '', 0.0, *both_settings)
+    (left, right), both, config, tabs = answers.compare(request(), str(image_file), 'snow, sky', '', 0.0, *both_settings)
     assert (left == painted).all()
-    assert (right == answers.segment(request(), str(picture_file), 'snow, sky', '', 0.0, *plain)[0]).all()
+    assert (right == answers.segment(request(), str(image_file), 'snow, sky', '', 0.0, *plain)[0]).all()
     assert '<th>A</th><th>B</th>' in both and '<th>area</th>' in legend
     assert "attention=dict(type='Gated')" in config and tabs.selected == 'compare'
 
@@ -78,35 +78,35 @@ def test_the_package_is_left_as_it_is(page):
         '__init__.py', 'app.py', 'folder.py', 'guard.py', 'request_body.py', 'segment.py']
 
 
-def test_picture_to_click_is_the_picture(answers, picture_file, noise):
-    shown, attention = answers.show(request(), str(picture_file))
+def test_image_to_click_is_the_image(answers, image_file, noise):
+    shown, attention = answers.show(request(), str(image_file))
     assert (shown == noise).all() and attention is None
     assert answers.show(request(), None) == (None, None)
 
 
 @pytest.mark.parametrize(('index', 'pixel'), [((82, 60), (60, 82)), ((0, 3), (3, 0))])
-def test_patch_that_was_clicked(answers, picture_file, monkeypatch, index, pixel):
+def test_patch_that_was_clicked(answers, image_file, monkeypatch, index, pixel):
     monkeypatch.setattr(app, 'attention_at', lambda inferencer, image, place: (place[0] * 61 // 1, place[1] * 83 // 1))
-    assert answers.attention(request(), SimpleNamespace(index=index), str(picture_file), *SETTING) == pixel
+    assert answers.attention(request(), SimpleNamespace(index=index), str(image_file), *SETTING) == pixel
 
 
 @pytest.mark.parametrize('index', [(83, 0), (0, 61), (10 ** 400, 0)])
-def test_click_outside_the_image(answers, picture_file, index):
+def test_click_outside_the_image(answers, image_file, index):
     with pytest.raises(gr.Error, match='there is no pixel'):
-        answers.attention(request(), SimpleNamespace(index=index), str(picture_file), *SETTING)
+        answers.attention(request(), SimpleNamespace(index=index), str(image_file), *SETTING)
 
 
-def test_a_request_that_waited_too_long_is_refused(answers, picture_file):
+def test_a_request_that_waited_too_long_is_refused(answers, image_file):
     with pytest.raises(gr.Error, match='the request has waited for more than 300 seconds: try again later'):
-        answers.show(request(301), str(picture_file))
+        answers.show(request(301), str(image_file))
 
 
-def test_a_request_that_takes_too_long_is_stopped(models, picture_file):
+def test_a_request_that_takes_too_long_is_stopped(models, image_file):
     answers = app._Answers(models, 0)
     with pytest.raises(gr.Error, match='this takes more than 0 seconds'):
-        answers.segment(request(-1), str(picture_file), 'snow, sky', '', 0.0, *SETTING)
+        answers.segment(request(-1), str(image_file), 'snow, sky', '', 0.0, *SETTING)
     answers = app._Answers(models, 300)
-    assert answers.segment(request(), str(picture_file), 'snow, sky', '', 0.0, *SETTING)
+    assert answers.segment(request(), str(image_file), 'snow, sky', '', 0.0, *SETTING)
 
 
 def test_weights_are_named_without_their_folder(models):

@@ -15,17 +15,17 @@ from ovseg.models.towers import loading
 from ovseg.web import segment as module
 from ovseg.web.segment import (
     KEPT,
-    LONGEST_WORD,
-    MOST_WORDS,
+    LONGEST_NAME,
+    MOST_NAMES,
     Models,
     Segmented,
     Setting,
-    Words,
+    TypedClasses,
     attention_at,
     config_text,
     deadline,
     legend,
-    own_words,
+    own_class_names,
     public,
     read_upload,
     segment,
@@ -34,7 +34,7 @@ from ovseg.web.segment import (
 
 GATED = Setting('Gated', True, False, False, 30, 0.0, False)
 FULL = Setting('NACLIP', False, True, True, 7, 0.3, True)
-WORDS = Words(['ladybug', 'grass; lawn', 'snow'], None, 0.0)
+WORDS = TypedClasses(['ladybug', 'grass; lawn', 'snow'], None, 0.0)
 
 
 def test_setting_of_a_config_and_back():
@@ -99,40 +99,40 @@ def test_the_last_models_are_kept_and_no_more(monkeypatch):
 
 @pytest.mark.parametrize('text, classes', [
     ('cat', ['cat']), ('cat, sofa; couch\n\n grass ,', ['cat', 'sofa; couch', 'grass']), ('猫, 🐈', ['猫', '🐈'])])
-def test_words_as_typed(text, classes):
-    assert Words.typed(text, ' ', 0.0) == Words(classes, None, 0.0)
-    assert Words.typed(text, ' wall, sky ', 0.5) == Words(classes, 'wall, sky', 0.5)
+def test_names_as_typed(text, classes):
+    assert TypedClasses.parse(text, ' ', 0.0) == TypedClasses(classes, None, 0.0)
+    assert TypedClasses.parse(text, ' wall, sky ', 0.5) == TypedClasses(classes, 'wall, sky', 0.5)
 
 
 @pytest.mark.parametrize('text', ['', ' \n', ' , ,'])
-def test_no_words_are_refused(text):
-    with pytest.raises(ValueError, match='there are no words'):
-        Words.typed(text, '', 0.0)
+def test_no_names_are_refused(text):
+    with pytest.raises(ValueError, match='there are no class names'):
+        TypedClasses.parse(text, '', 0.0)
 
 
-def test_as_many_and_as_long_words_as_allowed():
-    words = [f'{number:0{LONGEST_WORD}d}' for number in range(MOST_WORDS - 1)]
-    assert len(Words.typed(','.join(words), '', 0.0).classes) == MOST_WORDS - 1
+def test_as_many_and_as_long_names_as_allowed():
+    words = [f'{number:0{LONGEST_NAME}d}' for number in range(MOST_NAMES - 1)]
+    assert len(TypedClasses.parse(','.join(words), '', 0.0).classes) == MOST_NAMES - 1
     for separator in (',', ';', '\n'):
-        with pytest.raises(ValueError, match='1001 words are too many: a request may have 1000'):
-            Words.typed(separator.join([*words, 'one']), 'more', 0.0)
-    with pytest.raises(ValueError, match=r'^.{1,100} has 101 characters: a word may have 100$'):
-        Words.typed('cat; ' + 'a' * (LONGEST_WORD + 1), '', 0.0)
+        with pytest.raises(ValueError, match='1001 class names are too many: a request may have 1000'):
+            TypedClasses.parse(separator.join([*words, 'one']), 'more', 0.0)
+    with pytest.raises(ValueError, match=r'^.{1,100} has 101 characters: a class name may have 100$'):
+        TypedClasses.parse('cat; ' + 'a' * (LONGEST_NAME + 1), '', 0.0)
     with pytest.raises(ValueError, match='has 101 characters'):
-        Words.typed('cat', 'b' * (LONGEST_WORD + 1), 0.5)
+        TypedClasses.parse('cat', 'b' * (LONGEST_NAME + 1), 0.5)
 
 
 @pytest.mark.parametrize('letter', ['\0', '\x1b', '\u200b', '\u202e', '\r', '\ufeff'])
-def test_words_with_characters_that_cannot_be_seen(letter):
+def test_names_with_characters_that_cannot_be_seen(letter):
     for typed in ((f'a{letter}b', ''), ('cat', f'a{letter}b')):
         with pytest.raises(ValueError, match='has characters that cannot be seen') as caught:
-            Words.typed(*typed, 0.0)
+            TypedClasses.parse(*typed, 0.0)
         assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize('words, message', [
     (WORDS._replace(classes=['cat', 'dog', 'Cat']), 'stands twice'), (WORDS._replace(threshold=0.5), 'needs a background')])
-def test_words_that_do_not_go_together_are_refused(models, noise, words, message):
+def test_names_that_do_not_go_together_are_refused(models, noise, words, message):
     with pytest.raises(ValueError, match=message):
         segment(models.get(GATED), noise, words)
 
@@ -152,7 +152,7 @@ def test_result_is_that_of_the_inferencer(models, scene):
 
 def test_background_is_black_and_takes_what_is_under_the_threshold(models, scene):
     image = cv2.imread(str(scene))
-    words = Words(['ladybug', 'grass'], 'snow, gravel', 0.9)
+    words = TypedClasses(['ladybug', 'grass'], 'snow, gravel', 0.9)
     result = segment(models.get(GATED), image, words)
     assert result.areas['background'] > segment(models.get(GATED), image, words._replace(threshold=0.0)).areas['background']
     assert list(result.colours) == ['background', 'ladybug', 'grass']
@@ -161,14 +161,14 @@ def test_background_is_black_and_takes_what_is_under_the_threshold(models, scene
     np.testing.assert_allclose(result.painted[black], 0.35 * image[black][:, ::-1], atol=0.51)
 
 
-def test_five_hundred_words(models, noise):
-    words = Words.typed(', '.join(f'thing {number}' for number in range(500)), '', 0.0)
+def test_five_hundred_names(models, noise):
+    words = TypedClasses.parse(', '.join(f'thing {number}' for number in range(500)), '', 0.0)
     result = segment(models.get(GATED), noise, words)
     assert len(result.colours) == 500
     assert legend({'area': result}).count('swatch') == len(result.areas) < 500
 
 
-def test_large_pictures_are_made_small_for_the_page():
+def test_large_images_are_made_small_for_the_page():
     pixels = np.zeros((2048, 512, 3), np.uint8)
     assert small(pixels).shape == (1024, 256, 3)
     assert small(pixels[:1024]).shape == (1024, 512, 3)
@@ -177,17 +177,17 @@ def test_large_pictures_are_made_small_for_the_page():
     assert set(np.unique(small(labels, cv2.INTER_NEAREST))) == {3, 700}
 
 
-def test_uploads_are_read_and_refused_by_name(tmp_path, picture_file, noise):
-    np.testing.assert_array_equal(read_upload(str(picture_file), 61 * 83), noise[..., ::-1])
+def test_uploads_are_read_and_refused_by_name(tmp_path, image_file, noise):
+    np.testing.assert_array_equal(read_upload(str(image_file), 61 * 83), noise[..., ::-1])
     text, cut = tmp_path / 'text.jpg', tmp_path / 'cut.png'
-    text.write_text('no picture')
-    cut.write_bytes(picture_file.read_bytes()[:2000])
-    for path, most, message in ((text, 10 ** 6, 'text.jpg is no picture'), (cut, 10 ** 6, r'cannot read cut\.png'),
-                                (picture_file, 61 * 83 - 1, r'noise\.png is too large')):
+    text.write_text('no image')
+    cut.write_bytes(image_file.read_bytes()[:2000])
+    for path, most, message in ((text, 10 ** 6, 'text.jpg is no image'), (cut, 10 ** 6, r'cannot read cut\.png'),
+                                (image_file, 61 * 83 - 1, r'noise\.png is too large')):
         with pytest.raises(ValueError, match=message) as caught:
             read_upload(str(path), most)
         assert str(tmp_path) not in str(caught.value)
-    with pytest.raises(ValueError, match='there is no picture'):
+    with pytest.raises(ValueError, match='there is no image'):
         read_upload(None, 10 ** 6)
 
 
@@ -249,14 +249,14 @@ def test_config_text_has_no_threshold_of_the_config_that_the_page_has_not_used(m
 def test_attention_of_the_patch_under_a_place(models, scene, monkeypatch, place, pixel):
     monkeypatch.setattr(module, 'attention_figure', lambda *arguments: arguments)
     image = cv2.imread(str(scene))
-    picture, maps, [(row, column)] = attention_at(models.get(GATED), image, place)
+    window, maps, [(row, column)] = attention_at(models.get(GATED), image, place)
     assert list(maps) == ['Vanilla', 'as configured']
-    height, width = (size // cells for size, cells in zip(picture.shape, maps['Vanilla'].shape[1:]))
-    patch = picture[row * height:(row + 1) * height, column * width:(column + 1) * width]
+    height, width = (size // cells for size, cells in zip(window.shape, maps['Vanilla'].shape[1:]))
+    patch = window[row * height:(row + 1) * height, column * width:(column + 1) * width]
     assert (patch == image[pixel][::-1]).all(axis=-1).any()
 
 
-def test_own_words(models):
-    assert own_words(dict(vocabulary=dict(names=['cat', 'sofa, couch']))) == 'cat, sofa; couch'
-    assert own_words(models.cfg.model).startswith('grass, ')
-    assert own_words(dict(vocabulary=dict(names='ade20k'))) == ''
+def test_own_names(models):
+    assert own_class_names(dict(vocabulary=dict(names=['cat', 'sofa, couch']))) == 'cat, sofa; couch'
+    assert own_class_names(models.cfg.model).startswith('grass, ')
+    assert own_class_names(dict(vocabulary=dict(names='ade20k'))) == ''

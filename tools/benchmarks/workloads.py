@@ -26,7 +26,7 @@ from ovseg.models.dense import project
 from ovseg.models.post_processors import CTD, OutlierSuppression, PostProcessorChain
 from ovseg.models.text.text_encoder import TextEncoder
 from ovseg.models.towers import load_clip
-from ovseg.vocabulary import class_names, prompt_templates
+from ovseg.vocabulary import prompt_templates, read_class_list
 
 MODELS = {'small': 'ovseg-tiny-clip', 'full': 'ViT-B-16-quickgelu'}
 IMAGE, OUTPUT = (336, 448), (480, 640)  # six windows of 224, 112 apart
@@ -144,7 +144,7 @@ def modules(clip_model: str, device: str, windows: int) -> Iterator[Group]:
 def text(clip_model: str, device: str) -> Iterator[Group]:
     """COCO-Stuff's class names in 80 templates; every 15th name where all of them would take ten minutes at full length."""
     clip = load_clip(clip_model, None).text_encoder.to(device)
-    all_names = [synonyms[0] for synonyms in class_names('coco_stuff')]
+    all_names = [synonyms[0] for synonyms in read_class_list('coco_stuff')]
     names, templates = all_names[::15], prompt_templates('imagenet80')
     prompts = [template.format(name) for name in names for template in templates]
 

@@ -22,13 +22,13 @@ def main() -> None:
     args = parser.parse_args()
 
     source = args.ade20k / 'images' / 'ADE' / 'validation'
-    pictures = sorted(source.rglob('*.jpg'))
-    if not pictures:
-        raise FileNotFoundError(f'{quoted(source)} has no pictures (SCENE/PLACE/ADE_val_00000001.jpg, ...): '
+    files = sorted(source.rglob('*.jpg'))
+    if not files:
+        raise FileNotFoundError(f'{quoted(source)} has no images (SCENE/PLACE/ADE_val_00000001.jpg, ...): '
                                 f'{quoted(args.ade20k)} must be the unzipped ADE20K_2021_17_01')
     images, label_maps = (Path(args.out or args.ade20k) / folder / 'validation'
                           for folder in ('images_detectron2', 'annotations_detectron2'))
-    jobs = [(path, images / path.name, label_maps / f'{path.stem}.tif') for path in pictures]
+    jobs = [(path, images / path.name, label_maps / f'{path.stem}.tif') for path in files]
     with claim_folder(images, 'ade20k_847.py'), claim_folder(label_maps, 'ade20k_847.py'):
         converted = convert_all(convert_ade20k_847, jobs, args.nproc, 'ADE20K-847')
     print(f'{quoted(label_maps)}: {converted} label maps written, {len(jobs) - converted} were there')

@@ -1,4 +1,4 @@
-# The embedded tiny CLIP, trained on drawn scenes: works offline, knows 16 words.
+# The embedded tiny CLIP, trained on drawn scenes: works offline, knows 16 class names.
 model = dict(
     type='CLIPSegmentor',
     clip=dict(name='ovseg-tiny-clip', pretrained='embedded'),

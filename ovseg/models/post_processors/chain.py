@@ -43,7 +43,7 @@ class PostProcessorChain:
 
     @property
     def needs_attention(self) -> bool:
-        """Whether any module needs the encoder's attention."""
+        """True if any module needs the encoder's attention."""
         return any(module.needs_attention for module in self.modules)
 
     @property

@@ -1,4 +1,4 @@
-"""CTD, cluster-then-debias: debias by what a region, not a patch, shares with the image."""
+"""CTD, cluster-then-debias: debias by the similarity of a region, not of a patch, to the CLS token."""
 import torch
 from torch import Tensor
 from torch.nn import functional as F

@@ -1,4 +1,4 @@
-"""Global debiasing: take the image's overall meaning out of every patch."""
+"""Global debiasing: subtract the CLS token's part from every patch."""
 from torch import Tensor
 
 from ovseg.models.dense_features import DenseFeatures
@@ -25,7 +25,7 @@ def global_debias(patches: Tensor, cls_token: Tensor, factor: float, normalize_c
 
 @POST_PROCESSORS.register_module()
 class GlobalDebias(PostProcessor):
-    """Takes the image's overall meaning out of every patch: ``global_debias``.
+    """Subtracts the CLS token's part from every patch: ``global_debias``.
 
     Args:
         factor: Not negative; 0 does nothing.

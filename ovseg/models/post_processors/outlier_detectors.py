@@ -1,4 +1,4 @@
-"""Scores that tell how much of an outlier each patch is: the larger, the more."""
+"""Outlier scores of patches; larger means more of an outlier."""
 from typing import Any, Callable, Dict
 
 import torch
@@ -8,7 +8,7 @@ LOF_NEIGHBOURS = 30
 
 
 def cls_ratio(attn: Tensor, eps: float = 1e-8) -> Tensor:
-    """``attn[0, i] / (attn[i, i] + eps)``: watched by the CLS token more than by itself. ``(B, N)`` float32."""
+    """``attn[0, i] / (attn[i, i] + eps)``, ``(B, N)`` float32: attention of the CLS token to a patch over that of the patch."""
     return attn[:, 0, 1:].float() / (attn.diagonal(dim1=-2, dim2=-1)[:, 1:].float() + eps)
 
 

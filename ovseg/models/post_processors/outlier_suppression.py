@@ -1,4 +1,4 @@
-"""Outlier suppression: replace patches that draw most attention, and clean their neighbours of them."""
+"""Outlier suppression: replace the patches of largest outlier score, and subtract their part from their neighbours."""
 from typing import Tuple
 
 import torch
@@ -14,7 +14,7 @@ from ovseg.utils import check_choice, check_integer, check_number
 
 @keep_recent
 def grid_neighbours(grid_size: Tuple[int, int], device: torch.device) -> Tensor:
-    """``(N, N)`` bool: whether two patches touch, by a side or a corner."""
+    """``(N, N)`` bool: True where two patches share a side or a corner."""
     rows, cols = (torch.arange(size, device=device) for size in grid_size)
     near_row, near_col = ((x[:, None] - x).abs() <= 1 for x in (rows, cols))
     near = near_row[:, None, :, None] & near_col[None, :, None, :]

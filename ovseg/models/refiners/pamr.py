@@ -10,10 +10,10 @@ from ovseg.utils import check_integer, shown
 
 
 def affinity(image: Tensor, dilations: Sequence[int]) -> Tensor:
-    """How much each pixel listens to its 8 neighbours at each dilation.
+    """Weights of the 8 neighbours of each pixel at each dilation.
 
     ``softmax over neighbours of mean over channels of -|I_p - I_n| / (0.1 · std + 1e-8)``, where std is taken over the 3 x 3
-    pixels at all dilations. Beyond the border the nearest pixel of the image stands in.
+    pixels at all dilations. Beyond the border the nearest pixel of the image is used.
 
     Args:
         image: ``(C, H, W)``.
@@ -39,7 +39,7 @@ def propagate(scores: Tensor, weights: Tensor, dilations: Sequence[int], num_ite
         num_iter: Number of rounds.
 
     Returns:
-        ``(Q, H, W)``; each query is refined on its own.
+        ``(Q, H, W)``; each text embedding's scores are refined on their own.
     """
     for _ in range(num_iter):
         refined = torch.zeros_like(scores)
@@ -77,6 +77,6 @@ class PAMR:
         self.dilations = tuple(check_integer('PAMR dilations', dilation, 1) for dilation in dilations)
 
     def of_image(self, image: Tensor) -> Callable[[Tensor], Tensor]:
-        """What refines scores ``(Q, H, W)`` of ``image (C, H, W)``; the affinities are computed once for all queries."""
+        """A function that refines scores ``(Q, H, W)`` of ``image (C, H, W)``; the affinities are computed once."""
         weights = affinity(image, self.dilations)
         return lambda scores: propagate(scores, weights, self.dilations, self.num_iter)

@@ -14,7 +14,7 @@ class CLIPSegTTAModel(BaseTTAModel):
     """Averages the class probabilities that ``CLIPSegmentor`` gives for every version of an image.
 
     mmseg's ``SegTTAModel`` takes a softmax of what the segmentor returns, and ours already returns probabilities; it also
-    knows no ``prob_thd``.
+    has no ``prob_thd``.
     """
 
     def __init__(self, **kwargs: Any) -> None:

@@ -274,7 +274,7 @@ class CLIPSegmentor(BaseSegmentor):
     _forward = encode_decode
 
     def loss(self, inputs: Images, data_samples: Optional[List[SegDataSample]] = None) -> NoReturn:
-        """There is none.
+        """Refuse training.
 
         Raises:
             NotImplementedError: always.
@@ -307,7 +307,7 @@ class CLIPSegmentor(BaseSegmentor):
         return max(1, min(512, int(free / 2 / needed)))
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        """Load weights, and forget the embeddings and copies of others."""
+        """Load weights, and clear the embeddings and copies of former ones."""
         super()._load_from_state_dict(*args, **kwargs)
         self.clip.forget_copies()
         self._text_embeddings = None

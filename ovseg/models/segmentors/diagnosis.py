@@ -56,7 +56,7 @@ def _steps(segmentor: 'CLIPSegmentor', windows: Tensor) -> Iterator[Tuple[str, D
 
 
 def _is_finite(features: DenseFeatures) -> bool:
-    """Whether all lengths are finite; that of a vector with a NaN or Inf is not, nor one that overflows float32."""
+    """Return True if all lengths are finite; that of a vector with a NaN or Inf is not, nor one that overflows float32."""
     lengths = [x.float().norm(dim=-1) for x in (features.patches, features.cls_token) if x is not None]
     if features.attn is not None:
         lengths.append(features.attn)

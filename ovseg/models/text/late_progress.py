@@ -13,13 +13,13 @@ INTERVAL = 10  # seconds between two lines where there is no terminal
 
 
 class LateProgress:
-    """Shows how far work is, once it has taken two seconds: a bar on a terminal, a log line every ten seconds elsewhere.
+    """Shows the progress of work that has taken two seconds: a bar on a terminal, a log line every ten seconds elsewhere.
 
     Only the main process of a distributed run shows anything. Use it as a context manager.
 
     Args:
-        what: What is being done.
-        total: How many steps there are.
+        what: Description of the work.
+        total: Number of steps.
     """
 
     def __init__(self, what: str, total: int) -> None:
@@ -38,7 +38,7 @@ class LateProgress:
             self._bar.stop()
 
     def advance(self, steps: int) -> None:
-        """Say that ``steps`` more are done."""
+        """Count ``steps`` more as done."""
         self.done += steps
         if self._bar:
             self._bar.update(self._bar.task_ids[0], completed=self.done)

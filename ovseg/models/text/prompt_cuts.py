@@ -33,7 +33,7 @@ def warn_of_cuts(names: Sequence[str], templates: Sequence[str], tokenizer: Call
         tokens, more_tokens = ((tokenizer([text], length) != padding).sum() for length in (context_length, 2 * context_length))
         return bool(tokens == more_tokens)
 
-    for index in (ids[:, -2] != padding).nonzero().flatten().tolist():  # the others have room to spare
+    for index in (ids[:, -2] != padding).nonzero().flatten().tolist():  # the others end before the last token
         prompt = prompts[index]
         if not is_kept(prompt):
             kept = prompt[:_first_failure(prompt, is_kept) - 1]

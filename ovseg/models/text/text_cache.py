@@ -1,7 +1,7 @@
-"""Text embeddings on disk, found again by content: model, weights, tokenizer, templates, name.
+"""Text embeddings on disk, addressed by content: model, weights, tokenizer, templates, name.
 
-One file per everything but the names, in which the names gather: one changed word costs one encoding, and a start opens one
-file, where a file per name would open hundreds on a network file system.
+One file holds all names of one model and one set of templates: a changed name costs one encoding, and a start opens one file,
+where a file per name would open hundreds on a network file system.
 """
 import hashlib
 import json
@@ -30,7 +30,7 @@ PROBE = 'A Zebra-crossing, 3 x_y &amp; Größe 木 🐈!'  # letter case, digits
 
 
 def cache_folder() -> Optional[Path]:
-    """Where ovseg caches: ``OVSEG_CACHE``, by default ``~/.cache/ovseg`` (in ``XDG_CACHE_HOME``, where that is set).
+    """Folder of ovseg's cache: ``OVSEG_CACHE``, by default ``~/.cache/ovseg`` (in ``XDG_CACHE_HOME``, where that is set).
 
     None where ``OVSEG_CACHE`` is empty or ``off``: nothing is read or written then.
     """
@@ -116,7 +116,7 @@ def _settings(module: nn.Module) -> Dict[str, Union[int, float, str]]:
 
 
 def _digests(path: Path, names: Tensor, rows: Tensor) -> bytes:
-    """What a file must hold to be taken for the one that was written under this name."""
+    """Digests that a file must hold to be the one that was written under this name."""
     return f'{path.name} {tensor_digest(names)} {tensor_digest(rows)}'.encode()
 
 

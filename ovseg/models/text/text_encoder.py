@@ -1,4 +1,4 @@
-"""Class names to query embeddings in CLIP's joint space."""
+"""Text embeddings of class names in CLIP's joint space."""
 from typing import Any, Callable, Dict, Sequence, Tuple
 
 import torch
@@ -46,7 +46,7 @@ class TextEncoder(FrozenModule):
     def encode(self, class_names: Sequence[str], templates: Sequence[str]) -> Tensor:
         """``(Q, E)`` float32 unit rows: per name the mean over the templates of unit text embeddings, normalised again.
 
-        The weights' own precision is used, whatever autocast says, so that rows do not depend on who asked first. A name too
+        The weights' own precision is used, whatever autocast says, so that rows do not depend on the first caller. A name too
         long for CLIP's context is cut, with a warning that shows where.
 
         Raises:
@@ -64,7 +64,7 @@ class TextEncoder(FrozenModule):
         return self.clip.encode_text(ids, normalize=True)
 
     def _find_or_compute(self, names: Sequence[str], templates: Sequence[str], rows: Dict[str, Tensor]) -> None:
-        """Add to ``rows`` what the disk knows, then encode the names that are still missing."""
+        """Add to ``rows`` those on the disk, then encode the names that are still missing."""
         folder = cache_folder() if self.cache else None
         file = folder and folder / 'text' / f'{content_key(self.clip, self.tokenizer, templates)}.safetensors'
         if file:
@@ -83,7 +83,7 @@ class TextEncoder(FrozenModule):
                     store_rows(file, block, MOST_NAMES)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        """Load weights, and forget what others gave."""
+        """Load weights, and clear the rows of former ones."""
         super()._load_from_state_dict(*args, **kwargs)
         self._known.clear()
 

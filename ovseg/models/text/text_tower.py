@@ -1,4 +1,4 @@
-"""Which text towers may read less than their whole context, and how much of it they need."""
+"""Number of tokens that a text tower needs of its context."""
 from typing import Any, Dict, Union
 
 import torch
@@ -10,7 +10,7 @@ AnyCLIP = Union[CLIP, CustomTextCLIP]
 
 
 def can_cut(clip: AnyCLIP) -> bool:
-    """Whether tokens behind the one whose output becomes the embedding change nothing.
+    """Return True if tokens behind the one whose output becomes the embedding change nothing.
 
     So it is in a causal tower that takes the end-of-text token's output (pool types ``argmax`` and ``eos``): CLIP's. It is not
     so without a causal mask (SigLIP, MobileCLIP), where the output at the last position is taken (CLIPA) or at a class token
@@ -22,7 +22,7 @@ def can_cut(clip: AnyCLIP) -> bool:
 
 
 def needed_tokens(clip: AnyCLIP, ids: Tensor) -> Tensor:
-    """How many of the first tokens of each row of ``ids (n, context_length)`` its embedding depends on, ``(n,)``."""
+    """Number of first tokens of each row of ``ids (n, context_length)`` that its embedding depends on, ``(n,)``."""
     if not can_cut(clip):
         return torch.full((ids.shape[0],), ids.shape[1])
     tower = _tower(clip)

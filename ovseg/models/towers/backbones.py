@@ -1,4 +1,4 @@
-"""CLIPs of open_clip that have an image tower for ovseg, told from their settings, without building them."""
+"""CLIPs of open_clip with an image tower that ovseg supports, found by their settings without building them."""
 from typing import Any, List, Mapping, NamedTuple
 
 import open_clip
@@ -20,8 +20,8 @@ class Backbone(NamedTuple):
 def pretrained_backbones() -> List[Backbone]:
     """Every model and tag of open_clip that ``load_clip`` and ``image_tower`` accept.
 
-    A tag stands under the model that computes the activation it was trained with, and not under its twin: ``openai``
-    belongs to ``ViT-B-16-quickgelu``, although open_clip has it for ``ViT-B-16`` too.
+    A tag is listed under the model that computes the activation it was trained with, and not under the model of the other
+    activation: ``openai`` belongs to ``ViT-B-16-quickgelu``, although open_clip has it for ``ViT-B-16`` too.
     """
     backbones = []
     for name in open_clip.list_models():
@@ -34,7 +34,7 @@ def pretrained_backbones() -> List[Backbone]:
 
 
 def _is_supported(config: Mapping[str, Any]) -> bool:
-    """Whether ``image_tower`` accepts the model's image tower, and it is no CoCa."""
+    """Return True if ``image_tower`` accepts the model's image tower, and it is no CoCa."""
     vision = CLIPVisionCfg(**config['vision_cfg'])
     if 'multimodal_cfg' in config:
         return False

@@ -132,7 +132,7 @@ def recorded_settings(path: Path) -> Dict[str, Any]:
 
 
 def recorded_activation(path: Path) -> Optional[bool]:
-    """True if the weights were trained with QuickGELU, as OpenAI's archives always were; None if the file does not tell."""
+    """True if the weights were trained with QuickGELU, as OpenAI's archives always were; None if that is unknown."""
     config = recorded_settings(path).get('model_cfg')
     if config is not None:
         return bool(config.get('quick_gelu', False))

@@ -69,11 +69,11 @@ class ImageTower(FrozenModule, ABC):
 
     @abstractmethod
     def join(self, block: nn.Module, values: Tensor) -> Tensor:
-        """What the heads' attended values ``(B, H, T, d)`` add to the residual stream, ``(B, T, D)``."""
+        """Update of the residual stream ``(B, T, D)`` by the heads' attended values ``(B, H, T, d)``."""
 
     @abstractmethod
     def mlp(self, block: nn.Module, x: Tensor) -> Tensor:
-        """What the block's MLP adds to the residual stream ``x (B, T, D)``."""
+        """Update of the residual stream ``x (B, T, D)`` by the block's MLP."""
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:

@@ -217,7 +217,7 @@ def _model_config(name: str) -> Dict[str, Any]:
 
 
 def _check_activation(name: str, weights: str, model_quick: bool, weights_quick: bool) -> None:
-    """QuickGELU weights in a GELU model (or the reverse) load without complaint and are silently worse."""
+    """Refuse weights of another activation: QuickGELU weights in a GELU model load without an error and give worse labels."""
     if model_quick == weights_quick:
         return
     base = name.replace('-quickgelu', '')

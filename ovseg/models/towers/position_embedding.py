@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 def resize_position_embedding(embedding: Tensor, pretrained_grid: Tuple[int, int], grid_size: Tuple[int, int]) -> Tensor:
-    """Bicubic interpolation of a ViT's learnt positions, as DINO and the methods of this field do it.
+    """Bicubic interpolation of a ViT's trained position embeddings, as DINO and the methods of this field do it.
 
     Args:
         embedding: ``(1 + h0 * w0, D)``, the CLS token's first.

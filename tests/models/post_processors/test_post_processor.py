@@ -1,4 +1,4 @@
-"""What holds for every module, and the two functions that several share."""
+"""Properties of every module, and the two functions that several share."""
 import inspect
 import math
 

@@ -9,7 +9,7 @@ SIZES = ((71, 53), (61, 97))
 
 
 def versions(images):
-    """What ``TestTimeAug`` with a mirrored copy and the data loader give: outer list versions, inner list images."""
+    """Data as ``TestTimeAug`` with a mirrored copy and the data loader give them: outer list versions, inner list images."""
     mirrored = [image.flip(-1) for image in images]
     samples = [[SegDataSample(metainfo=dict(ori_shape=tuple(image.shape[1:]), img_path=f'{index}.png', flip=flip,
                                             flip_direction='horizontal' if flip else None))

@@ -1,4 +1,4 @@
-"""What only a CUDA device can show."""
+"""Properties that only a CUDA device can show."""
 import warnings
 
 import pytest
@@ -14,13 +14,13 @@ ALL_MODULES = dict(apply_similarity_enhancement=True, apply_self_attn_enhancemen
                                  dict(refine=dict(type='PAMR', num_iter=2))], ids=str)
 def test_a_batch_waits_once_for_the_device(build, cfg):
     segmentor = build(with_seg_logits=False, **cfg).cuda()
-    pictures = [torch.randint(256, size, dtype=torch.uint8).pin_memory() for size in ((3, 97, 131), (3, 71, 53))]
-    segmentor.test_step(dict(inputs=pictures))  # text embeddings and the geometries' constants are made once
+    images = [torch.randint(256, size, dtype=torch.uint8).pin_memory() for size in ((3, 97, 131), (3, 71, 53))]
+    segmentor.test_step(dict(inputs=images))  # text embeddings and the geometries' constants are made once
     torch.cuda.set_sync_debug_mode('warn')
     try:
         with warnings.catch_warnings(record=True) as noted:
             warnings.simplefilter('always')
-            segmentor.test_step(dict(inputs=pictures))
+            segmentor.test_step(dict(inputs=images))
     finally:
         torch.cuda.set_sync_debug_mode('default')
     waits = [warning for warning in noted if 'synchronizing' in str(warning.message)]

@@ -1,4 +1,4 @@
-"""What happens between patch scores and labels, as the segmentor's switches ask."""
+"""The steps between patch scores and labels, as the segmentor's switches ask."""
 import pytest
 import torch
 from mmseg.structures import SegDataSample

@@ -22,7 +22,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def screen(monkeypatch):
-    """What is written; ``screen(is_terminal)`` chooses on what."""
+    """Text that is written; ``screen(is_terminal)`` chooses on what."""
     written = io.StringIO()
 
     def choose(is_terminal):

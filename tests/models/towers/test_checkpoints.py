@@ -172,7 +172,7 @@ def test_mmengine_reads_safetensors_and_torchscript(tmp_path):
 @pytest.mark.parametrize('prefix', ['http://', 'https://', 's3://', 'petrel:s3://', 'torchvision://', 'open-mmlab://', 'mmcls://',
                                     'pavi://', 'modelzoo://'])
 def test_mmengine_reads_only_local_files(prefix):
-    """What it would download it would give to ``torch.load``."""
+    """A download would be given to ``torch.load``."""
     with pytest.raises(ValueError, match=f"'{prefix}resnet50' is no local file: download it, and name the file"):
         CheckpointLoader.load_checkpoint(f'{prefix}resnet50')
 

@@ -78,7 +78,7 @@ def test_a_training_checkpoint(tmp_path, zipped):
 
 @pytest.mark.parametrize('name', EVIL)
 def test_the_traps_work(tmp_path, state, name):
-    """What the next test rests on: whoever executes these checkpoints leaves a file."""
+    """Precondition of the next test: these checkpoints leave a file when they are executed."""
     target = tmp_path / 'executed'
     EVIL[name](tmp_path / 'weights.pt', target, state)
     load = torch.jit.load if name == 'script' else lambda path: torch.load(path, weights_only=False)

@@ -1,4 +1,4 @@
-"""Pictures from wherever they come."""
+"""Reading of images from files, folders, URLs, arrays and PIL images."""
 import os
 from pathlib import Path
 from typing import Any, Iterable, Iterator, List, Sequence, Set, Tuple, Union
@@ -22,10 +22,10 @@ NOT_8_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N', 'F')  # modes that PIL woul
 
 
 def find_sources(images: Any) -> Union[List[Source], Iterator[Source]]:
-    """One source per picture: a path, a URL, an array or a PIL image.
+    """Find the sources of images, one per image: a path, a URL, an array or a PIL image.
 
     Args:
-        images: One of these, a folder (its pictures in the order of their names, not those of its sub-folders), or several in
+        images: One of these, a folder (its images in the order of their names, not those of its sub-folders), or several in
             a sequence or an iterable.
 
     Returns:
@@ -34,7 +34,7 @@ def find_sources(images: Any) -> Union[List[Source], Iterator[Source]]:
     Raises:
         FileNotFoundError: there is no such file or folder.
         TypeError: something else than these.
-        ValueError: a sequence without pictures, or a folder without.
+        ValueError: a sequence or a folder without images.
     """
     if isinstance(images, (str, os.PathLike, np.ndarray, Image.Image)):
         return _sources_of(images)
@@ -43,12 +43,12 @@ def find_sources(images: Any) -> Union[List[Source], Iterator[Source]]:
     if not isinstance(images, Sequence):
         return (source for item in images for source in _sources_of(item))
     if not images:
-        raise ValueError('there are no pictures: images is empty')
+        raise ValueError('there are no images: images is empty')
     return [source for item in images for source in _sources_of(item)]
 
 
 def describe(source: Source) -> str:
-    """What errors and legends call a picture."""
+    """Name of an image in errors and legends."""
     if isinstance(source, (str, Path)):
         return str(source)
     size = source.size if isinstance(source, Image.Image) else source.shape[1::-1]
@@ -56,7 +56,7 @@ def describe(source: Source) -> str:
 
 
 def new_name(source: Source, index: int, taken: Set[str]) -> str:
-    """A name for the results of a picture: its file's, without suffix, or its number among all, from 0; added to ``taken``.
+    """Name for the results of an image: its file's, without suffix, or its number among all, from 0; added to ``taken``.
 
     Where it is taken, whatever the case of its letters, ``_2`` or the next free number follows.
     """
@@ -71,12 +71,12 @@ def new_name(source: Source, index: int, taken: Set[str]) -> str:
     return name
 
 
-def read_picture(source: Source, max_pixels: int) -> np.ndarray:
-    """``(H, W, 3)`` uint8 BGR.
+def read_image(source: Source, max_pixels: int) -> np.ndarray:
+    """Read an image as ``(H, W, 3)`` uint8 BGR.
 
     Files and what URLs name are read as ``LoadImage`` reads them: grey, palette, RGBA and 16-bit files become 8-bit BGR, and
-    the orientation that a camera has noted is applied. Arrays are BGR, as OpenCV's, or grey, or BGRA; PIL images are taken
-    as their pixels lie. Alpha is dropped.
+    the EXIF orientation is applied. Arrays are BGR, as OpenCV's, or grey, or BGRA; of PIL
+    images the pixels are taken as they are. Alpha is dropped.
 
     A URL is read by ``download``; ``file://`` names a file of this machine, as a path does. A file must be a regular one of
     at most ``MAX_FILE_BYTES``.
@@ -84,8 +84,8 @@ def read_picture(source: Source, max_pixels: int) -> np.ndarray:
     Raises:
         FileNotFoundError: there is nothing at a URL, or too much.
         TypeError: an array that is not uint8.
-        ValueError: no picture, a broken one, one of more than ``max_pixels``, or an array of another shape. The message
-            names the picture.
+        ValueError: no image, a broken one, one of more than ``max_pixels``, or an array of another shape. The message
+            names the image.
     """
     if isinstance(source, np.ndarray):
         image = _from_array(source)
@@ -97,7 +97,7 @@ def read_picture(source: Source, max_pixels: int) -> np.ndarray:
     name, content = quoted(describe(source)), _content(source)
     size = image_size(content, name)
     if size is None:
-        raise ValueError(f'{name} is no picture, or a broken one, or of another kind than {", ".join(FORMATS)}')
+        raise ValueError(f'{name} is no image, or a broken one, or of another kind than {", ".join(FORMATS)}')
     _check_size(source, size, max_pixels)
     check_content(content, name)
     try:
@@ -117,22 +117,22 @@ def _sources_of(item: Any) -> List[Source]:
         raise _wrong_type(item)
     if isinstance(item, str) and _is_url(item):
         return [item]
-    if item == '':  # a variable that the shell does not know, perhaps; Path('') is the working directory
-        raise FileNotFoundError("there is no picture or folder ''")
-    path = Path(os.path.expanduser(item))  # Path.expanduser() raises RuntimeError where it does not know the user
+    if item == '':  # perhaps an unset variable of the shell; Path('') is the working directory
+        raise FileNotFoundError("there is no image or folder ''")
+    path = Path(os.path.expanduser(item))  # Path.expanduser() raises RuntimeError for an unknown user
     if path.is_dir():
-        pictures: List[Source] = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES]
-        if not pictures:
-            raise ValueError(f'there are no pictures in {quoted(path)}: no file ends with {", ".join(SUFFIXES)} '
+        files: List[Source] = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES]
+        if not files:
+            raise ValueError(f'there are no images in {quoted(path)}: no file ends with {", ".join(SUFFIXES)} '
                              '(sub-folders are not looked into)')
-        return pictures
+        return files
     if not path.is_file():
-        raise FileNotFoundError(f'there is no picture or folder {quoted(path.absolute())}')
+        raise FileNotFoundError(f'there is no image or folder {quoted(path.absolute())}')
     return [path]
 
 
 def _wrong_type(item: Any) -> TypeError:
-    return TypeError('a picture is a path, a URL, a NumPy array or a PIL image, and several come as a folder, a sequence or an '
+    return TypeError('an image is a path, a URL, a NumPy array or a PIL image, and several come as a folder, a sequence or an '
                      f'iterable of these; this is {type(item).__name__}: {item!r:.80}')
 
 
@@ -166,21 +166,21 @@ def _check_size(source: Source, size: Tuple[int, int], max_pixels: int) -> None:
 
 def _from_array(array: np.ndarray) -> np.ndarray:
     if array.dtype != np.uint8:
-        raise TypeError(f'a picture as an array must be uint8 (0 to 255), not {array.dtype}')
+        raise TypeError(f'an image as an array must be uint8 (0 to 255), not {array.dtype}')
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or channels not in (1, 3, 4) or array.size == 0:
-        raise ValueError(f'a picture as an array must have shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {array.shape}')
+        raise ValueError(f'an image as an array must have shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {array.shape}')
     if channels == 1:
         array = np.broadcast_to(array.reshape(*array.shape[:2], 1), (*array.shape[:2], 3))
     return np.ascontiguousarray(array[..., :3])
 
 
-def _from_pil(picture: Image.Image) -> np.ndarray:
-    if picture.mode in NOT_8_BIT:
-        raise ValueError(f'{describe(picture)} has mode {picture.mode}: convert it to 8 bits per channel')
-    if 0 in picture.size:
-        raise ValueError(f'{describe(picture)} is empty')
+def _from_pil(image: Image.Image) -> np.ndarray:
+    if image.mode in NOT_8_BIT:
+        raise ValueError(f'{describe(image)} has mode {image.mode}: convert it to 8 bits per channel')
+    if 0 in image.size:
+        raise ValueError(f'{describe(image)} is empty')
     try:
-        return np.ascontiguousarray(np.asarray(picture.convert('RGB'))[..., ::-1])
+        return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
     except BROKEN as error:  # PIL reads files late
-        raise ValueError(f'cannot read {describe(picture)}: {error}') from error
+        raise ValueError(f'cannot read {describe(image)}: {error}') from error

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.apis import downloads, pictures
-from ovseg.apis.pictures import describe, find_sources, new_name, read_picture
+from ovseg.apis import downloads, image_sources
+from ovseg.apis.image_sources import describe, find_sources, new_name, read_image
 from ovseg.datasets import LoadImage
 
 RGB = np.random.default_rng(0).integers(0, 256, (31, 43, 3), np.uint8)
@@ -19,11 +19,11 @@ LIMIT = 10 ** 6
 
 @pytest.fixture
 def folder(tmp_path):
-    """b.PNG, a.jpg and c.webp, a text file, and a sub-folder with another picture."""
+    """b.PNG, a.jpg and c.webp, a text file, and a sub-folder with another image."""
     (tmp_path / 'sub').mkdir()
     for name in ('b.PNG', 'a.jpg', 'c.webp', 'sub/d.png'):
         Image.fromarray(RGB).save(tmp_path / name)
-    (tmp_path / 'notes.txt').write_text('no picture')
+    (tmp_path / 'notes.txt').write_text('no image')
     return tmp_path
 
 
@@ -43,15 +43,15 @@ def server(folder):
         server.shutdown()
 
 
-def test_one_picture_of_each_kind(folder):
-    array, picture, url = RGB, Image.fromarray(RGB), 'https://example.org/cat.jpg?size=3'
+def test_one_image_of_each_kind(folder):
+    array, image, url = RGB, Image.fromarray(RGB), 'https://example.org/cat.jpg?size=3'
     for images, expected in ((folder / 'a.jpg', folder / 'a.jpg'), (str(folder / 'a.jpg'), folder / 'a.jpg'), (array, array),
-                             (picture, picture), (url, url)):
+                             (image, image), (url, url)):
         source, = find_sources(images)
         assert source is expected or source == expected
 
 
-def test_a_folder_gives_its_pictures_in_order_and_nothing_else(folder):
+def test_a_folder_gives_its_images_in_order_and_nothing_else(folder):
     assert find_sources(folder) == find_sources(str(folder)) == [folder / name for name in ('a.jpg', 'b.PNG', 'c.webp')]
 
 
@@ -81,20 +81,20 @@ def test_home_is_found(folder, monkeypatch):
 
 
 @pytest.mark.parametrize('path, shown', [('', "''"), ('~no_such_user/a.jpg', '.*~no_such_user/a.jpg')])
-def test_nothing_and_an_unknown_home_are_no_picture(folder, monkeypatch, path, shown):
+def test_nothing_and_an_unknown_home_are_no_image(folder, monkeypatch, path, shown):
     monkeypatch.chdir(folder)
-    with pytest.raises(FileNotFoundError, match=f'there is no picture or folder {shown}$'):
+    with pytest.raises(FileNotFoundError, match=f'there is no image or folder {shown}$'):
         find_sources([path])
 
 
 def test_a_missing_path_in_a_list_is_named_at_once(folder):
-    with pytest.raises(FileNotFoundError, match=r'there is no picture or folder .*missing\.png'):
+    with pytest.raises(FileNotFoundError, match=r'there is no image or folder .*missing\.png'):
         find_sources([folder / 'a.jpg', 'missing.png'])
 
 
-def test_a_folder_without_pictures_is_named(tmp_path):
-    (tmp_path / 'notes.txt').write_text('no picture')
-    with pytest.raises(ValueError, match=f'there are no pictures in {tmp_path}: no file ends with .avif, .bmp'):
+def test_a_folder_without_images_is_named(tmp_path):
+    (tmp_path / 'notes.txt').write_text('no image')
+    with pytest.raises(ValueError, match=f'there are no images in {tmp_path}: no file ends with .avif, .bmp'):
         find_sources(tmp_path)
 
 
@@ -106,16 +106,16 @@ def test_nothing_is_refused():
 @pytest.mark.parametrize('images, type_', [(7, 'int'), (None, 'NoneType'), ([None], 'NoneType'), ([[RGB]], 'list'),
                                            (b'\xff\xd8', 'int')])
 def test_other_types_are_refused(images, type_):
-    with pytest.raises(TypeError, match=f'a picture is a path, a URL, a NumPy array or a PIL image.* this is {type_}'):
+    with pytest.raises(TypeError, match=f'an image is a path, a URL, a NumPy array or a PIL image.* this is {type_}'):
         find_sources(images)
 
 
 @pytest.mark.parametrize('mode', ['RGB', 'L', 'LA', '1', 'P', 'RGBA', 'I;16'])
 def test_files_are_read_as_data_sets_read_them(tmp_path, mode):
-    picture = Image.fromarray(RGB[..., 0].astype(np.uint16) * 200) if mode == 'I;16' else Image.fromarray(RGB).convert(mode)
-    picture.save(tmp_path / 'a.png')
+    image = Image.fromarray(RGB[..., 0].astype(np.uint16) * 200) if mode == 'I;16' else Image.fromarray(RGB).convert(mode)
+    image.save(tmp_path / 'a.png')
     expected = LoadImage().transform(dict(img_path=str(tmp_path / 'a.png')))['img']
-    got = read_picture(tmp_path / 'a.png', LIMIT)
+    got = read_image(tmp_path / 'a.png', LIMIT)
     assert got.dtype == np.uint8
     np.testing.assert_array_equal(got, expected)
 
@@ -124,7 +124,7 @@ def test_the_orientation_of_a_camera_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn clockwise to see it upright
     Image.fromarray(RGB).save(tmp_path / 'a.png', exif=exif)
-    np.testing.assert_array_equal(read_picture(tmp_path / 'a.png', LIMIT), np.rot90(RGB, -1)[..., ::-1])
+    np.testing.assert_array_equal(read_image(tmp_path / 'a.png', LIMIT), np.rot90(RGB, -1)[..., ::-1])
 
 
 @pytest.mark.parametrize('given, expected', [
@@ -132,112 +132,112 @@ def test_the_orientation_of_a_camera_is_applied(tmp_path):
     (np.concatenate([RGB, RGB[..., :1]], -1), RGB), (RGB[::-2, ::3], RGB[::-2, ::3])],
     ids=['BGR', 'grey', 'one channel', 'BGRA', 'strided'])
 def test_arrays_are_bgr(given, expected):
-    got = read_picture(given, LIMIT)
+    got = read_image(given, LIMIT)
     np.testing.assert_array_equal(got, expected)
     assert got.flags.c_contiguous
 
 
 @pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'L', 'LA', '1', 'P', 'CMYK', 'YCbCr', 'HSV'])
 def test_pil_images_become_bgr(mode):
-    picture = Image.fromarray(RGB).convert(mode)
-    np.testing.assert_array_equal(read_picture(picture, LIMIT), np.asarray(picture.convert('RGB'))[..., ::-1])
+    image = Image.fromarray(RGB).convert(mode)
+    np.testing.assert_array_equal(read_image(image, LIMIT), np.asarray(image.convert('RGB'))[..., ::-1])
 
 
 @pytest.mark.parametrize('dtype', [np.uint16, np.int32, np.float32])
 def test_pil_images_of_more_than_8_bits_are_refused(dtype):
-    picture = Image.fromarray(np.full((31, 43), 1000, dtype))
-    with pytest.raises(ValueError, match=f'of 43 x 31 pixels has mode {picture.mode}: convert it to 8 bits'):
-        read_picture(picture, LIMIT)
+    image = Image.fromarray(np.full((31, 43), 1000, dtype))
+    with pytest.raises(ValueError, match=f'of 43 x 31 pixels has mode {image.mode}: convert it to 8 bits'):
+        read_image(image, LIMIT)
 
 
 @pytest.mark.parametrize('size', [(0, 0), (43, 0)])
 def test_pil_images_without_pixels_are_refused(size):
     with pytest.raises(ValueError, match=f'Image of {size[0]} x {size[1]} pixels is empty'):
-        read_picture(Image.new('RGB', size), LIMIT)
+        read_image(Image.new('RGB', size), LIMIT)
 
 
 @pytest.mark.parametrize('dtype', [np.float32, np.uint16, bool, np.int64])
 def test_arrays_of_other_types_are_refused(dtype):
     with pytest.raises(TypeError, match=f'must be uint8 .* not {np.dtype(dtype)}'):
-        read_picture(RGB.astype(dtype), LIMIT)
+        read_image(RGB.astype(dtype), LIMIT)
 
 
 @pytest.mark.parametrize('shape', [(7,), (7, 5, 2), (2, 7, 5, 3), (7, 5, 5), (0, 5, 3), (7, 0), ()])
 def test_arrays_of_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match=r'must have shape \(H, W\), .* not \(.*\)'):
-        read_picture(np.zeros(shape, np.uint8), LIMIT)
+        read_image(np.zeros(shape, np.uint8), LIMIT)
 
 
 @pytest.mark.parametrize('content', [b'', b'some text', b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff\xe0'],
                          ids=['empty', 'text', 'PNG head', 'JPEG head'])
-def test_no_picture_is_named(tmp_path, content):
+def test_no_image_is_named(tmp_path, content):
     (tmp_path / 'a.jpg').write_bytes(content)
-    with pytest.raises(ValueError, match=r'a\.jpg is no picture, or a broken one'):
-        read_picture(tmp_path / 'a.jpg', LIMIT)
+    with pytest.raises(ValueError, match=r'a\.jpg is no image, or a broken one'):
+        read_image(tmp_path / 'a.jpg', LIMIT)
 
 
 @pytest.mark.parametrize('suffix', ['jpg', 'png'])
 @pytest.mark.parametrize('kept', [0.5, 0.99])
-def test_a_truncated_picture_is_named(tmp_path, suffix, kept):
+def test_a_truncated_image_is_named(tmp_path, suffix, kept):
     path = tmp_path / f'cut.{suffix}'
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (211, 307, 3), np.uint8)).save(path)
     content = path.read_bytes()
     path.write_bytes(content[:int(len(content) * kept)])
     with pytest.raises(ValueError, match=rf'cannot read .*cut\.{suffix}: the image is cut off'):
-        read_picture(path, LIMIT)
+        read_image(path, LIMIT)
     with Image.open(path) as late, pytest.raises(ValueError, match=r'cannot read .*ImageFile of 307 x 211 pixels: '):
-        read_picture(late, LIMIT)
+        read_image(late, LIMIT)
 
 
 @pytest.mark.parametrize('mode', ['RGB', 'L', 'CMYK'])
 @pytest.mark.parametrize('progressive', [False, True])
 @pytest.mark.parametrize('missing', [10, 5000])
 def test_a_jpeg_without_its_end_is_refused_although_opencv_may_fill_it_up(tmp_path, monkeypatch, mode, progressive, missing):
-    monkeypatch.setattr(pictures.mmcv, 'imfrombytes', lambda content: RGB)  # as OpenCV 4, which reads what is there
+    monkeypatch.setattr(image_sources.mmcv, 'imfrombytes', lambda content: RGB)  # as OpenCV 4, which reads what is there
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (211, 307, 3), np.uint8)).convert(mode)
     noise.save(tmp_path / 'a.jpg', progressive=progressive)
-    assert read_picture(tmp_path / 'a.jpg', LIMIT) is RGB
+    assert read_image(tmp_path / 'a.jpg', LIMIT) is RGB
     content = (tmp_path / 'a.jpg').read_bytes()
     (tmp_path / 'a.jpg').write_bytes(content[:-missing])
     with pytest.raises(ValueError, match=r'cannot read .*a\.jpg: the image is cut off'):
-        read_picture(tmp_path / 'a.jpg', LIMIT)
+        read_image(tmp_path / 'a.jpg', LIMIT)
 
 
-def test_a_picture_of_400_megapixels_is_refused_before_it_is_decoded(tmp_path):
+def test_an_image_of_400_megapixels_is_refused_before_it_is_decoded(tmp_path):
     Image.new('1', (20_000, 20_000)).save(tmp_path / 'huge.png')
     with pytest.raises(ValueError, match=r'huge\.png is too large: .*400000000 pixels.*MAX_IMAGE_PIXELS sets the limit'):
-        read_picture(tmp_path / 'huge.png', 80_000_000)
+        read_image(tmp_path / 'huge.png', 80_000_000)
 
 
 @pytest.mark.parametrize('kind', ['file', 'array', 'PIL'])
 def test_the_limit_is_exact_and_named(tmp_path, kind):
     Image.fromarray(RGB).save(tmp_path / 'a.png')
     source = dict(file=tmp_path / 'a.png', array=RGB, PIL=Image.fromarray(RGB))[kind]
-    assert read_picture(source, 31 * 43).shape == (31, 43, 3)
+    assert read_image(source, 31 * 43).shape == (31, 43, 3)
     with pytest.raises(ValueError, match=r'is too large: 43 x 31 pixels, and max_pixels=1332\. .* raise max_pixels'):
-        read_picture(source, 31 * 43 - 1)
+        read_image(source, 31 * 43 - 1)
 
 
 def test_a_url_is_read_under_our_own_name(server, folder):
     source, = find_sources(f'{server.url}/a.jpg?size=1#top')
-    np.testing.assert_array_equal(read_picture(source, LIMIT), read_picture(folder / 'a.jpg', LIMIT))
+    np.testing.assert_array_equal(read_image(source, LIMIT), read_image(folder / 'a.jpg', LIMIT))
     assert server.agents[0].startswith('ovseg/')
 
 
 def test_a_url_with_letters_that_urls_cannot_hold(server, folder):
     (folder / 'a.jpg').rename(folder / '猫 1.jpg')
-    assert read_picture(f'{server.url}/猫 1.jpg', LIMIT).shape == (31, 43, 3)
-    assert read_picture(f'{server.url}/%E7%8C%AB%201.jpg', LIMIT).shape == (31, 43, 3)
+    assert read_image(f'{server.url}/猫 1.jpg', LIMIT).shape == (31, 43, 3)
+    assert read_image(f'{server.url}/%E7%8C%AB%201.jpg', LIMIT).shape == (31, 43, 3)
 
 
 def test_a_file_url(folder):
-    np.testing.assert_array_equal(read_picture((folder / 'a.jpg').as_uri(), LIMIT), read_picture(folder / 'a.jpg', LIMIT))
+    np.testing.assert_array_equal(read_image((folder / 'a.jpg').as_uri(), LIMIT), read_image(folder / 'a.jpg', LIMIT))
 
 
 def test_a_file_url_of_another_machine_is_refused(folder):
     with pytest.raises(FileNotFoundError, match=r'cannot get file://elsewhere/.*a\.jpg: a file:// URL names a file of this'):
-        read_picture((folder / 'a.jpg').as_uri().replace('file://', 'file://elsewhere'), LIMIT)
-    assert read_picture((folder / 'a.jpg').as_uri().replace('file://', 'file://localhost'), LIMIT).shape == (31, 43, 3)
+        read_image((folder / 'a.jpg').as_uri().replace('file://', 'file://elsewhere'), LIMIT)
+    assert read_image((folder / 'a.jpg').as_uri().replace('file://', 'file://localhost'), LIMIT).shape == (31, 43, 3)
 
 
 def test_what_is_no_url_is_named():
@@ -250,31 +250,31 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path, as_url):
     os.mkfifo(tmp_path / 'a.png')
     source = (tmp_path / 'a.png').as_uri() if as_url else find_sources(tmp_path)[0]
     with pytest.raises(ValueError, match=r'cannot read .*a\.png: it is no regular file'):
-        read_picture(source, LIMIT)
+        read_image(source, LIMIT)
 
 
 @pytest.mark.parametrize('content', [b'P6 8 8 ' + b'9' * 400, b'P6 ' + b'9' * 400 + b' 8 255 ', b'DDS |\0\0\0' + bytes(200),
                                      b'GIF89a'], ids=['maximum', 'width', 'DDS', 'GIF'])
 def test_a_broken_header_of_any_kind_is_named(tmp_path, content):
     (tmp_path / 'a.png').write_bytes(content)
-    with pytest.raises(ValueError, match=r'a\.png is no picture, or a broken one, or of another kind than AVIF, ') as caught:
-        read_picture(tmp_path / 'a.png', LIMIT)
+    with pytest.raises(ValueError, match=r'a\.png is no image, or a broken one, or of another kind than AVIF, ') as caught:
+        read_image(tmp_path / 'a.png', LIMIT)
     assert '\n' not in str(caught.value)
 
 
 def test_what_is_not_at_a_url_is_named(server, folder):
     with pytest.raises(FileNotFoundError, match=rf'cannot get {server.url}/missing\.jpg: HTTP Error 404'):
-        read_picture(f'{server.url}/missing.jpg', LIMIT)
+        read_image(f'{server.url}/missing.jpg', LIMIT)
     with pytest.raises(FileNotFoundError, match=r'cannot get file:///missing\.jpg'):
-        read_picture('file:///missing.jpg', LIMIT)
-    with pytest.raises(ValueError, match=rf'{server.url}/notes\.txt is no picture'):
-        read_picture(f'{server.url}/notes.txt', LIMIT)
+        read_image('file:///missing.jpg', LIMIT)
+    with pytest.raises(ValueError, match=rf'{server.url}/notes\.txt is no image'):
+        read_image(f'{server.url}/notes.txt', LIMIT)
 
 
 def test_a_silent_server_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(downloads, 'SILENCE', 0.1)
     with socket.create_server(('127.0.0.1', 0)) as silent, pytest.raises(FileNotFoundError, match='timed out'):
-        read_picture(f'http://127.0.0.1:{silent.getsockname()[1]}/a.jpg', LIMIT)
+        read_image(f'http://127.0.0.1:{silent.getsockname()[1]}/a.jpg', LIMIT)
 
 
 def test_names_are_unique_in_any_case():
