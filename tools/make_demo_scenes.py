@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from ovseg.datasets.demo_scenes import draw_scene
+from ovseg.demo.scenes import draw_scene
 from ovseg.files import write_image
 from ovseg.program import errors_as_lines
 from ovseg.utils import check_integer

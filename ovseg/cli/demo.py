@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES, PALETTE
-from ovseg.datasets.demo_textures import CLASSES
+from ovseg.demo.textures import CLASSES
 from ovseg.files import write_figure
 from ovseg.resources import configs_dir
 from ovseg.visualization import contact_sheet

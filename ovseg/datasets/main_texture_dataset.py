@@ -8,9 +8,9 @@ from mmengine.structures import BaseDataElement
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
-from ovseg.datasets.demo_scenes import draw_scene
 from ovseg.datasets.demo_scenes_dataset import DemoScenesDataset
-from ovseg.datasets.demo_textures import CLASSES
+from ovseg.demo.scenes import draw_scene
+from ovseg.demo.textures import CLASSES
 
 
 @DATASETS.register_module()

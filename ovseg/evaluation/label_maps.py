@@ -7,7 +7,7 @@ import numpy as np
 from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
-from ovseg.datasets.label_files import UNREADABLE
+from ovseg.data_check.label_files import UNREADABLE
 from ovseg.files import write_image
 from ovseg.inference.nonfinite import ignore_label
 from ovseg.utils import quoted

@@ -8,7 +8,7 @@ from typing import NamedTuple, Sequence, Tuple
 import cv2
 import numpy as np
 
-from ovseg.datasets.demo_textures import CLASSES, PAINTERS, STUFF, THINGS, smooth_noise
+from ovseg.demo.textures import CLASSES, PAINTERS, STUFF, THINGS, smooth_noise
 
 
 class Scene(NamedTuple):

@@ -10,8 +10,8 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ovseg.components import build_component
+from ovseg.data_check.label_files import Finding, Labels, check_label_files, read_label_files
 from ovseg.datasets.benchmarks import Benchmark, find_benchmark
-from ovseg.datasets.label_files import Finding, Labels, check_label_files, read_label_files
 from ovseg.utils import shown, type_name
 from ovseg.vocabulary import Vocabulary
 

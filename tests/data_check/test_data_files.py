@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from ovseg.datasets.data_files import check_data_files
+from ovseg.data_check.data_files import check_data_files
 
 TESTS = Path(__file__).parents[1]
 DATASET_PARTS = TESTS.parent / 'configs' / '_base_' / 'datasets'

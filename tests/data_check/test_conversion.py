@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from ovseg.claims import LOCK, claim
-from ovseg.datasets.conversion import (
+from ovseg.data_check.conversion import (
     ADE20K_847_IDS,
     MARKER,
     ade20k_847_labels,

@@ -1,10 +1,10 @@
 """What ovseg costs, as ratios measured in one run, candidates in turn.
 
-    python tools/benchmark.py                                   the embedded tiny CLIP on the CPU
-    python tools/benchmark.py --scenario cpu --baseline loop    ViT-B/16 with random weights, the table of docs/performance.md
-    python tools/benchmark.py --scenario cuda --baseline loop
-    python tools/benchmark.py --scenario cpu --sweep plots      scaling with area, vocabulary, windows, batch and ranks
-    python tools/benchmark.py --scenario cpu --profile          the ten dearest operations of a prediction
+    python tools/measure_speed.py                                   the embedded tiny CLIP on the CPU
+    python tools/measure_speed.py --scenario cpu --baseline loop    ViT-B/16 with random weights, as in docs/performance.md
+    python tools/measure_speed.py --scenario cuda --baseline loop
+    python tools/measure_speed.py --scenario cpu --sweep plots      scaling with area, vocabulary, windows, batch and ranks
+    python tools/measure_speed.py --scenario cpu --profile          the ten dearest operations of a prediction
 """
 import argparse
 import json
@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, Dict, Iterator, List
 
 import torch
-from benchmarks import workloads
-from benchmarks.timing import Group, Row, in_fresh_process, measure
 from rich.console import Console
 from rich.table import Table
+from speed import workloads
+from speed.timing import Group, Row, in_fresh_process, measure
 
 import ovseg
 from ovseg.files import write_figure, write_text
@@ -152,5 +152,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    with errors_as_lines('tools/benchmark.py'):
+    with errors_as_lines('tools/measure_speed.py'):
         main()
