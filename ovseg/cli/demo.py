@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Dict, List, Sequence
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
@@ -13,6 +14,7 @@ from rich.table import Table
 
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES, PALETTE
 from ovseg.demo.textures import CLASSES
+from ovseg.evaluation.areas import class_areas, class_iou
 from ovseg.files import write_figure
 from ovseg.resources import configs_dir
 from ovseg.visualization import contact_sheet
@@ -67,9 +69,9 @@ def _read_maps(folder: Path) -> List[np.ndarray]:
 
 def _class_ious(maps: List[np.ndarray], truth: List[np.ndarray]) -> np.ndarray:
     """IoU ``(K,)`` of each class over all scenes, in percent."""
-    hits = np.array([[((a == k) & (b == k)).sum() for k in range(len(CLASSES))] for a, b in zip(maps, truth)]).sum(0)
-    union = np.array([[((a == k) | (b == k)).sum() for k in range(len(CLASSES))] for a, b in zip(maps, truth)]).sum(0)
-    return 100 * hits / union
+    pairs = ((torch.from_numpy(labels).long() for labels in pair) for pair in zip(maps, truth))
+    intersect, predicted, actual = np.sum([class_areas(*pair, len(CLASSES), ignore_index=255) for pair in pairs], axis=0)
+    return class_iou(intersect, predicted + actual - intersect)
 
 
 def _table(ious: Dict[str, np.ndarray], means: Dict[str, float], scenes: int) -> Table:
