@@ -107,14 +107,15 @@ def test_warnings_of_the_text_cache_are_one_line(folder, logged):
 
 
 def test_the_name_of_a_class_list_is_one_line_in_the_log(logged):
-    model = SimpleNamespace(class_names=['cat'], query_names=['cat'], prob_thd=0, vocabulary=f'lists/{NAME}')
+    model = SimpleNamespace(class_names=['cat'], decoder=SimpleNamespace(prob_thd=0, bg_idx=0),
+                            vocabulary=SimpleNamespace(label=f'lists/{NAME}', all_names=['cat']))
     dataset = SimpleNamespace(metainfo=dict(classes=['cat']))
     noted = {}
     hub = SimpleNamespace(update_info=noted.setdefault)
     VocabularyCheckHook().before_test(SimpleNamespace(
         model=model, test_dataloader=SimpleNamespace(dataset=dataset), message_hub=hub))
     assert is_one_line(logged[-1])
-    assert noted == {'test/class_list': model.vocabulary}
+    assert noted == {'test/class_list': model.vocabulary.label}
 
 
 def test_names_in_tables_are_one_line():
