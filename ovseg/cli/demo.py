@@ -70,8 +70,9 @@ def _read(files: Iterable[Path]) -> List[np.ndarray]:
 
 def _class_ious(maps: List[np.ndarray], truth: List[np.ndarray]) -> np.ndarray:
     """IoU ``(K,)`` of each class over all scenes, in percent."""
-    pairs = ((torch.from_numpy(labels).long() for labels in pair) for pair in zip(maps, truth))
-    intersect, predicted, actual = np.sum([class_areas(*pair, len(CLASSES), ignore_index=255) for pair in pairs], axis=0)
+    pairs = zip(map(torch.from_numpy, maps), map(torch.from_numpy, truth))
+    areas = [class_areas(labels.long(), its_truth, len(CLASSES), ignore_index=255) for labels, its_truth in pairs]
+    intersect, predicted, actual = np.sum(areas, axis=0)
     return class_iou(intersect, predicted + actual - intersect)
 
 
