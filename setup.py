@@ -42,7 +42,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.9',
     packages=find_packages(include=['ovseg', 'ovseg.*']),
-    package_data={'ovseg': ['datasets/resources/**/*', 'vocabulary/resources/*', 'models/towers/tiny_clip/*', 'py.typed']},
+    package_data={'ovseg': ['*/resources/**/*', 'models/towers/tiny_clip/*', 'py.typed']},
     extras_require={'web': ['gradio>=6; python_version >= "3.10"'], 'converters': ['scipy']},
     entry_points={'console_scripts': ['ovseg=ovseg.cli:main']},
     install_requires=[line for line in (HERE / 'requirements.txt').read_text().splitlines() if line and line[0] != '#'],

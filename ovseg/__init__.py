@@ -14,6 +14,6 @@ with mmcv_operators(), redirect_stdout(io.StringIO()):
     import mmseg.datasets
     import mmseg.models  # noqa: F401
 
-from ovseg import datasets, evaluation, models  # noqa: E402, F401
+from ovseg import datasets, engine, evaluation, models  # noqa: E402, F401
 
 __all__ = ['__version__']

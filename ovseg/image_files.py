@@ -22,7 +22,7 @@ JPEG_MARKER = re.compile(rb'\xff([\xc0-\xcf\xd9-\xfe])')  # of a segment or of t
 
 # What Pillow raises for broken files: SyntaxError for PNG, OverflowError and ValueError for PPM, RuntimeError for AVIF, ...
 BROKEN = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeError, EOFError, RuntimeError, struct.error,
-          zlib.error)
+          zlib.error, Image.DecompressionBombError)
 
 
 def read_file(path: Union[str, Path]) -> bytes:
@@ -39,6 +39,22 @@ def read_file(path: Union[str, Path]) -> bytes:
         if status.st_size > MAX_FILE_BYTES:
             raise ValueError(f'cannot read {quoted(path)}: it is too large, {status.st_size} bytes of at most {MAX_FILE_BYTES}')
         return file.read(MAX_FILE_BYTES)
+
+
+def decoded(path: Path, what: str = 'image') -> Image.Image:
+    """The decoded image of a file. Pillow's decoder checks no checksum of a PNG's pixels; ``verify`` does.
+
+    Raises:
+        ValueError: the file is missing, damaged or too large; names it as a ``what``.
+    """
+    try:
+        with Image.open(path) as image:
+            image.verify()
+        with Image.open(path) as image:
+            image.load()
+            return image
+    except BROKEN as error:
+        raise ValueError(f'cannot read {what} {quoted(path)}: {error}') from error
 
 
 def image_size(content: bytes, name: str) -> Optional[Tuple[int, int]]:

@@ -11,7 +11,7 @@ from PIL import Image
 from ovseg import image_files
 from ovseg.apis.image_sources import read_image
 from ovseg.datasets import LoadImage
-from ovseg.image_files import check_content, image_size, read_file
+from ovseg.image_files import check_content, decoded, image_size, read_file
 
 RGB = np.random.default_rng(0).integers(0, 256, (31, 43, 3), np.uint8)
 
@@ -148,3 +148,24 @@ def test_scans_are_counted_whatever_lies_between_them(fill):
     content = progressive_jpeg(image_files.MAX_JPEG_SCANS + 1).replace(b'\xff\xda', fill + b'\xff\xda')
     with pytest.raises(ValueError, match='more than 100 scans'):
         check_content(content, 'a.jpg')
+
+
+def test_a_decoded_image_is_the_file_s(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / 'a.png')
+    np.testing.assert_array_equal(np.array(decoded(tmp_path / 'a.png')), RGB)
+
+
+@pytest.mark.parametrize('damage', ['checksum', 'size', 'missing'])
+def test_a_damaged_file_is_not_decoded(tmp_path, monkeypatch, damage):
+    path = tmp_path / 'a.png'
+    Image.fromarray(RGB).save(path)
+    if damage == 'checksum':  # of the pixels, which Pillow's decoder does not look at
+        content = bytearray(path.read_bytes())
+        content[-13] ^= 1
+        path.write_bytes(content)
+    elif damage == 'size':
+        monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    else:
+        path.unlink()
+    with pytest.raises(ValueError, match=r'^cannot read scan .*a\.png: [^\n]+$'):
+        decoded(path, 'scan')

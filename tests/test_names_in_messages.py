@@ -20,9 +20,9 @@ from ovseg.apis import OVSegInferencer
 from ovseg.apis.downloads import download
 from ovseg.apis.image_sources import find_sources, read_image
 from ovseg.claims import claim
+from ovseg.data_check.conversion import claim_folder
 from ovseg.datasets import LoadImage
-from ovseg.datasets.conversion import claim_folder
-from ovseg.evaluation import VocabularyCheckHook
+from ovseg.engine import VocabularyCheckHook
 from ovseg.image_files import read_file
 from ovseg.models.decoder import Decoder
 from ovseg.models.text.text_cache import load_rows, store_rows

@@ -20,7 +20,7 @@ from rich.table import Column, Table
 
 from ovseg.components import named_errors
 from ovseg.config import read_config, setting
-from ovseg.datasets.check import Report, check_dataset
+from ovseg.data_check.check import Report, check_dataset
 from ovseg.files import write_text
 from ovseg.program import errors_as_lines
 from ovseg.utils import check_integer, check_number, quoted

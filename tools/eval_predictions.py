@@ -14,7 +14,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 
 from ovseg.components import named_errors
 from ovseg.config import read_config, setting
-from ovseg.datasets.data_files import check_data_files
+from ovseg.data_check.data_files import check_data_files
 from ovseg.evaluation import LabelMapEvaluator
 from ovseg.program import errors_as_lines
 

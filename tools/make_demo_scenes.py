@@ -5,16 +5,12 @@
 import argparse
 from pathlib import Path
 
-import numpy as np
 from rich.progress import track
 
-from ovseg.datasets.demo_scenes import draw_scene
+from ovseg.demo.scenes import draw_held_out
 from ovseg.files import write_image
 from ovseg.program import errors_as_lines
 from ovseg.utils import check_integer
-
-# Training draws from seeds (seed, index); this one has three numbers, so that its streams are others.
-HELD_OUT = 2 ** 31
 
 
 def main() -> None:
@@ -28,9 +24,7 @@ def main() -> None:
     for folder in ('images', 'annotations'):
         (args.out / folder).mkdir(parents=True, exist_ok=True)
     for index in track(range(args.count), 'scenes'):
-        rng = np.random.default_rng((HELD_OUT, args.seed, index))
-        height, width = 32 * rng.integers(7, 15), 32 * rng.integers(7, 21)
-        scene = draw_scene(rng, height, width)
+        scene = draw_held_out(args.seed, index)
         write_image(scene.image, args.out / 'images' / f'{index:03d}.jpg', quality=90)
         write_image(scene.labels, args.out / 'annotations' / f'{index:03d}.png', optimize=True)
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 import ovseg  # noqa: F401  registers the model config with open_clip
-from ovseg.datasets.demo_scenes import caption, draw_close_up, draw_scene
+from ovseg.demo.scenes import caption, draw_close_up, draw_scene
 from ovseg.files import write_whole
 from ovseg.models.towers.tiny_clip import MODEL_NAME
 from ovseg.models.towers.torch_files import read_torch_file

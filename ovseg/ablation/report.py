@@ -1,6 +1,4 @@
 """Results as tables: CSV, markdown, LaTeX, terminal."""
-import csv
-import io
 import re
 from pathlib import Path
 from typing import Dict, List, Sequence
@@ -8,6 +6,7 @@ from typing import Dict, List, Sequence
 import numpy as np
 from rich.table import Table
 
+from ovseg import tables
 from ovseg.ablation.plots import INTERVAL, draw_deltas, draw_line, line_axes
 from ovseg.ablation.results import Result
 from ovseg.ablation.statistics import RESAMPLES
@@ -23,15 +22,15 @@ LATEX = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textascii
 def write_report(benchmarks: Sequence[Sequence[Result]], combine: str, folder: Path) -> List[Path]:
     """Write ``table.csv``, ``.md`` and ``.tex``, a plot of Δ per benchmark and one per numeric axis; returns the files."""
     notes = notes_on(benchmarks, combine)
-    tables = {'table.csv': csv_table(benchmarks), 'table.md': markdown_table(benchmarks, notes),
-              'table.tex': latex_table(benchmarks, notes)}
-    for name, text in tables.items():
+    texts = {'table.csv': csv_table(benchmarks), 'table.md': markdown_table(benchmarks, notes),
+             'table.tex': latex_table(benchmarks, notes)}
+    for name, text in texts.items():
         write_text(folder / name, text)
     figures = {f'delta_{rows[0].setting.benchmark}.png': draw_deltas(rows) for rows in benchmarks if len(rows) > 1}
     figures.update({f'line_{axis}.png': draw_line(axis, benchmarks) for axis in line_axes(benchmarks)})
     for name, figure in figures.items():
         write_figure(figure, folder / name)
-    return [folder / name for name in (*tables, *figures)]
+    return [folder / name for name in (*texts, *figures)]
 
 
 def notes_on(benchmarks: Sequence[Sequence[Result]], combine: str) -> List[str]:
@@ -47,15 +46,13 @@ def notes_on(benchmarks: Sequence[Sequence[Result]], combine: str) -> List[str]:
 
 def csv_table(benchmarks: Sequence[Sequence[Result]]) -> str:
     """A line per row, with the command that repeats it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(COLUMNS)
+    lines = []
     for result in (result for rows in benchmarks for result in rows):
         figures = [f'{result.metrics[name]:.2f}' for name in ('mIoU', 'aAcc', 'mAcc')]
         delta = [f'{value:.2f}' if np.isfinite(value) else '' for value in (result.delta, result.low, result.high)]
-        writer.writerow([result.setting.benchmark, result.setting.name, *figures, *delta, result.images, result.limited,
-                         result.class_list, result.setting.command])
-    return text.getvalue()
+        lines.append([result.setting.benchmark, result.setting.name, *figures, *delta, result.images, result.limited,
+                      result.class_list, result.setting.command])
+    return tables.csv_table(COLUMNS, lines)
 
 
 def markdown_table(benchmarks: Sequence[Sequence[Result]], notes: Sequence[str]) -> str:
@@ -63,10 +60,9 @@ def markdown_table(benchmarks: Sequence[Sequence[Result]], notes: Sequence[str])
     heads = ['setting']
     for rows in benchmarks:
         heads += [f'{quoted(rows[0].setting.benchmark)} mIoU', 'Δ', INTERVAL]
-    lines = [heads, ['---', *['---:'] * (len(heads) - 1)], *([name, *cells] for name, cells in _body(benchmarks).items())]
-    table = '\n'.join('| ' + ' | '.join(cell.replace('|', r'\|') for cell in line) + ' |' for line in lines)
+    table = tables.markdown_table(heads, [[name, *cells] for name, cells in _body(benchmarks).items()], len(heads) - 1)
     commands = '\n'.join(f'    {result.setting.command}' for rows in benchmarks for result in rows)
-    return f'{table}\n\n' + '\n'.join(notes) + f'\n\nTo repeat each row, in this order:\n\n{commands}\n'
+    return f'{table}\n' + '\n'.join(notes) + f'\n\nTo repeat each row, in this order:\n\n{commands}\n'
 
 
 def latex_table(benchmarks: Sequence[Sequence[Result]], notes: Sequence[str]) -> str:
@@ -87,12 +83,8 @@ def terminal_table(rows: Sequence[Result]) -> Table:
     first = rows[0]
     title = ', '.join(filter(None, [quoted(first.setting.benchmark), first.limited or f'{first.images} images',
                                     first.class_list and quoted(first.class_list)]))
-    table = Table('setting', title=title)
-    for head in ('mIoU', 'Δ', INTERVAL):
-        table.add_column(head, justify='right', no_wrap=True)
-    for index, result in enumerate(rows):
-        table.add_row(quoted(result.setting.name), *_cells(result, index == 0))
-    return table
+    lines = [[quoted(result.setting.name), *_cells(result, index == 0)] for index, result in enumerate(rows)]
+    return tables.terminal_table(['setting', 'mIoU', 'Δ', INTERVAL], lines, title, numbers=3)
 
 
 def latex(text: str) -> str:

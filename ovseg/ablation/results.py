@@ -9,7 +9,8 @@ from mmseg.evaluation import IoUMetric
 
 from ovseg.ablation.rows import Areas, read_about, read_areas, row_file
 from ovseg.ablation.settings import Setting
-from ovseg.ablation.statistics import class_iou, delta_interval
+from ovseg.ablation.statistics import delta_interval
+from ovseg.evaluation.areas import class_iou
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
-import torch
 from mmengine.logging import print_log
-from torch import Tensor
 
 from ovseg.evaluation.run_record import Stamps
 from ovseg.files import write_errors_named, write_text
@@ -34,24 +32,6 @@ class Areas(NamedTuple):
     def union(self) -> np.ndarray:
         """Pixels that have the class in truth or prediction, ``(n, K)``."""
         return self.predicted + self.truth - self.intersect
-
-
-def class_areas(prediction: Tensor, truth: Tensor, classes: int, ignore_index: int) -> np.ndarray:
-    """Pixels of each class as in ``Areas``: intersect, predicted, truth, ``(3, K)``.
-
-    They are those of ``IoUMetric.intersect_and_union``, which counts each of the three by a histogram of its own and takes
-    several times as long.
-
-    Args:
-        prediction: ``(H, W)`` int64; values from K on are no class: they count for no prediction, and miss the truth there.
-        truth: ``(H, W)``; values from K on are no class: they count for no truth, but against what is predicted there.
-        classes: K.
-        ignore_index: Pixels of this truth do not count at all.
-    """
-    size = classes + 1  # what is no class comes last
-    pairs = (truth.to(prediction).clamp(max=classes) * size + prediction.clamp(max=classes))[truth != ignore_index]
-    confusion = pairs.bincount(minlength=size ** 2).view(size, size)
-    return torch.stack([confusion.diagonal(), confusion.sum(dim=0), confusion.sum(dim=1)])[:, :classes].cpu().numpy()
 
 
 def row_file(folder: Path, digest: str) -> Path:

@@ -15,14 +15,15 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
-from ovseg.ablation.rows import RowWriter, class_areas, row_file
+from ovseg.ablation.rows import RowWriter, row_file
 from ovseg.ablation.settings import Setting
 from ovseg.ablation.sharing import SettingsModel
 from ovseg.claims import claim
-from ovseg.datasets.data_files import check_data_files
-from ovseg.evaluation import VocabularyCheckHook
-from ovseg.evaluation.nonfinite_hook import warn_of_undefined
+from ovseg.data_check.data_files import check_data_files
+from ovseg.engine import VocabularyCheckHook
+from ovseg.evaluation.areas import class_areas
 from ovseg.evaluation.run_record import Stamps, dataset_stamps
+from ovseg.evaluation.undefined_pixels import warn_of_undefined
 from ovseg.files import write_text
 from ovseg.utils import quoted
 

@@ -3,19 +3,10 @@ from typing import Tuple
 
 import numpy as np
 
+from ovseg.evaluation.areas import class_iou
+
 RESAMPLES = 2000
 LEVEL = 0.95
-
-
-def class_iou(intersect: np.ndarray, union: np.ndarray, absent: float = np.nan) -> np.ndarray:
-    """``intersect / union`` in percent, ``absent`` where a class is neither in the truth nor in the prediction.
-
-    Args:
-        intersect: Pixels of each class that truth and prediction share, ``(..., K)``.
-        union: Pixels that either has, ``(..., K)``.
-        absent: The value of a class without pixels, in percent.
-    """
-    return 100 * np.divide(intersect, union, out=np.full(np.shape(union), absent / 100), where=np.asarray(union) > 0)
 
 
 def resampling_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:

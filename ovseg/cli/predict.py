@@ -8,10 +8,10 @@ from typing import Dict, List, Union
 
 from mmengine.config import DictAction
 from rich.console import Console
-from rich.table import Table
 
 from ovseg.apis import OVSegInferencer
 from ovseg.config import setting
+from ovseg.tables import terminal_table
 from ovseg.utils import expanded, quoted
 from ovseg.vocabulary import bundled_class_lists
 
@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
                 if segmentation.undefined:
                     undefined.append(segmentation.undefined)
                 if not args.json:
-                    console.print(_table(quoted(segmentation.name), segmentation.areas))
+                    shares = [(name, f'{share:.1%}') for name, share in segmentation.areas.items()]
+                    console.print(terminal_table(['class', 'area'], shares, quoted(segmentation.name), numbers=1))
                     for path in _paths(out, segmentation.name).values():
                         console.print(quoted(path), soft_wrap=True)
     except KeyboardInterrupt:
@@ -79,14 +80,6 @@ def run(args: argparse.Namespace) -> int:
 def _classes(text: str) -> Union[str, List[str]]:
     """A bundled list or a text file unchanged; class names as a list with one string per class."""
     return text if text in bundled_class_lists() or Path(text).suffix == '.txt' else text.split(',')
-
-
-def _table(name: str, areas: Dict[str, float]) -> Table:
-    table = Table('class', title=name)
-    table.add_column('area', justify='right')
-    for class_, share in areas.items():
-        table.add_row(class_, f'{share:.1%}')
-    return table
 
 
 def _paths(out: Path, name: str) -> Dict[str, str]:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Optional
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from ovseg.datasets.demo_textures import CLASSES
+from ovseg.demo.textures import CLASSES
 
 DEMO_SCENES = Path(__file__).parent / 'resources' / 'demo_scenes'
 

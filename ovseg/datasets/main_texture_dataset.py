@@ -8,9 +8,10 @@ from mmengine.structures import BaseDataElement
 from mmseg.registry import DATASETS
 from torch.utils.data import Dataset
 
-from ovseg.datasets.demo_scenes import draw_scene
 from ovseg.datasets.demo_scenes_dataset import DemoScenesDataset
-from ovseg.datasets.demo_textures import CLASSES
+from ovseg.demo.scenes import draw_scene
+from ovseg.demo.textures import CLASSES
+from ovseg.image_files import decoded
 
 
 @DATASETS.register_module()
@@ -45,5 +46,5 @@ class MainTextureDataset(Dataset):
 
     def _shipped(self, index: int) -> Tuple[np.ndarray, np.ndarray]:
         info = self.shipped.get_data_info(index)
-        image, labels = mmcv.imread(info['img_path']), mmcv.imread(info['seg_map_path'], 'unchanged')
+        image, labels = mmcv.imread(info['img_path']), np.array(decoded(info['seg_map_path'], 'label map'))
         return mmcv.imresize(image, (self.size, self.size), interpolation='area'), labels

@@ -14,7 +14,7 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
 from ovseg.evaluation.label_maps import find_label_maps, original_ids, read_label_map
-from ovseg.evaluation.nonfinite_hook import warn_of_undefined
+from ovseg.evaluation.undefined_pixels import warn_of_undefined
 from ovseg.inference.nonfinite import ignore_label
 from ovseg.utils import check_choice
 

@@ -5,10 +5,9 @@ from typing import Any, List, Mapping, Tuple, Union
 
 import numpy as np
 from mmseg.datasets import BaseSegDataset
-from PIL import Image
 
-from ovseg.datasets.label_files import UNREADABLE
 from ovseg.files import write_image
+from ovseg.image_files import decoded
 from ovseg.inference.nonfinite import ignore_label
 from ovseg.utils import quoted
 
@@ -102,7 +101,7 @@ def read_label_map(path: Path, ids: np.ndarray, shape: Tuple[int, int]) -> np.nd
         ValueError: the file cannot be read, is no label map, has another size, or a value that is neither a class nor
             ``ignore_id``; names the file.
     """
-    image = _read(path)
+    image = decoded(path, 'label map')
     values = np.array(image)
     if values.ndim != 2 or values.dtype.kind not in 'bui':
         raise ValueError(f'{quoted(path)} is no label map: it has pixels of type {image.mode}, not one integer each')
@@ -123,19 +122,7 @@ def read_label_map(path: Path, ids: np.ndarray, shape: Tuple[int, int]) -> np.nd
 def is_whole(path: Path) -> bool:
     """True where an image file is complete and its checksums are right."""
     try:
-        _read(path)
+        decoded(path)
     except ValueError:
         return False
     return True
-
-
-def _read(path: Path) -> Image.Image:
-    """The decoded image. Pillow's decoder checks no checksum of a PNG's pixels; ``verify`` does."""
-    try:
-        with Image.open(path) as image:
-            image.verify()
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except UNREADABLE as error:
-        raise ValueError(f'cannot read label map {quoted(path)}: {error}') from error

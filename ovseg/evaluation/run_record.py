@@ -28,7 +28,7 @@ from torch import nn
 
 from ovseg.claims import claim
 from ovseg.components import named_errors
-from ovseg.datasets.data_files import check_data_files
+from ovseg.data_check.data_files import check_data_files
 from ovseg.digests import code_digest, file_digest, tensors_digest
 from ovseg.evaluation.label_maps import is_whole, label_map_paths
 from ovseg.files import file_stamp, write_text

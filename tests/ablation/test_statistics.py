@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from ovseg.ablation.statistics import class_iou, delta_interval, resampling_weights
+from ovseg.ablation.statistics import delta_interval, resampling_weights
 
 
 @pytest.fixture
@@ -30,12 +30,6 @@ def mean_iou(intersect, union, drawn, absent=None):
         elif absent is not None:
             shares.append(absent / 100)
     return 100 * sum(shares) / len(shares)
-
-
-def test_iou_of_classes():
-    found = class_iou(np.array([[3, 0, 0], [7, 2, 0]]), np.array([[4, 5, 0], [7, 8, 0]]))
-    np.testing.assert_array_equal(found, [[75, 0, np.nan], [100, 25, np.nan]])
-    assert class_iou(np.array([0]), np.array([0]), absent=100).tolist() == [100]
 
 
 def test_every_resample_draws_as_many_images_as_there_are():

@@ -11,7 +11,7 @@ import ovseg
 from ovseg.cli import demo, main
 from ovseg.datasets import demo_scenes_dataset
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
-from ovseg.datasets.demo_textures import CLASSES
+from ovseg.demo.textures import CLASSES
 
 FEW = ('002', '008', '009', '030')  # scenes in which, together, every class occurs
 

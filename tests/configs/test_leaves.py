@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
 
-from ovseg.evaluation import VocabularyCheckHook
+from ovseg.engine import VocabularyCheckHook
 from ovseg.models import CLIPSegmentor
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

@@ -4,10 +4,10 @@ import torch
 from mmseg.registry import DATASETS
 from PIL import Image
 
-from ovseg.datasets.demo_scenes import draw_scene
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
-from ovseg.datasets.demo_textures import CLASSES
 from ovseg.datasets.main_texture_dataset import MainTextureDataset
+from ovseg.demo.scenes import draw_scene
+from ovseg.demo.textures import CLASSES
 
 
 def plain_majority(labels):

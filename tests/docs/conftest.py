@@ -39,7 +39,7 @@ class Tool(NamedTuple):
 TOOLS = {
     'tools/ablate.py': Tool(
         ['--limit', '1', *TINY[:1], TINY[-1], 'test_dataloader.num_workers=0'], 'table.csv', 'work_dirs/ablate_*/table.csv'),
-    'tools/benchmark.py': Tool(['--rounds', '1', '--only', 'decode'], 'decode'),
+    'tools/measure_speed.py': Tool(['--rounds', '1', '--only', 'decode'], 'decode'),
     'tools/check_dataset.py': Tool(prints='classes seen in them'),
     'tools/dataset_converters/ade20k_847.py': Tool(prints='1 label maps written'),
     'tools/dataset_converters/coco_object.py': Tool(prints='1 label maps written'),
@@ -154,7 +154,7 @@ class Shell:
 
     def _run_tool(self, program, arguments, exit_code):
         tool = TOOLS[program]
-        if program == 'tools/benchmark.py' and '--scenario' in arguments:  # minutes, or a GPU
+        if program == 'tools/measure_speed.py' and '--scenario' in arguments:  # minutes, or a GPU
             return self.parse(shlex.join([program, *arguments]))
         quick = list(tool.quick)
         for benchmark in filter(None, map(BENCHMARK.fullmatch, arguments)):

@@ -8,7 +8,7 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import EVALUATOR
 from PIL import Image
 
-from ovseg.evaluation import nonfinite_hook
+from ovseg.evaluation import undefined_pixels
 
 CLASSES = 3
 
@@ -95,8 +95,8 @@ def test_pixels_without_a_class_are_counted_over_all_processes(num_workers, main
     maps = {name: np.clip(labels, 1, CLASSES) for name, labels in annotations(tmp_path).items()}
     maps[Path('far/d.png')][:3, 2:7], maps[Path('near/c.png')][5] = 255, 255
     write(tmp_path / 'maps', maps)
-    monkeypatch.setattr(nonfinite_hook, 'all_gather_object', lambda own: [own, {'z.jpg': 2}])
-    monkeypatch.setattr(nonfinite_hook, 'is_main_process', lambda: main)
+    monkeypatch.setattr(undefined_pixels, 'all_gather_object', lambda own: [own, {'z.jpg': 2}])
+    monkeypatch.setattr(undefined_pixels, 'is_main_process', lambda: main)
     evaluate(dataset, num_workers=num_workers)
     images = ', '.join([*(str(tmp_path / 'images' / name) for name in ('far/d.jpg', 'near/c.jpg')), 'z.jpg'])
     assert warnings == [f'{3 * 5 + 13 + 2} pixels of 3 images have no class, because their label maps give them none, as where '

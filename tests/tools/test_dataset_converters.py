@@ -9,8 +9,8 @@ from scipy.io import savemat
 
 import ovseg
 from ovseg.claims import LOCK
-from ovseg.datasets.check import check_dataset
-from ovseg.datasets.conversion import COCO_GAPS, MARKER, ade20k_847_labels, coco_object_labels
+from ovseg.data_check.check import check_dataset
+from ovseg.data_check.conversion import COCO_GAPS, MARKER, ade20k_847_labels, coco_object_labels
 
 CONFIGS = Path(ovseg.__file__).parents[1] / 'configs' / '_base_' / 'datasets'
 COCO = ('000000000139', '000000000285', '000000000632')

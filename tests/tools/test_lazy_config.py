@@ -16,7 +16,7 @@ from mmseg.datasets.transforms.loading import LoadAnnotations
 from mmseg.evaluation.metrics import IoUMetric
 
 from ovseg.datasets import DemoScenesDataset
-from ovseg.evaluation import CheckedTestLoop
+from ovseg.engine import CheckedTestLoop
 from ovseg.models import CLIPSegmentor
 from ovseg.models.post_processors import CTD
 

@@ -9,7 +9,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ovseg.datasets.conversion import claim_folder, convert_ade20k_847, convert_all
+from ovseg.data_check.conversion import claim_folder, convert_ade20k_847, convert_all
 from ovseg.program import errors_as_lines
 from ovseg.utils import quoted
 

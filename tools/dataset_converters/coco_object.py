@@ -10,7 +10,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ovseg.datasets.conversion import claim_folder, convert_all, convert_coco_object
+from ovseg.data_check.conversion import claim_folder, convert_all, convert_coco_object
 from ovseg.program import errors_as_lines
 from ovseg.utils import quoted
 

@@ -11,7 +11,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ovseg.datasets.conversion import claim_folder, convert_all, convert_context459
+from ovseg.data_check.conversion import claim_folder, convert_all, convert_context459
 from ovseg.program import errors_as_lines
 from ovseg.utils import quoted, read_small_text
 

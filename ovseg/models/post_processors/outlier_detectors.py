@@ -24,7 +24,7 @@ def norm(patches: Tensor) -> Tensor:
 
 
 def local_outlier_factor(patches: Tensor, neighbours: int = LOF_NEIGHBOURS) -> Tensor:
-    """Local outlier factor (Breunig et al., 2000), as SC-CLIP uses it, with Euclidean distances.
+    """Local outlier factor of the textbook (Breunig et al., 2000), with Euclidean distances; SC-CLIP's own differs.
 
     Args:
         patches: ``(B, N, D)``.

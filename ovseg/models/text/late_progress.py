@@ -1,7 +1,5 @@
 """A progress bar for work that is mostly too short for one."""
 import time
-from types import TracebackType
-from typing import Optional, Type
 
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
@@ -23,35 +21,26 @@ class LateProgress:
     """
 
     def __init__(self, what: str, total: int) -> None:
-        self.what = what
-        self.total = total
-        self.done = 0
         self._shown_at = time.monotonic() + PATIENCE
-        self._bar: Optional[Progress] = None
+        self._bar = Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                             console=Console(stderr=True))
+        self._bar.add_task(what, total=total)
+        self._task, = self._bar.tasks
 
     def __enter__(self) -> 'LateProgress':
         return self
 
-    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException],
-                 traceback: Optional[TracebackType]) -> None:
-        if self._bar:
+    def __exit__(self, *error: object) -> None:
+        if self._bar.live.is_started:
             self._bar.stop()
 
     def advance(self, steps: int) -> None:
         """Count ``steps`` more as done."""
-        self.done += steps
-        if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=self.done)
-        elif self.done < self.total and time.monotonic() >= self._shown_at and is_main_process():
-            self._show()
-
-    def _show(self) -> None:
-        console = Console(stderr=True)
-        if console.is_terminal:
-            self._bar = Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                                 console=console)
-            self._bar.add_task(self.what, total=self.total, completed=self.done)
+        self._bar.advance(self._task.id, steps)
+        if self._bar.live.is_started or self._task.finished or time.monotonic() < self._shown_at or not is_main_process():
+            return
+        if self._bar.console.is_terminal:
             self._bar.start()
         else:
-            print_log(f'{self.what}: {self.done} of {self.total}', 'current')
+            print_log(f'{self._task.description}: {self._task.completed:.0f} of {self._task.total:.0f}', 'current')
             self._shown_at = time.monotonic() + INTERVAL

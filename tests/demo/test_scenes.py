@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 import ovseg
-from ovseg.datasets.demo_scenes import caption, draw_close_up, draw_scene
-from ovseg.datasets.demo_textures import CLASSES, STUFF, THINGS
+from ovseg.demo.scenes import caption, draw_close_up, draw_scene
+from ovseg.demo.textures import CLASSES, STUFF, THINGS
 
 SHIPPED = Path(ovseg.__file__).parent / 'datasets' / 'resources' / 'demo_scenes'
 SEEDS = range(23)

@@ -1,6 +1,6 @@
 """What tools/ablate.py saves: the time of an ablation, and that of the commands which repeat its rows one by one.
 
-    python tools/benchmarks/ablation.py configs/demo/gated_tiny-clip_demo.py --full \
+    python tools/speed/ablation.py configs/demo/gated_tiny-clip_demo.py --full \
         --toggle apply_outlier_suppression global_debias_factor apply_ctd
 
 Takes the arguments of tools/ablate.py, but --work-dir. Each is a process of its own, as a user starts it; scores must agree.

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ovseg.datasets.demo_textures import CLASSES, PAINTERS, STUFF, THINGS, rotated_grid, scattered_points, smooth_noise
+from ovseg.demo.textures import CLASSES, PAINTERS, STUFF, THINGS, rotated_grid, scattered_points, smooth_noise
 
 
 def paint(name, seed, height=53, width=97):

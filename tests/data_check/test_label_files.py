@@ -5,9 +5,10 @@ import pytest
 from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
-from ovseg.datasets import LoadWideAnnotations, label_files
+from ovseg.data_check import label_files
+from ovseg.data_check.label_files import MANY, LabelFile, Labels, check_label_files, read_label_files
+from ovseg.datasets import LoadWideAnnotations
 from ovseg.datasets.benchmarks import Benchmark
-from ovseg.datasets.label_files import MANY, LabelFile, Labels, check_label_files, read_label_files
 
 BENCHMARK = Benchmark(0, 'get it', ('python convert.py',), (('narrow ones', 5), ('wide ones', 13), ('wider ones', 17)))
 ELEVEN = Labels([f'class {index}' for index in range(11)], 255, 0)

@@ -11,8 +11,8 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from benchmarks.references import loop_decode, loop_outlier_suppression, loop_predict, sklearn_clusters
-from benchmarks.timing import Group, in_fresh_process, peak_memory_mb
+from speed.references import loop_decode, loop_outlier_suppression, loop_predict, sklearn_clusters
+from speed.timing import Group, in_fresh_process, peak_memory_mb
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -252,8 +252,8 @@ def ranks_throughput(clip_model: str, ranks: int, images: int = 8) -> float:
     """Images per second of ``ranks`` processes with one thread each."""
     with tempfile.TemporaryDirectory() as folder:
         code = ('import sys; sys.path.insert(0, sys.argv[1]); import torch; torch.set_num_threads(1)\n'
-                'from benchmarks.workloads import rank_work; rank_work(sys.argv[2], int(sys.argv[3]), sys.argv[4])')
-        arguments = [str(__file__).rsplit('/benchmarks/', 1)[0], clip_model, str(images), folder]
+                'from speed.workloads import rank_work; rank_work(sys.argv[2], int(sys.argv[3]), sys.argv[4])')
+        arguments = [str(__file__).rsplit('/speed/', 1)[0], clip_model, str(images), folder]
         processes = [subprocess.Popen([sys.executable, '-c', code, *arguments]) for _ in range(ranks)]  # noqa: S603  as above
         if any(process.wait() for process in processes):
             raise RuntimeError('a rank failed; its error stands above')

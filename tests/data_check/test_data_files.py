@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from ovseg.datasets.data_files import check_data_files
+from ovseg.data_check.data_files import check_data_files
 
 TESTS = Path(__file__).parents[1]
 DATASET_PARTS = TESTS.parent / 'configs' / '_base_' / 'datasets'
@@ -114,3 +114,9 @@ def test_a_data_root_of_its_own(read, monkeypatch):
     message = complaint({**cfg, 'data_root': '/no/where'})
     assert '/no/where/ does not exist' in message
     assert "DATA_ROOT (now not set, so 'data')" in message
+
+
+@pytest.mark.parametrize('prefix', [dict(img_path='', seg_map_path=''), dict(img_path='', seg_map_path='masks')])
+def test_a_data_root_that_holds_the_images_itself(tmp_path, prefix):
+    cfg = dict(type='BaseSegDataset', data_root=str(tmp_path / 'nowhere'), data_prefix=prefix)
+    assert f'{tmp_path}/nowhere/ does not exist' in complaint(cfg)

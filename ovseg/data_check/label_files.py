@@ -13,8 +13,6 @@ from rich.progress import track
 from ovseg.datasets.benchmarks import Benchmark
 from ovseg.image_files import BROKEN
 
-# what Pillow and the loaders raise on damaged files
-UNREADABLE = (*BROKEN, Image.DecompressionBombError)
 MANY = 50  # label files from which on it means something that a class is in none of them
 
 
@@ -85,7 +83,7 @@ def _read(pair: Mapping[str, Any], load: BaseTransform) -> LabelFile:
         with Image.open(reading) as label:
             wide = label.mode.startswith('I')
         seg_map = load.transform(dict(pair, seg_fields=[]))['gt_seg_map']
-    except UNREADABLE as error:
+    except BROKEN as error:
         return LabelFile(pair['seg_map_path'], unreadable=(reading, f'{type(error).__name__}: {error}'))
     values = tuple(np.unique(seg_map).tolist())
     return LabelFile(pair['seg_map_path'], (height, width), seg_map.shape, values, wide and seg_map.dtype == np.uint8)

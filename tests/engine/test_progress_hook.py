@@ -21,7 +21,7 @@ from PIL import Image
 from rich.console import Console
 
 import ovseg
-from ovseg.evaluation import ProgressHook, progress_hook
+from ovseg.engine import ProgressHook, progress_hook
 
 RUN = count()
 CLASSES, IMAGES = 5, 7

@@ -1,16 +1,11 @@
 """Results that are not finite, counted."""
-import logging
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
-from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
-from ovseg.utils import quoted
-
-NAMED = 3  # images that the warning names
+from ovseg.evaluation.undefined_pixels import warn_of_undefined
 
 
 @HOOKS.register_module()
@@ -32,17 +27,3 @@ class NonFiniteHook(Hook):
     def after_test_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
         """See ``Hook``."""
         warn_of_undefined(self.pixels, 'their scores are not finite (NaN or Inf)')
-
-
-def warn_of_undefined(own: Mapping[str, int], reason: str) -> None:
-    """Log how many pixels have no class, if any, in the main process for all of them. Every process must call it.
-
-    Args:
-        own: Number of such pixels by image, of the images of this process that have any.
-        reason: Why they have no class.
-    """
-    pixels = {name: count for process in all_gather_object(own) for name, count in process.items()}
-    if pixels and is_main_process():
-        names = ', '.join(map(quoted, sorted(pixels)[:NAMED])) + (', …' if len(pixels) > NAMED else '')
-        print_log(f'{sum(pixels.values())} pixels of {len(pixels)} images have no class, because {reason}, and count as '
-                  f'errors: {names}', 'current', logging.WARNING)

@@ -7,11 +7,11 @@ from typing import Callable, Iterator, Sequence, Tuple
 
 import cv2
 import numpy as np
-from PIL import Image
 from rich.progress import track
 
 from ovseg.claims import LOCK, claim
 from ovseg.files import write_image
+from ovseg.image_files import decoded
 from ovseg.utils import check_integer, one_line, quoted
 
 ADE20K_847_IDS = Path(__file__).parent / 'resources' / 'ade20k_847_ids.txt'
@@ -95,7 +95,7 @@ def context459_labels(label_map: np.ndarray) -> np.ndarray:
 
 def convert_coco_object(source: Path, target: Path) -> None:
     """Write COCO-Object's label map of the COCO-Stuff label map ``source``."""
-    write_image(coco_object_labels(_read(source)), target)
+    write_image(coco_object_labels(np.array(decoded(source))), target)
 
 
 def convert_ade20k_847(source: Path, image: Path, label_map: Path, short_side: int = 512) -> None:
@@ -106,9 +106,8 @@ def convert_ade20k_847(source: Path, image: Path, label_map: Path, short_side: i
     Raises:
         ValueError: picture and segmentation differ in size.
     """
-    picture = _read(source)
-    segmentation = _read(source.with_name(f'{source.stem}_seg.png'))
-    labels = ade20k_847_labels(segmentation)
+    picture = np.array(decoded(source))
+    labels = ade20k_847_labels(np.array(decoded(source.with_name(f'{source.stem}_seg.png'))))
     height, width = picture.shape[:2]
     if labels.shape != (height, width):
         raise ValueError(f'the picture is {height} x {width} pixels, its _seg.png {labels.shape[0]} x {labels.shape[1]}')
@@ -137,11 +136,6 @@ def convert_context459(source: Path, target: Path) -> None:
     if 'LabelMap' not in content:
         raise ValueError('the file has no LabelMap')
     write_image(context459_labels(content['LabelMap']), target, compression='tiff_adobe_deflate')
-
-
-def _read(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.array(image)
 
 
 @contextmanager

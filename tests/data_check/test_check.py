@@ -6,8 +6,8 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
+from ovseg.data_check.check import check_dataset
 from ovseg.datasets.benchmarks import BENCHMARKS
-from ovseg.datasets.check import check_dataset
 from ovseg.vocabulary import read_class_list
 
 ROOT = Path(__file__).parents[2]
@@ -174,7 +174,7 @@ def test_reduce_zero_label_is_honoured(coco):
 
 
 def test_classes_are_missed_only_where_everything_was_read(coco, monkeypatch):
-    monkeypatch.setattr('ovseg.datasets.label_files.MANY', 2)
+    monkeypatch.setattr('ovseg.data_check.label_files.MANY', 2)
     cfg = config(coco, 'BaseSegDataset', seg_map_suffix='_instanceTrainIds.png', metainfo=dict(classes=['x'] * 81),
                  reduce_zero_label=True)
     assert only_finding(cfg).what.endswith('they seem to count classes from 0')

@@ -9,7 +9,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import HOOKS
 from mmseg.structures import SegDataSample
 
-from ovseg.evaluation import nonfinite_hook
+from ovseg.evaluation import undefined_pixels
 from ovseg.resources import configs_dir
 
 
@@ -58,8 +58,8 @@ def test_without_such_pixels_there_is_no_warning(warnings_of):
 
 @pytest.mark.parametrize('main', [True, False])
 def test_the_main_process_counts_those_of_all(warnings_of, monkeypatch, main):
-    monkeypatch.setattr(nonfinite_hook, 'all_gather_object', lambda own: [own, {'1.jpg': 7, '5.jpg': 3}])  # one image twice
-    monkeypatch.setattr(nonfinite_hook, 'is_main_process', lambda: main)
+    monkeypatch.setattr(undefined_pixels, 'all_gather_object', lambda own: [own, {'1.jpg': 7, '5.jpg': 3}])  # one image twice
+    monkeypatch.setattr(undefined_pixels, 'is_main_process', lambda: main)
     texts = warnings_of(samples(0, 7))
     assert [text[:22] for text in texts] == ['10 pixels of 2 images '] * main
 

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from mmseg.registry import LOOPS
 from PIL import Image
 
-from ovseg.evaluation import CheckedTestLoop
+from ovseg.engine import CheckedTestLoop
 
 DEFAULT_RUNTIME = Path(__file__).parents[2] / 'configs' / '_base_' / 'default_runtime.py'
 LOADER = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))

@@ -8,7 +8,9 @@ from typing import NamedTuple, Sequence, Tuple
 import cv2
 import numpy as np
 
-from ovseg.datasets.demo_textures import CLASSES, PAINTERS, STUFF, THINGS, smooth_noise
+from ovseg.demo.textures import CLASSES, PAINTERS, STUFF, THINGS, smooth_noise
+
+HELD_OUT = 2 ** 31
 
 
 class Scene(NamedTuple):
@@ -28,6 +30,13 @@ def draw_scene(rng: np.random.Generator, height: int, width: int) -> Scene:
     for name in things:
         cv2.fillPoly(labels, [_outline(rng, height, width)], CLASSES.index(name))
     return _paint(rng, labels)
+
+
+def draw_held_out(seed: int, index: int) -> Scene:
+    """Scene ``index`` of the held-out ones, of which 60 of seed 0 are shipped. Its height and width are random, too."""
+    rng = np.random.default_rng((HELD_OUT, seed, index))  # training draws from (seed, index), which gives other streams
+    height, width = 32 * rng.integers(7, 15), 32 * rng.integers(7, 21)
+    return draw_scene(rng, height, width)
 
 
 def draw_close_up(rng: np.random.Generator, height: int, width: int) -> Scene:

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ovseg.evaluation.areas import class_iou
+
 
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
@@ -85,4 +87,4 @@ class ProgressHook(Hook):
         for intersection, union, *_ in metric.results[self._counted:]:
             self._areas = self._areas + torch.stack([intersection, union])  # (2, K)
         self._counted = len(metric.results)
-        return f'mIoU {100 * (self._areas[0] / self._areas[1]).nanmean():.2f}'
+        return f'mIoU {torch.from_numpy(class_iou(*self._areas.numpy())).nanmean():.2f}'

@@ -1,10 +1,10 @@
 """What ovseg costs, as ratios measured in one run, candidates in turn.
 
-    python tools/benchmark.py                                   the embedded tiny CLIP on the CPU
-    python tools/benchmark.py --scenario cpu --baseline loop    ViT-B/16 with random weights, the table of docs/performance.md
-    python tools/benchmark.py --scenario cuda --baseline loop
-    python tools/benchmark.py --scenario cpu --sweep plots      scaling with area, vocabulary, windows, batch and ranks
-    python tools/benchmark.py --scenario cpu --profile          the ten dearest operations of a prediction
+    python tools/measure_speed.py                                   the embedded tiny CLIP on the CPU
+    python tools/measure_speed.py --scenario cpu --baseline loop    ViT-B/16 with random weights, as in docs/performance.md
+    python tools/measure_speed.py --scenario cuda --baseline loop
+    python tools/measure_speed.py --scenario cpu --sweep plots      scaling with area, vocabulary, windows, batch and ranks
+    python tools/measure_speed.py --scenario cpu --profile          the ten dearest operations of a prediction
 """
 import argparse
 import json
@@ -15,14 +15,14 @@ from tempfile import TemporaryDirectory
 from typing import Any, Dict, Iterator, List
 
 import torch
-from benchmarks import workloads
-from benchmarks.timing import Group, Row, in_fresh_process, measure
 from rich.console import Console
-from rich.table import Table
+from speed import workloads
+from speed.timing import Group, Row, in_fresh_process, measure
 
 import ovseg
 from ovseg.files import write_figure, write_text
 from ovseg.program import errors_as_lines
+from ovseg.tables import markdown_table, terminal_table
 from ovseg.utils import check_integer
 
 GROUPS = ('job', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'memory', 'labels')
@@ -77,9 +77,7 @@ def cells(row: Row) -> List[str]:
 
 
 def markdown(rows: List[Row], about: Dict[str, Any]) -> str:
-    lines = [', '.join(f'{key}: {value}' for key, value in about.items()), '', '| ' + ' | '.join(COLUMNS) + ' |',
-             '|' + '---|' * len(COLUMNS)]
-    return '\n'.join([*lines, *('| ' + ' | '.join(cells(row)) + ' |' for row in rows)]) + '\n'
+    return ', '.join(f'{key}: {value}' for key, value in about.items()) + '\n\n' + markdown_table(COLUMNS, map(cells, rows))
 
 
 def profile(clip_model: str, device: str) -> None:
@@ -131,9 +129,7 @@ def main() -> None:
     rows: List[Row] = []
     for group in groups(args, clip_model, device):
         rows += measure(group, args.rounds, device)
-    table = Table(*COLUMNS, title=', '.join(f'{key}: {value}' for key, value in about.items()))
-    for row in rows:
-        table.add_row(*cells(row))
+    table = terminal_table(COLUMNS, map(cells, rows), ', '.join(f'{key}: {value}' for key, value in about.items()))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     probes: Dict[str, Any] = {}
     if 'memory' in args.only:
@@ -152,5 +148,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    with errors_as_lines('tools/benchmark.py'):
+    with errors_as_lines('tools/measure_speed.py'):
         main()

@@ -1,4 +1,4 @@
-"""Is a data set complete, and are its label files of the kind that its config expects?"""
+"""The thorough check of a data set: its files, its label maps, its classes."""
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
@@ -10,10 +10,14 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ovseg.components import build_component
+from ovseg.data_check.data_files import image_files, missing_files, missing_folders
+from ovseg.data_check.label_files import Finding, Labels, check_label_files, read_label_files
 from ovseg.datasets.benchmarks import Benchmark, find_benchmark
-from ovseg.datasets.label_files import Finding, Labels, check_label_files, read_label_files
 from ovseg.utils import shown, type_name
 from ovseg.vocabulary import Vocabulary
+
+ELSEWHERE = ('if the data is elsewhere, say where by the environment variable DATA_ROOT or by '
+             '--cfg-options test_dataloader.dataset.data_root=FOLDER; if not')
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,15 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
     benchmark = find_benchmark(dataset_cfg)
     about: Dict[str, Any] = dict(dataset=type_name(dataset_cfg.type), data_root=dataset_cfg.get('data_root') or '',
                                  published=benchmark.images)
-    no_folders = _check_folders(dataset_cfg, benchmark)
-    if no_folders:
-        return Report(findings=no_folders, **about)
+    folders = missing_folders(dataset_cfg)
+    if folders:  # at the first of which a data set class would stop
+        finding = Finding('a part of the data set does not exist', [ELSEWHERE, *benchmark.steps], folders)
+        return Report(findings=[finding], **about)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
         dataset = DATASETS.build({**dataset_cfg, 'lazy_init': True})  # full_init fails on a data set without images
     labels = Labels(dataset.metainfo['classes'], _ignore_index(cfg), int(dataset.reduce_zero_label))
     pairs = dataset.load_data_list()
-    missing = {path for pair in pairs for path in (pair['img_path'], pair['seg_map_path']) if not Path(path).is_file()}
+    missing = set(missing_files(image_files(pairs), dataset.backend_args))
     whole = [pair for pair in pairs if not missing & {pair['img_path'], pair['seg_map_path']}]
     files = read_label_files(whole, _loader(dataset), seconds, nproc)
     findings = [*_check_pairs(dataset, pairs, missing, benchmark), *_check_classes(cfg, labels),
@@ -82,18 +87,6 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
     seen = {value for file in files for value in file.values if value < len(labels.classes) and value != labels.ignore_index}
     return Report(findings=findings, images=len(pairs), read=len(files), classes=len(labels.classes), classes_seen=len(seen),
                   **about)
-
-
-def _check_folders(dataset_cfg: Mapping[str, Any], benchmark: Benchmark) -> List[Finding]:
-    """Say which folders do not exist, before a data set class stops at the first."""
-    root = dataset_cfg.get('data_root')
-    if not root:
-        return []  # the class brings its files along
-    paths = [Path(root, path) for path in (*dataset_cfg.get('data_prefix', {}).values(), dataset_cfg.get('ann_file')) if path]
-    missing = [str(path) for path in paths if not path.exists()]
-    elsewhere = ('if the data is elsewhere, say where by the environment variable DATA_ROOT or by '
-                 '--cfg-options test_dataloader.dataset.data_root=FOLDER; if not')
-    return [Finding('a part of the data set does not exist', [elsewhere, *benchmark.steps], missing)] if missing else []
 
 
 def _loader(dataset: BaseSegDataset) -> BaseTransform:

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from ovseg.claims import LOCK, claim
-from ovseg.datasets.conversion import (
+from ovseg.data_check.conversion import (
     ADE20K_847_IDS,
     MARKER,
     ade20k_847_labels,
@@ -226,7 +226,7 @@ def test_a_broken_source_is_named_and_the_rest_can_be_done_later(tmp_path):
     whole = paths[3].read_bytes()
     paths[3].write_bytes(whole[:len(whole) // 2])
     jobs = jobs_of(paths, tmp_path / 'out')
-    with pytest.raises(ValueError, match=f'cannot convert {paths[3]}: .*truncated'):
+    with pytest.raises(ValueError, match=f'cannot convert {paths[3]}: .*[Tt]runcated'):
         convert_all(convert_coco_object, jobs, 2, 'title')
     assert not jobs[3][1].exists()
     paths[3].write_bytes(whole)

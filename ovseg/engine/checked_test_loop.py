@@ -5,7 +5,7 @@ from mmengine.runner import Runner, TestLoop
 from mmseg.registry import LOOPS
 from torch.utils.data import DataLoader
 
-from ovseg.datasets.data_files import check_data_files
+from ovseg.data_check.data_files import check_data_files
 
 
 @LOOPS.register_module()
