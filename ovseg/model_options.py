@@ -61,7 +61,7 @@ def later_form(path: Union[str, Path], name: str) -> str:
 
 
 def _written(node: Optional[ast.AST], place: Sequence[str]) -> bool:
-    """Whether ``dict(...)`` in a program has a keyword, by its dotted place."""
+    """Return True if ``dict(...)`` in a program has a keyword, by its dotted place."""
     for key in place:
         keywords = {item.arg: item.value for item in node.keywords} if isinstance(node, ast.Call) else {}
         if key not in keywords:
@@ -71,7 +71,7 @@ def _written(node: Optional[ast.AST], place: Sequence[str]) -> bool:
 
 
 def _has(model: Mapping[str, Any], place: str) -> bool:
-    """Whether a model's components have something at a dotted place."""
+    """Return True if a model's components have something at a dotted place."""
     node: Any = model
     for key in place.split('.'):
         node = dict(type=node) if isinstance(node, str) else node

@@ -1,4 +1,4 @@
-"""What ovseg costs, as ratios measured in one run, candidates in turn.
+"""Measure the speed of ovseg as ratios in one run, candidates in turn.
 
     python tools/measure_speed.py                                   the embedded tiny CLIP on the CPU
     python tools/measure_speed.py --scenario cpu --baseline loop    ViT-B/16 with random weights, as in docs/performance.md

@@ -20,7 +20,7 @@ GRID_KEYS = ('model.', 'test_dataloader.dataset.pipeline.')  # what they begin w
 
 @dataclass(frozen=True)
 class Axes:
-    """What is varied.
+    """The axes along which settings vary.
 
     Args:
         toggle: Names in ``SWITCHES``: each is flipped.

@@ -34,7 +34,7 @@ def write_report(benchmarks: Sequence[Sequence[Result]], combine: str, folder: P
 
 
 def notes_on(benchmarks: Sequence[Sequence[Result]], combine: str) -> List[str]:
-    """What a reader of the tables must know."""
+    """Notes that a reader of the tables needs."""
     notes = [f'Δ: mIoU less that of the first row, in points, with the {INTERVAL} of a paired bootstrap over images '
              f'({RESAMPLES} resamples).']
     if combine == 'cumulative':

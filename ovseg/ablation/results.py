@@ -21,7 +21,7 @@ class Result:
         setting: What was run.
         images: On how many.
         metrics: ``aAcc``, ``mIoU`` and ``mAcc`` in percent with two decimals, as ``tools/test.py`` prints them.
-        iou: Per class in percent, ``(K,)``, NaN for a class that is neither in the truth nor in the prediction.
+        iou: Per class in percent, ``(K,)``, NaN for a class that is neither in the ground truth nor in the prediction.
         class_delta: ``iou`` less the baseline's, ``(K,)``.
         delta: mIoU less the baseline's, in points.
         low: Low end of its interval.
@@ -40,7 +40,7 @@ class Result:
 
     @property
     def limited(self) -> str:
-        """Says so where the row is not of the whole data set."""
+        """Note on a row that is not of the whole data set; empty for others."""
         indices = self.setting.cfg.test_dataloader.dataset.get('indices')
         if indices is None or (isinstance(indices, int) and indices > self.images):
             return ''
@@ -62,10 +62,10 @@ def read_results(settings: Sequence[Setting], folder: Path) -> List[List[Result]
 
 
 def printed_metrics(areas: Areas, nan_to_num: Optional[int]) -> Dict[str, float]:
-    """What ``IoUMetric`` makes of the areas, summed up in its way: float32, image by image."""
-    intersect, union, predicted, truth = (sum(torch.from_numpy(area).float())
-                                          for area in (areas.intersect, areas.union, areas.predicted, areas.truth))
-    found = IoUMetric.total_area_to_metrics(intersect, union, predicted, truth, ['mIoU'], nan_to_num)
+    """Metrics of ``IoUMetric`` from areas that are summed as it does: in float32, image by image."""
+    intersect, union, predicted, ground_truth = (sum(torch.from_numpy(area).float())
+                                                 for area in (areas.intersect, areas.union, areas.predicted, areas.ground_truth))
+    found = IoUMetric.total_area_to_metrics(intersect, union, predicted, ground_truth, ['mIoU'], nan_to_num)
     return {name: round(float(np.round(np.nanmean(found[key]) * 100, 2)), 2)
             for name, key in dict(aAcc='aAcc', mIoU='IoU', mAcc='Acc').items()}
 

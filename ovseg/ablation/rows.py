@@ -21,21 +21,22 @@ from ovseg.utils import quoted
 class Areas(NamedTuple):
     """Pixels per image and class, ``(n, K)`` int32 each, and the names of the images.
 
-    ``intersect`` have the class in truth and prediction, ``predicted`` in the prediction, ``truth`` in the truth.
+    ``intersect`` have the class in ground truth and prediction, ``predicted`` in the prediction, ``ground_truth`` in the ground
+    truth.
     """
     images: List[str]
     intersect: np.ndarray
     predicted: np.ndarray
-    truth: np.ndarray
+    ground_truth: np.ndarray
 
     @property
     def union(self) -> np.ndarray:
-        """Pixels that have the class in truth or prediction, ``(n, K)``."""
-        return self.predicted + self.truth - self.intersect
+        """Pixels that have the class in ground truth or prediction, ``(n, K)``."""
+        return self.predicted + self.ground_truth - self.intersect
 
 
 def row_file(folder: Path, digest: str) -> Path:
-    """Where the finished row is."""
+    """Path of the finished row."""
     return folder / 'rows' / f'{digest}.jsonl'
 
 
@@ -79,7 +80,7 @@ class RowWriter:
     def add(self, image: str, areas: np.ndarray) -> None:
         """Append an image's ``class_areas`` under its name."""
         present = np.flatnonzero(areas.any(axis=0))
-        counts = dict(zip(('intersect', 'predicted', 'truth'), areas[:, present].tolist()))
+        counts = dict(zip(('intersect', 'predicted', 'ground_truth'), areas[:, present].tolist()))
         row = dict(image=image, files=self.stamps[image], classes=present.tolist(), **counts)
         self.lines[image] = _sealed(json.dumps(row))
         with write_errors_named(self.part), self.part.open('a', encoding='utf-8') as file:
@@ -92,7 +93,7 @@ class RowWriter:
 
 
 def read_about(path: Path) -> Dict[str, Any]:
-    """What the first line of a finished row says of its setting."""
+    """The setting that the first line of a finished row describes."""
     return _rows(path)[0]
 
 
@@ -101,7 +102,7 @@ def read_areas(path: Path) -> Areas:
     about, *rows = _rows(path)
     areas = np.zeros((3, len(rows), len(about['classes'])), np.int32)
     for index, row in enumerate(rows):
-        areas[:, index, row['classes']] = row['intersect'], row['predicted'], row['truth']
+        areas[:, index, row['classes']] = row['intersect'], row['predicted'], row['ground_truth']
     return Areas([row['image'] for row in rows], *areas)
 
 

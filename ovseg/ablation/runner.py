@@ -109,7 +109,7 @@ def image_stamps(dataset: BaseSegDataset) -> Dict[str, Stamps]:
 
 
 def plan(settings: Sequence[Setting], folder: Path) -> List[Pass]:
-    """What is left to do in ``folder``. Every setting has been built once, and found its data, before anything runs.
+    """Passes that are left to do in ``folder``. Every setting has been built once, and found its data, before anything runs.
 
     Raises:
         ValueError: a setting cannot be built, or its class list does not fit its data set.
@@ -167,8 +167,8 @@ class _RowsEvaluator(Evaluator):
         classes = len(self.dataset_meta['classes'])
         for writer, samples in zip(self.writers, data_samples):
             for sample in samples:
-                labels, truth = (field.data.squeeze(0) for field in (sample.pred_sem_seg, sample.gt_sem_seg))
-                writer.add(sample.img_path, class_areas(labels, truth, classes, self.ignore_index))
+                labels, ground_truth = (field.data.squeeze(0) for field in (sample.pred_sem_seg, sample.gt_sem_seg))
+                writer.add(sample.img_path, class_areas(labels, ground_truth, classes, self.ignore_index))
                 if 'nonfinite_pixels' in sample:
                     self.undefined[sample.img_path] = max(self.undefined.get(sample.img_path, 0), sample.nonfinite_pixels)
 

@@ -136,7 +136,7 @@ def short_names(paths: Sequence[str]) -> List[str]:
 
 
 def data_of(cfg: Config) -> Dict[str, Any]:
-    """What of a config says which images and labels it evaluates on."""
+    """The part of a config that names the images and labels of its evaluation."""
     return {key: value for key, value in cfg.test_dataloader.dataset.items() if key != 'pipeline'}
 
 
@@ -193,7 +193,7 @@ def _warn_of_no_effect(setting: Setting) -> None:
 
 
 def _common(parts: Sequence[Sequence[str]]) -> int:
-    """How many items all sequences begin with."""
+    """Number of first items that all sequences share."""
     count = 0
     for items in zip(*parts):
         if len(set(items)) > 1:

@@ -1,4 +1,4 @@
-"""How sure a difference of two mIoUs is."""
+"""Confidence intervals of differences of two mIoUs."""
 from typing import Tuple
 
 import numpy as np
@@ -10,7 +10,7 @@ LEVEL = 0.95
 
 
 def resampling_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
-    """How often each image is drawn in each resample, ``(resamples, images)``; rows sum to ``images``."""
+    """Number of times that each image is drawn in each resample, ``(resamples, images)``; rows sum to ``images``."""
     return np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), resamples).astype(np.float64)
 
 

@@ -22,7 +22,7 @@ ELSEWHERE = ('if the data is elsewhere, say where by the environment variable DA
 
 @dataclass(frozen=True)
 class Report:
-    """What ``check_dataset`` has looked at and found.
+    """Findings of ``check_dataset``, and what it has looked at.
 
     Args:
         dataset: Class of the data set.
@@ -46,7 +46,7 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing was found that makes a measured score wrong."""
+        """True if nothing was found that makes a measured score wrong."""
         return not any(finding.error for finding in self.findings)
 
 

@@ -66,7 +66,7 @@ def ade20k_847_labels(segmentation: np.ndarray) -> np.ndarray:
         ``(H, W)``, 16 bits: 0 … 846, and 65535 for objects outside the 847 classes.
 
     Raises:
-        ValueError: not an RGB picture.
+        ValueError: not an RGB image.
     """
     if segmentation.ndim != 3 or segmentation.shape[2] != 3 or segmentation.dtype != np.uint8:
         raise ValueError(f'not an 8-bit RGB segmentation: {segmentation.dtype} of shape {segmentation.shape}')
@@ -99,12 +99,12 @@ def convert_coco_object(source: Path, target: Path) -> None:
 
 
 def convert_ade20k_847(source: Path, image: Path, label_map: Path, short_side: int = 512) -> None:
-    """Write ADE20K-847's image and label map of the picture ``source`` and the ``_seg.png`` file beside it.
+    """Write ADE20K-847's image and label map of the image ``source`` and the ``_seg.png`` file beside it.
 
-    As MaskFormer does: pictures whose short side is above ``short_side`` are scaled down to it.
+    As MaskFormer does: images whose short side is above ``short_side`` are scaled down to it.
 
     Raises:
-        ValueError: picture and segmentation differ in size.
+        ValueError: image and segmentation differ in size.
     """
     picture = np.array(decoded(source))
     labels = ade20k_847_labels(np.array(decoded(source.with_name(f'{source.stem}_seg.png'))))

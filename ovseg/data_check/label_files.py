@@ -1,4 +1,4 @@
-"""What label files hold, and what is wrong with it."""
+"""Contents of label files, and errors in them."""
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +34,7 @@ class Finding:
 
 
 class Labels(NamedTuple):
-    """How a config reads its label files: class ``k`` is the file's value ``k + offset``."""
+    """Mapping by which a config reads its label files: class ``k`` is the file's value ``k + offset``."""
 
     classes: Sequence[str]
     ignore_index: int
@@ -77,7 +77,7 @@ def _read(pair: Mapping[str, Any], load: BaseTransform) -> LabelFile:
     reading = pair['img_path']
     try:
         with Image.open(reading) as image:
-            # decodes all of it, while OpenCV gives half a picture of a truncated file; turns it as OpenCV does
+            # decodes all of it, while OpenCV gives half an image of a truncated file; turns it as OpenCV does
             width, height = ImageOps.exif_transpose(image).size
         reading = pair['seg_map_path']
         with Image.open(reading) as label:
@@ -90,7 +90,7 @@ def _read(pair: Mapping[str, Any], load: BaseTransform) -> LabelFile:
 
 
 def check_label_files(files: Sequence[LabelFile], labels: Labels, benchmark: Benchmark, everything: bool) -> List[Finding]:
-    """What is wrong with label files and their images.
+    """Errors in label files and their images.
 
     Args:
         files: From ``read_label_files``.
@@ -110,7 +110,7 @@ def check_label_files(files: Sequence[LabelFile], labels: Labels, benchmark: Ben
         findings.append(Finding(f'{len(unreadable)} of {2 * len(files)} files cannot be read ({unreadable[0][1]})',
                                 anew, [path for path, _ in unreadable]))
     maps = [file for file in files if len(file.shape) == 2]
-    report([file for file in files if len(file.shape) > 2], 'label files are colour pictures', anew)
+    report([file for file in files if len(file.shape) > 2], 'label files are colour images', anew)
     report([file for file in maps if file.shape != file.image_size], 'label files have another size than their image', anew)
     wide = ["load them by dict(type='LoadWideAnnotations')"] if len(labels.classes) > 255 else anew
     report([file for file in maps if file.cut_to_8_bits], 'label files have 16 bits, of which the pipeline keeps 8', wide)
@@ -122,7 +122,7 @@ def check_label_files(files: Sequence[LabelFile], labels: Labels, benchmark: Ben
 
 
 def _check_values(maps: Sequence[LabelFile], labels: Labels, benchmark: Benchmark, everything: bool) -> List[Finding]:
-    """Which labels are too high, and what label files of another kind would look like."""
+    """Labels that are too high, and a description of label files of other kinds."""
     total, many, anew = len(labels.classes), len(maps) >= MANY, ['delete them', *benchmark.steps]
     seen = sorted({value for file in maps for value in file.values} - {labels.ignore_index})
     if len(seen) < 2:

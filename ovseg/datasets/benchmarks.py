@@ -1,4 +1,4 @@
-"""What is known of the benchmarks' files: how many there are, where they come from, what they are mistaken for."""
+"""Facts about the benchmarks' files: their number, their source, and files that are mistaken for them."""
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
@@ -31,7 +31,7 @@ class Benchmark:
 
     @property
     def steps(self) -> Tuple[str, ...]:
-        """How to get its label files."""
+        """Instructions for getting its label files."""
         return (self.source, *self.convert)
 
 
@@ -76,7 +76,7 @@ BENCHMARKS: Dict[str, Benchmark] = {
 
 
 def find_benchmark(dataset_cfg: Mapping[str, Any]) -> Benchmark:
-    """What is known of a config's data set, with its folder put in; next to nothing of one that is no benchmark.
+    """Facts about a config's data set, with its folder put in; almost none about one that is no benchmark.
 
     mmseg has one class for both COCO-Stuffs; the 10k version is known by the folder of its label files.
     """

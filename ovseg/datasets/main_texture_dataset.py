@@ -20,7 +20,7 @@ class MainTextureDataset(Dataset):
 
     Args:
         length: Scenes to draw, each a function of ``seed`` and its index; 0 takes the 60 shipped ones.
-        size: Side of the square pictures; shipped scenes are resized.
+        size: Side of the square images; shipped scenes are resized.
         seed: Of the drawn scenes.
     """
 

@@ -1,6 +1,6 @@
 """Scenes of the embedded demo: textured ground with patterned objects on it, with label maps and captions.
 
-Nothing is stored: a scene is a pure function of its random generator, so training pictures are drawn on the fly and
+Nothing is stored: a scene is a pure function of its random generator, so training images are drawn on the fly and
 never repeat, and the 60 shipped held-out scenes can be redrawn at any time (``tools/make_demo_scenes.py``).
 """
 from typing import NamedTuple, Sequence, Tuple
@@ -14,7 +14,7 @@ HELD_OUT = 2 ** 31
 
 
 class Scene(NamedTuple):
-    """One picture: ``image (H, W, 3)`` uint8 RGB, ``labels (H, W)`` uint8 indices into ``CLASSES``, ``names`` of the
+    """One scene: ``image (H, W, 3)`` uint8 RGB, ``labels (H, W)`` uint8 indices into ``CLASSES``, ``names`` of the
     classes that cover at least one percent of it.
     """
     image: np.ndarray
@@ -40,19 +40,19 @@ def draw_held_out(seed: int, index: int) -> Scene:
 
 
 def draw_close_up(rng: np.random.Generator, height: int, width: int) -> Scene:
-    """One class that fills the picture."""
+    """One class that fills the image."""
     return _paint(rng, np.full((height, width), rng.integers(len(CLASSES)), np.uint8))
 
 
 def caption(rng: np.random.Generator, names: Sequence[str], templates: Sequence[str]) -> str:
-    """A sentence that names every class in the picture, in random order, inside a random prompt template."""
+    """A sentence that names every class in the scene, in random order, inside a random prompt template."""
     shuffled = [str(name) for name in rng.permutation(list(names))]
     listing = ' and '.join(filter(None, [', '.join(shuffled[:-1]), shuffled[-1]]))
     return templates[int(rng.integers(len(templates)))].format(listing)
 
 
 def _regions(rng: np.random.Generator, height: int, width: int, classes: Sequence[int]) -> np.ndarray:
-    """Label map in which each class owns the part of the picture where its smooth random height map is the largest."""
+    """Label map in which each class owns the part of the image where its smooth random height map is the largest."""
     cell = 0.5 * max(height, width)
     heights = [smooth_noise(rng, height, width, (cell, cell)) for _ in classes]
     return np.asarray(classes, np.uint8)[np.argmax(heights, axis=0)]

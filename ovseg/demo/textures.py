@@ -1,6 +1,6 @@
 """Procedural textures of the demo scenes: eight kinds of ground ("stuff") and eight patterned objects ("things").
 
-Each painter maps ``(rng, height, width)`` to an RGB picture, ``(height, width, 3)`` float32 around [0, 1]. Palettes are
+Each painter maps ``(rng, height, width)`` to an RGB image, ``(height, width, 3)`` float32 around [0, 1]. Palettes are
 jittered so widely that they overlap between classes: the pattern decides, not the colour.
 """
 from typing import Callable, Dict, Sequence, Tuple

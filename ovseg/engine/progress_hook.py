@@ -1,4 +1,4 @@
-"""How far a test is, and how it is going."""
+"""Progress of a test, with its mIoU so far."""
 import atexit
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What is left of a run that was killed."""
+"""A sampler of the images that a killed run has left."""
 from typing import Iterator, Optional
 
 from mmengine.dataset import DefaultSampler

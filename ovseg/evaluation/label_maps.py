@@ -31,7 +31,7 @@ def ignore_id(ids: np.ndarray) -> int:
 
 
 def file_values(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """What a file holds for ``labels (H, W)``, which are classes or ``ignore_label(K)``: their ``ids``, or ``ignore_id``.
+    """Values of a file for ``labels (H, W)``, which are classes or ``ignore_label(K)``: their ``ids``, or ``ignore_id``.
 
     uint8 or uint16, ``(H, W)``.
     """
@@ -45,7 +45,7 @@ def file_values(labels: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 
 def label_map_paths(dataset: BaseSegDataset, folder: Union[str, Path]) -> List[Path]:
-    """Where the label map of each image belongs: under ``folder`` as the image under the data set's ``img_path``, as PNG.
+    """Paths of the label map of each image: under ``folder`` as the image under the data set's ``img_path``, as PNG.
 
     Raises:
         ValueError: ``dataset`` is none of mmseg's, or two images would share a label map.

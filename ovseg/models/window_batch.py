@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class GuideFeatures(NamedTuple):
-    """What a guide gives of ``B`` windows.
+    """Features of ``B`` windows from a guide.
 
     Args:
         patches: Patch features ``(B, N', C)``, row by row.

@@ -22,12 +22,12 @@ def finish(tmp_path):
         stamps = stamps or {f'{index}.jpg': dict(image=[3, 5], mask=[7, 11]) for index in range(images)}
         held = []
         for place, setting in enumerate(settings):
-            generator = torch.Generator().manual_seed(3)  # the same truth for all
+            generator = torch.Generator().manual_seed(3)  # the same ground_truth for all
             areas, counts = [], []
             for _ in stamps:
-                truth, noise = (torch.randint(0, 4, (31, 37), generator=generator) for _ in range(2))
+                ground_truth, noise = (torch.randint(0, 4, (31, 37), generator=generator) for _ in range(2))
                 right = torch.rand(31, 37, generator=generator) < 0.3 + 0.07 * (place % 5)
-                areas.append(IoUMetric.intersect_and_union(torch.where(right, truth, noise), truth, 5, 255))
+                areas.append(IoUMetric.intersect_and_union(torch.where(right, ground_truth, noise), ground_truth, 5, 255))
                 counts.append(torch.stack(areas[-1])[[0, 2, 3]].int().numpy())
             writer = RowWriter(tmp_path, setting.digest, stamps)
             writer.keep([])

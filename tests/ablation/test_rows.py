@@ -11,11 +11,11 @@ ABOUT = dict(classes=['a', 'b', 'c', 'd', 'e'], class_list='letters')
 
 
 def labels(seed):
-    """Prediction and truth; class 4 is nowhere, 255 is ignored, 9 is no class."""
+    """Prediction and ground_truth; class 4 is nowhere, 255 is ignored, 9 is no class."""
     generator = torch.Generator().manual_seed(seed)
-    predicted, truth = (torch.randint(0, 4, (11, 13), generator=generator) for _ in range(2))
-    truth[0], truth[1, 3:] = 255, 9
-    return predicted, truth.to(torch.uint8)
+    predicted, ground_truth = (torch.randint(0, 4, (11, 13), generator=generator) for _ in range(2))
+    ground_truth[0], ground_truth[1, 3:] = 255, 9
+    return predicted, ground_truth.to(torch.uint8)
 
 
 def areas(seed):
@@ -37,9 +37,9 @@ def test_areas_are_read_as_they_were_written(written):
     found = read_areas(path)
     assert found.images == ['z ü.jpg', 'x/1.jpg', 'y/1.jpg'] and read_about(path) == ABOUT
     for index, seed in enumerate((2, 0, 1)):
-        for array, expected in zip((found.intersect, found.predicted, found.truth), areas(seed)):
+        for array, expected in zip((found.intersect, found.predicted, found.ground_truth), areas(seed)):
             np.testing.assert_array_equal(array[index], expected)
-    assert found.truth.dtype == np.int32 and (found.union[:, 4] == 0).all()
+    assert found.ground_truth.dtype == np.int32 and (found.union[:, 4] == 0).all()
 
 
 def test_only_a_finished_row_has_its_name(written):

@@ -65,7 +65,7 @@ def test_passes_do_not_mix_up_what_lies_at_one_address(settings, tmp_path, monke
     run(passes, tmp_path)
     for setting in settings:
         areas = read_areas(row_file(tmp_path, setting.digest))
-        assert len(areas.images) == 2 and areas.predicted.sum() == areas.truth.sum() > 0
+        assert len(areas.images) == 2 and areas.predicted.sum() == areas.ground_truth.sum() > 0
 
 
 def test_a_folder_belongs_to_its_baselines(settings, demo, tmp_path):

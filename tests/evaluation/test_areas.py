@@ -9,16 +9,16 @@ from ovseg.evaluation.areas import class_areas, class_iou
 def labels(seed):
     """Prediction and ground truth; class 4 is nowhere, 255 is ignored, 9 is no class."""
     generator = torch.Generator().manual_seed(seed)
-    predicted, truth = (torch.randint(0, 4, (11, 13), generator=generator) for _ in range(2))
-    truth[0], truth[1, 3:] = 255, 9
-    return predicted, truth.to(torch.uint8)
+    predicted, ground_truth = (torch.randint(0, 4, (11, 13), generator=generator) for _ in range(2))
+    ground_truth[0], ground_truth[1, 3:] = 255, 9
+    return predicted, ground_truth.to(torch.uint8)
 
 
 @pytest.mark.parametrize('ignore_index', [255, 9, 2, 300])
 def test_areas_are_those_of_the_metric(ignore_index):
-    predicted, truth = labels(0)
-    intersect, union, *others = IoUMetric.intersect_and_union(predicted, truth.long(), 5, ignore_index)
-    found = class_areas(predicted, truth, 5, ignore_index)
+    predicted, ground_truth = labels(0)
+    intersect, union, *others = IoUMetric.intersect_and_union(predicted, ground_truth.long(), 5, ignore_index)
+    found = class_areas(predicted, ground_truth, 5, ignore_index)
     assert found.tolist() == [area.int().tolist() for area in (intersect, *others)]
     assert (found[1] + found[2] - found[0]).tolist() == union.int().tolist()
 
@@ -26,13 +26,13 @@ def test_areas_are_those_of_the_metric(ignore_index):
 @pytest.mark.parametrize('ignored', [255, 65535])
 @pytest.mark.parametrize('classes', [5, 7])
 def test_predictions_without_a_class_miss_the_ground_truth(ignored, classes):
-    predicted, truth = labels(0)
+    predicted, ground_truth = labels(0)
     predicted[3:7, 2:9] = ignored
-    intersect, _, *others = IoUMetric.intersect_and_union(predicted, truth.long(), classes, 255)
-    found = class_areas(predicted, truth, classes, 255)
+    intersect, _, *others = IoUMetric.intersect_and_union(predicted, ground_truth.long(), classes, 255)
+    found = class_areas(predicted, ground_truth, classes, 255)
     assert found.tolist() == [area.int().tolist() for area in (intersect, *others)]
     counts = [[0] * classes for _ in range(3)]
-    for guess, label in zip(predicted.flatten().tolist(), truth.flatten().tolist()):
+    for guess, label in zip(predicted.flatten().tolist(), ground_truth.flatten().tolist()):
         if label != 255:
             for count, counted in zip(counts, (label if guess == label else None, guess, label)):
                 if counted is not None and counted < classes:

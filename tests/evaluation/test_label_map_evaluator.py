@@ -24,11 +24,11 @@ def write(folder, maps):
         Image.fromarray(labels).save(folder / name)
 
 
-def loop_scores(found, truth, offset):
+def loop_scores(found, ground_truth, offset):
     """Accuracy and mean IoU in percent, one pixel at a time; ``offset`` is the id of class 0 in the annotations."""
     hits, predicted, labelled = np.zeros((3, CLASSES))
-    for name in truth:
-        for k_found, value in zip(found[name].flat, truth[name].flat):
+    for name in ground_truth:
+        for k_found, value in zip(found[name].flat, ground_truth[name].flat):
             k_truth = int(value) - offset
             if 0 <= k_truth < CLASSES:
                 hits[k_truth] += k_found == k_truth
@@ -53,14 +53,15 @@ def evaluate(tmp_path):
 @pytest.mark.parametrize('ids', ['original', 'train'])
 def test_scores_are_those_of_the_files(reduce_zero_label, ids, labelled, evaluate, tmp_path):
     dataset = labelled(CLASSES, reduce_zero_label)
-    truth = annotations(tmp_path)
+    ground_truth = annotations(tmp_path)
     rng = np.random.default_rng(1)
     found = {name: np.where(rng.random(labels.shape) < 0.5, rng.integers(0, CLASSES, labels.shape),
-                            np.clip(labels.astype(int) - reduce_zero_label, 0, CLASSES - 1)) for name, labels in truth.items()}
+                            np.clip(labels.astype(int) - reduce_zero_label, 0, CLASSES - 1))
+             for name, labels in ground_truth.items()}
     offset = reduce_zero_label if ids == 'original' else 0
     write(tmp_path / 'maps', {name: (labels + offset).astype(np.uint8) for name, labels in found.items()})
     scores = evaluate(dataset, ids=ids)
-    expected = loop_scores(found, truth, reduce_zero_label)
+    expected = loop_scores(found, ground_truth, reduce_zero_label)
     assert 20 < expected['mIoU'] < 80
     assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=0.00501)
 

@@ -1,4 +1,4 @@
-"""What tools/ablate.py saves: the time of an ablation, and that of the commands which repeat its rows one by one.
+"""Savings of tools/ablate.py: the time of an ablation, and that of the commands which repeat its rows one by one.
 
     python tools/speed/ablation.py configs/demo/gated_tiny-clip_demo.py --full \
         --toggle apply_outlier_suppression global_debias_factor apply_ctd

@@ -1,4 +1,4 @@
-"""What is measured: groups of candidates for one machine, and probes of memory and start-up that need a process each."""
+"""The workloads: groups of candidates for one machine, and probes of memory and start-up that need a process each."""
 import os
 import subprocess
 import sys
@@ -120,7 +120,7 @@ def decoding(device: str) -> Group:
 
 
 def modules(clip_model: str, device: str, windows: int) -> Iterator[Group]:
-    """What the post-processors cost."""
+    """Time of the post-processors."""
     model = build(clip_model, device, 2)
     images = torch.randn(windows, 3, 224, 224, device=device)
     chains = dict(none=PostProcessorChain(), all=PostProcessorChain(ALL), ctd=PostProcessorChain([dict(type='CTD')]))
@@ -262,7 +262,7 @@ def ranks_throughput(clip_model: str, ranks: int, images: int = 8) -> float:
 
 
 def rank_work(clip_model: str, images: int, folder: str) -> None:
-    """What one rank does; writes when it began and ended."""
+    """Work of one rank; writes its start and end."""
     with torch.no_grad():
         model = build(clip_model, 'cpu', 21)
         image = torch.randn(3, *IMAGE)

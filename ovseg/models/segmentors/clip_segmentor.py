@@ -209,7 +209,7 @@ class CLIPSegmentor(BaseSegmentor):
         return [patches._replace(guides=self._guide_features(grids)) for patches, (_, *grids) in zip(checked, results)]
 
     def scored(self, windows: ImagePatches) -> Tuple[ImagePatches, ClassTexts]:
-        """What the decoder takes of ``window_patches``.
+        """Input of the decoder, made of ``window_patches``.
 
         Without modules of the stage ``'scores'``: the vectors, and the text embeddings. With them: the scores that leave them,
         ``(windows, N, Q)``, and no embeddings.
@@ -309,7 +309,7 @@ class CLIPSegmentor(BaseSegmentor):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Load weights, and clear the embeddings and copies of former ones."""
         super()._load_from_state_dict(*args, **kwargs)
-        self.clip.forget_copies()
+        self.clip.clear_copies()
         self._text_embeddings = None
 
 

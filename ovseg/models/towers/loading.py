@@ -74,12 +74,12 @@ class LoadedCLIP:
             self._copies[dtype] = deepcopy(self.image_tower).to(dtype)
         return self._copies[dtype]
 
-    def forget_copies(self) -> None:
+    def clear_copies(self) -> None:
         """Make copies anew for segmentors to come: the weights of the image tower have changed."""
         self._copies.clear()
 
     def guide_network(self, guide: Any) -> Optional[nn.Module]:
-        """What ``Guide.load`` gives, loaded once for equal guides of all segmentors that share the CLIP."""
+        """The network of ``Guide.load``, loaded once for equal guides of all segmentors that share the CLIP."""
         if guide not in self._networks:
             self._networks[guide] = guide.load()
         return self._networks[guide]

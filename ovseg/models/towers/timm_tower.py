@@ -128,7 +128,7 @@ def check_trunk(trunk: Any) -> None:
 
 
 def _is_known(block: Any) -> bool:
-    """Whether the adapter computes what the block does."""
+    """Return True if the adapter computes what the block does."""
     if type(block) not in BLOCKS or type(block.attn) not in ATTENTION_LAYERS:
         return False
     gate, groups = getattr(block.attn, 'gate', None), getattr(block.attn, 'num_kv_groups', 1)

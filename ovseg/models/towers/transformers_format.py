@@ -36,7 +36,7 @@ _DEFAULTS = {
 
 
 def is_transformers_state(state: Mapping[str, Tensor]) -> bool:
-    """Whether the weights have the names of transformers' ``CLIPModel``."""
+    """Return True if the weights have the names of transformers' ``CLIPModel``."""
     return any(key.startswith(('vision_model.', 'text_model.')) for key in state)
 
 

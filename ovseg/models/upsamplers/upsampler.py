@@ -32,7 +32,7 @@ class Upsampler(FrozenModule, ABC):
 
 
 def upsample(upsampler: Upsampler, features: DenseFeatures, rgb: Tensor) -> DenseFeatures:
-    """What an upsampler gives of windows; arguments as in ``Upsampler.__call__``.
+    """Result of an upsampler, checked; arguments as in ``Upsampler.__call__``.
 
     Raises:
         ValueError: no ``DenseFeatures``, or patches that do not fit their grid, the windows or the text embeddings.
