@@ -63,8 +63,9 @@ def read_results(settings: Sequence[Setting], folder: Path) -> List[List[Result]
 
 def printed_metrics(areas: Areas, nan_to_num: Optional[int]) -> Dict[str, float]:
     """Metrics of ``IoUMetric`` from areas that are summed as it does: in float32, image by image."""
-    intersect, union, predicted, ground_truth = (sum(torch.from_numpy(area).float())
-                                                 for area in (areas.intersect, areas.union, areas.predicted, areas.ground_truth))
+    intersect, union, predicted, ground_truth = (
+        sum(torch.from_numpy(area).float())
+        for area in (areas.intersect, areas.union, areas.predicted, areas.ground_truth))
     found = IoUMetric.total_area_to_metrics(intersect, union, predicted, ground_truth, ['mIoU'], nan_to_num)
     return {name: round(float(np.round(np.nanmean(found[key]) * 100, 2)), 2)
             for name, key in dict(aAcc='aAcc', mIoU='IoU', mAcc='Acc').items()}
