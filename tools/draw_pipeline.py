@@ -1,6 +1,6 @@
 """Draw the path of an image through the components of a segmentor, with the shapes of a run.
 
-    python tools/draw_pipeline.py --out docs/assets/pipeline.png
+    python tools/draw_pipeline.py --figure docs/assets/pipeline.png
 """
 import argparse
 from pathlib import Path
@@ -86,11 +86,11 @@ def _shape(names: str, tensor: torch.Tensor) -> str:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=Path, default=Path('docs/assets/pipeline.png'), help='the figure')
+    parser.add_argument('--figure', type=Path, default=Path('docs/assets/pipeline.png'), help='its path')
     args = parser.parse_args()
     mpl.use('agg')
-    draw(steps_of_a_run(), args.out)
-    print(f'wrote {args.out}')
+    draw(steps_of_a_run(), args.figure)
+    print(f'wrote {args.figure}')
 
 
 if __name__ == '__main__':
