@@ -5,7 +5,7 @@ import torch
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from torch import Tensor, nn
+from torch import nn
 
 from ovseg.ablation.settings import Setting
 from ovseg.components import build_registered, with_defaults
@@ -29,7 +29,8 @@ class SharedEncoder(DenseEncoder):
         super().__init__()
         self.encoder, self.with_attention, self.precision = encoder, with_attention, encoder.precision
         self.gives_attention, self.gives_cls, self.guide = encoder.gives_attention, encoder.gives_cls, encoder.guide
-        self.known: List[Tuple[Tensor, DenseFeatures]] = []
+        self.needs_texts = encoder.needs_texts
+        self.known: List[Tuple[WindowBatch, DenseFeatures]] = []
         self.freeze()
 
     def check(self, tower: ImageTower) -> None:
@@ -42,10 +43,10 @@ class SharedEncoder(DenseEncoder):
 
     def tokens(self, tower: ImageTower, batch: WindowBatch, with_attention: bool = False) -> DenseFeatures:
         """See ``DenseEncoder``; the attention is there for those who ask for it."""
-        features = next((features for windows, features in self.known if _equal(windows, batch.images)), None)
+        features = next((features for known, features in self.known if _equal(known, batch)), None)
         if features is None:
             features = self.encoder.tokens(tower, batch, with_attention=self.with_attention)
-            self.known.append((batch.images, features))
+            self.known.append((batch, features))
         return features if with_attention else features.replace(attn=None)
 
 
@@ -96,5 +97,9 @@ def _equal_ones_built_once(configs: Sequence[Union[str, Mapping[str, Any]]]) -> 
     return encoders
 
 
-def _equal(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and torch.equal(a, b)
+def _equal(a: WindowBatch, b: WindowBatch) -> bool:
+    """Return True if a dense encoder gives the same for both batches."""
+    pairs = [(a.images, b.images)]
+    if a.texts is not None and b.texts is not None:
+        pairs += [(x, y) for x, y in zip(a.texts[:2], b.texts[:2]) if x is not None and y is not None]
+    return all(x.shape == y.shape and torch.equal(x, y) for x, y in pairs)

@@ -1,7 +1,7 @@
 """The component that turns patch features into labels or probabilities."""
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ovseg.components import build_registered
 from ovseg.inference.decode import Refine, best_texts, class_probabilities, label_map, merge_windows
 from ovseg.inference.nonfinite import ImagePatches, ignore_label, partial_label_map
+from ovseg.models.class_texts import ClassTexts
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.refiners.refiner import Refiner
 from ovseg.precision import full_precision
@@ -17,19 +18,6 @@ from ovseg.registry import REFINERS
 from ovseg.utils import check_flag, check_integer, check_number
 
 LARGEST_LOGIT = 1e38  # differences of two logits stay in the range of float32
-
-
-class ClassTexts(NamedTuple):
-    """The text embeddings of a vocabulary.
-
-    Args:
-        embeddings: Unit rows ``(Q, E)`` float32, one per name; None where the patches' scores are there already.
-        class_of: The class of each, ``(Q,)`` int64, ascending.
-        num_classes: K.
-    """
-    embeddings: Optional[Tensor]
-    class_of: Tensor
-    num_classes: int
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """A batch of windows, and what frozen models give of it."""
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Dict, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from torch import Tensor, nn
+
+from ovseg.models.class_texts import ClassTexts
 
 
 class GuideFeatures(NamedTuple):
@@ -26,11 +28,13 @@ class WindowBatch:
         mean: Mean of RGB in [0, 1] that was subtracted, ``(3, 1, 1)``.
         std: Deviation of RGB in [0, 1] that the windows were divided by, ``(3, 1, 1)``.
         networks: The networks of guides, see ``load_guides``.
+        texts: The text embeddings with the class of each, for a dense encoder that declares ``needs_texts``; else None.
     """
     images: Tensor
     mean: Tensor
     std: Tensor
     networks: Mapping[Any, nn.Module] = field(default_factory=dict)
+    texts: Optional[ClassTexts] = None
     _known: Dict[Any, GuideFeatures] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:

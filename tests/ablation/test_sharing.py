@@ -9,6 +9,7 @@ from mmseg.structures import SegDataSample
 import ovseg
 from ovseg.ablation.settings import Setting
 from ovseg.ablation.sharing import SettingsModel, SharedEncoder
+from ovseg.models.class_texts import ClassTexts
 from ovseg.models.dense import DenseEncoder, WindowBatch
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.towers import loading
@@ -164,6 +165,18 @@ def test_attention_is_for_those_who_ask(needed):
     shared.forget()
     ask(windows)
     assert len(encoder.calls) == 4
+
+
+def test_other_text_embeddings_are_other_features():
+    encoder = Counting()
+    encoder.needs_texts = True
+    shared, mean, std = SharedEncoder(encoder, False), torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    assert shared.needs_texts
+    windows, rows, classes = torch.randn(2, 3, 5, 7), torch.randn(3, 11), torch.tensor([0, 0, 1])
+    for embeddings, class_of, calls in ((rows, classes, 1), (rows.clone(), classes.clone(), 1), (rows + 1, classes, 2),
+                                        (rows, torch.tensor([0, 1, 1]), 3), (rows[:2], classes[:2], 4), (rows, classes, 4)):
+        shared.tokens(None, WindowBatch(windows, mean, std, texts=ClassTexts(embeddings, class_of, 2)))
+        assert len(encoder.calls) == calls
 
 
 def test_components_that_do_not_fit_are_named_as_in_a_single_run(monkeypatch):

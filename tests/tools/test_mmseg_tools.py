@@ -69,7 +69,8 @@ def test_test_py_takes_a_checkpoint_saved_from_the_segmentor(config, checkpoint)
 def test_benchmark_py_times_the_segmentor(config, checkpoint):
     repeated = config.parent / 'repeated.py'  # it goes on until it has seen 200 images
     repeated.write_text("_base_ = ['my_config.py']\ndataset = {{_base_.test_dataloader.dataset}}\n"
-                        "test_dataloader = dict(dataset=dict(_delete_=True, type='RepeatDataset', times=67, dataset=dataset))\n")
+                        "test_dataloader = dict(dataset=dict(_delete_=True, type='RepeatDataset', times=67,\n"
+                        "                                    dataset=dataset))\n")
     run(TOOLS / 'analysis_tools' / 'benchmark.py', config.parent, repeated, checkpoint, '--work-dir', 'fps')
     written, = (config.parent / 'fps').glob('fps_*.json')
     assert json.loads(written.read_text())['average_fps'] > 0

@@ -19,12 +19,14 @@ class DenseEncoder(FrozenModule, ABC):
     Attributes:
         gives_attention: Whether the features can hold the attention that post-processors use.
         gives_cls: Whether the features hold a CLS token.
+        needs_texts: Whether ``tokens`` reads ``batch.texts``, the text embeddings of the vocabulary.
         precision: Type that the image tower computes in, a key of ``PRECISIONS``.
         guide: The guide that the method uses, see ``build_guide``: ``batch.guide(self.guide)`` are its features. None: none.
     """
 
     gives_attention: bool = True
     gives_cls: bool = True
+    needs_texts: bool = False
     precision: str = 'fp32'
     guide: Optional[Guide] = None
 

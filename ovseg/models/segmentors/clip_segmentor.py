@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ovseg.inference.nonfinite import ImagePatches, ignore_label
 from ovseg.inference.windows import WindowLayout, Windows, map_windows
+from ovseg.models.class_texts import ClassTexts
 from ovseg.models.data_preprocessor import build_data_preprocessor, check_no_padding, mean_and_std
-from ovseg.models.decoder import ClassTexts, Decoder, patch_scores
+from ovseg.models.decoder import Decoder, patch_scores
 from ovseg.models.dense import DenseEncoder, WindowBatch, project
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.guides import Guide, GuideFeatures, load_guides
@@ -260,7 +261,8 @@ class CLIPSegmentor(BaseSegmentor):
         """Normalised windows ``(B, 3, h, w)`` with what encoder, guides and upsampler need; a batch is returned as it is."""
         if isinstance(windows, WindowBatch):
             return windows
-        return WindowBatch(windows, self.mean, self.std, self.networks)
+        texts = self.texts if self.image_encoder.needs_texts else None
+        return WindowBatch(windows, self.mean, self.std, self.networks, texts)
 
     def tokens(self, windows: Union[Tensor, WindowBatch]) -> DenseFeatures:
         """Features of width D of normalised windows ``(B, 3, h, w)``, as the dense encoder gives them."""
