@@ -53,7 +53,7 @@ def build_registered(key: str, registry: Registry, class_: Any, cfg: Any, defaul
                          f'known: {", ".join(sorted(registry.module_dict))}')
     if default is not None and isinstance(cfg, Mapping):
         cfg = {'type': default, **cfg}
-    return build_checked(registry, cfg, key)
+    return build_checked(registry, class_, cfg, key)
 
 
 def check_arguments(key: str, function: Any, given: Mapping[str, Any]) -> None:
@@ -75,7 +75,7 @@ def with_defaults(registry: Registry, cfg: Union[str, Mapping[str, Any]]) -> Dic
     type_ = given.pop('type')
     class_ = registry.get(type_) if isinstance(type_, str) else type_
     parameters = signature(class_).parameters.values()
-    return dict(type=class_, **{parameter.name: given.get(parameter.name, parameter.default) for parameter in parameters})
+    return {**{parameter.name: parameter.default for parameter in parameters}, **given, 'type': class_}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from ovseg.components import named_errors
-from ovseg.model_options import apply_switches, flat_switches, make_room, nest_model, switch_of
+from ovseg.model_options import apply_switches, flat_switches, make_room, nest_model, switch_of, with_attention_at_its_place
 from ovseg.utils import check_keys, one_line, quoted, read_small_text, shown
 
 LOOKED_UP_BY_RUNNER = {'activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'find_unused_parameters',
@@ -102,11 +102,12 @@ def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:
                              'visualizer.vis_backends.0.type')
     with named_errors(name):
         nest_model(cfg)
+    options = with_attention_at_its_place(cfg, options)
     switches = flat_switches(cfg, options)
     rest = {key: value for key, value in options.items() if switch_of(key) not in switches}
     try:
         for key in rest:
-            make_room(cfg, str(key))
+            make_room(cfg, str(key), rest[key])
         cfg.merge_from_dict(rest)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # of a key behind something that has none
         raise ValueError(f'{", ".join(map(quoted, options))} cannot be set in {quoted(name)}: {one_line(error)}') from error

@@ -61,12 +61,18 @@ def later_form(path: Union[str, Path], name: str) -> str:
 
 
 def _written(node: Optional[ast.AST], place: Sequence[str]) -> bool:
-    """Return True if ``dict(...)`` in a program has a keyword, by its dotted place."""
+    """Return True if ``dict(...)`` or ``{...}`` in a program has a key, by its dotted place."""
     for key in place:
-        keywords = {item.arg: item.value for item in node.keywords} if isinstance(node, ast.Call) else {}
-        if key not in keywords:
+        if key == 'type' and isinstance(node, ast.Constant):
+            return True  # a component that is a type alone
+        items: Dict[Any, ast.AST] = {}
+        if isinstance(node, ast.Call):
+            items = {item.arg: item.value for item in node.keywords}
+        elif isinstance(node, ast.Dict):
+            items = {item.value: value for item, value in zip(node.keys, node.values) if isinstance(item, ast.Constant)}
+        if key not in items:
             return False
-        node = keywords[key]
+        node = items[key]
     return True
 
 
@@ -79,6 +85,12 @@ def _has(model: Mapping[str, Any], place: str) -> bool:
             return False
         node = node[key]
     return True
+
+
+def with_attention_at_its_place(cfg: Config, options: Mapping[str, Any]) -> Dict[str, Any]:
+    """``options`` with ``model.model_type`` under its nested key: it empties its place before other options are put there."""
+    nested = {'model.model_type': 'model.' + FLAT['model_type']} if _is_ours(cfg.get('model')) else {}
+    return {nested.get(key, key): value for key, value in options.items()}
 
 
 def flat_switches(cfg: Config, options: Mapping[str, Any]) -> Dict[str, Any]:
@@ -121,8 +133,16 @@ def apply_switches(cfg: Config, switches: Mapping[str, Any], others: Mapping[str
         cfg.model = _with_switches(cfg.model, switches, replace=True)
 
 
-def make_room(cfg: Config, key: str) -> None:
-    """Write components on the way of a dotted key that are a type alone as dicts, and empty one whose type the key sets."""
+def make_room(cfg: Config, key: str, value: Any) -> None:
+    """Write components on the way of a dotted key that are a type alone as dicts, and empty one whose type the option sets.
+
+    Args:
+        cfg: The config.
+        key: Key of the option.
+        value: Its value; a dict with a type replaces what is there.
+    """
+    if isinstance(value, Mapping) and 'type' in value:
+        key = f'{key}.type'
     *parents, last = key.split('.')
     node: Any = cfg
     for index, part in enumerate(parents):

@@ -212,27 +212,37 @@ def registered(registry: Registry, name: Any) -> Any:
     return found if callable(found) else None  # 'os.path' is a module
 
 
-def build_checked(registry: Registry, cfg: Union[Mapping[str, Any], str, type], key: str = '') -> Any:
+def build_checked(registry: Registry, base: Any, cfg: Union[Mapping[str, Any], str, type], key: str = '') -> Any:
     """Build ``cfg``, a dict with a ``type`` or the type alone, by ``registry``, with errors that list what is allowed.
 
     Args:
         registry: Where the type is registered.
+        base: The base class or protocol that the type must be of.
         cfg: The config.
         key: Its name in errors, in front of the type.
 
     Raises:
-        ValueError: no or an unknown ``type``, or a key that its constructor does not have.
+        ValueError: no or an unknown ``type``, one that is no concrete class of ``base``, a key that its constructor does not
+            have, or the lack of one that it needs.
     """
     if not isinstance(cfg, Mapping):
         cfg = dict(type=cfg)
     type_ = cfg.get('type')
     class_ = type_ if isinstance(type_, type) else registered(registry, type_)
+    known = f'known: {", ".join(sorted(registry.module_dict))}'
+    where = f'{key}.type' if key else f'{registry.name} type'
     if class_ is None:
-        where = f'{key}.type' if key else f'{registry.name} type'
-        raise ValueError(f'{where}={shown(type_)} is unknown; known: {", ".join(sorted(registry.module_dict))}')
+        raise ValueError(f'{where}={shown(type_)} is unknown; {known}')
+    if not (isinstance(class_, type) and issubclass(class_, base)) or inspect.isabstract(class_):
+        raise ValueError(f'{where}={shown(type_)} is no concrete {base.__name__}; {known}')
     parameters = inspect.signature(class_).parameters.values()
+    name, given = f'{key} ({class_.__name__})' if key else class_.__name__, {**cfg}
+    given.pop('type')
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        check_keys(f'{key} ({class_.__name__})' if key else class_.__name__,
-                   {name: value for name, value in cfg.items() if name != 'type'},
-                   [parameter.name for parameter in parameters], hint=LEFT_OVER)
+        check_keys(name, given, [parameter.name for parameter in parameters], hint=LEFT_OVER)
+    missing = [parameter.name for parameter in parameters
+               if parameter.default is parameter.empty and parameter.name not in given
+               and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
+    if missing:
+        raise ValueError(f'{name} has no {" and no ".join(map(repr, missing))}')
     return registry.build(dict(cfg))

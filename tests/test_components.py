@@ -50,7 +50,7 @@ def test_an_object_is_taken_as_it_is():
 
 
 @pytest.mark.parametrize(('cfg', 'message'), [
-    ('Star', r"frame\.type='Star' is unknown; known: Circle, Square"),
+    ('Star', r"frame\.type='Star' is unknown; known: Circle"),
     (dict(type='Star'), r"frame\.type='Star' is unknown"),
     (dict(type=None), r'frame\.type=None is unknown'),
     (3, 'frame=3 must be a dict with a type, or a type alone; known: Circle'),
@@ -75,3 +75,25 @@ def test_missing_arguments_are_all_named():
 def test_equal_components_have_equal_settings(cfg):
     assert with_defaults(SHAPES, cfg) == dict(type=Circle, radius=1)
     assert with_defaults(SHAPES, dict(type='Circle', radius=2)) != dict(type=Circle, radius=1)
+
+
+@SHAPES.register_module()
+class Polygon(Shape):
+    def __init__(self, corners=3, **others):
+        self.corners = corners
+
+
+def test_keywords_that_a_class_hands_on_count():
+    red, blue = (with_defaults(SHAPES, dict(type='Polygon', colour=colour)) for colour in ('red', 'blue'))
+    assert red != blue and red == dict(type=Polygon, corners=3, others=red['others'], colour='red')
+
+
+@pytest.mark.parametrize('type_', ['builtins.print', 'torch.nn.Identity', object, int, 'collections.OrderedDict'], ids=range(5))
+def test_types_of_another_kind_are_refused(type_):
+    with pytest.raises(ValueError, match=r'frame\.type=.* is no concrete Shape; known: Circle'):
+        build_registered('frame', SHAPES, Shape, dict(type=type_))
+
+
+def test_a_missing_keyword_is_named():
+    with pytest.raises(ValueError, match=r"frame \(Square\) has no 'side'"):
+        build_registered('frame', SHAPES, Shape, 'Square')

@@ -57,7 +57,11 @@ model = dict(type='CLIPSegmentor', clip=dict(name='ovseg-tiny-clip', pretrained=
     ('', 'apply_similarity_enhancement=False', dict(image_encoder=dict(attention='KK'))),
     ('slide_crop=97', 'windows=dict(crop=71)', dict(windows=dict(crop=71, stride=41))),
     ('windows=dict(crop=71)', 'slide_crop=97', dict(windows=dict(crop=97, stride=41))),
-    ('slide_crop=97', 'slide_stride=43', dict(windows=dict(crop=97, stride=43)))], ids=str)
+    ('slide_crop=97', 'slide_stride=43', dict(windows=dict(crop=97, stride=43))),
+    ("model_type='NACLIP'", "image_encoder=dict(attention='SCLIP')",
+     dict(image_encoder=dict(attention='SCLIP', similarity={}))),
+    ("model_type='NACLIP'", "image_encoder={'attention': 'SCLIP'}", dict(image_encoder=dict(attention='SCLIP', similarity={}))),
+    ('slide_crop=97', "windows={'crop': 71}", dict(windows=dict(crop=71, stride=41)))], ids=str)
 def test_a_file_s_own_form_counts_over_that_of_its_bases(tmp_path, middle, child, expected):
     (tmp_path / 'base.py').write_text(NESTED_FILE)
     (tmp_path / 'middle.py').write_text(f"_base_ = ['base.py']\nmodel = dict({middle})\n")
@@ -110,6 +114,10 @@ def test_flat_switches_act_on_what_the_config_has(options, components):
      dict(image_encoder=dict(attention=dict(type='KK', scale=2.0), ignore_residual=False))),
     ({'model.image_encoder.type': 'LastBlockEncoder', 'model.image_encoder.attention.type': 'KK'},
      dict(image_encoder=dict(type='LastBlockEncoder', attention=dict(type='KK')))),
+    ({'model.model_type': 'NACLIP', 'model.image_encoder.attention.gaussian_std': 2.0},
+     dict(image_encoder=dict(attention=dict(type='NACLIP', gaussian_std=2.0), ignore_residual=False))),
+    ({'model.image_encoder.attention': dict(type='KK')},
+     dict(image_encoder=dict(attention=dict(type='KK'), ignore_residual=False))),
     ({'model.decoder.refiner.type': 'PAMR'}, dict(decoder=dict(prob_thd=0.1, refiner=dict(type='PAMR')))),
     ({'model.post_processors.1.type': 'CTD'}, dict(post_processors=['OutlierSuppression', dict(type='CTD')])),
     ({'model.post_processors.1.factor': 0.7},

@@ -15,6 +15,7 @@ from ovseg.ablation.axes import Axes, Step, as_written, axes_of, chains
 from ovseg.components import build_component, check_arguments
 from ovseg.config import read_config
 from ovseg.evaluation.run_record import custom_code, software
+from ovseg.models.guides import build_guide
 from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.models.segmentors.switches import CHAIN, COMPONENTS, SIMILARITY, switch_value
 from ovseg.models.towers.loading import load_clip, weights_digest
@@ -58,7 +59,11 @@ class Setting:
     def digest(self) -> str:
         """Of everything that the figures depend on, apart from images and masks."""
         words = build_component('vocabulary', Vocabulary, self.cfg.model.get('vocabulary'))
-        return _digest(dict(self._content(self.cfg.model), class_list=words.synonyms))
+        model = self.cfg.model
+        parts = [model.get('image_encoder'), *model.get('post_processors', [])]
+        guides = [build_guide('guide', part['guide']).weights_digest() for part in parts
+                  if isinstance(part, Mapping) and part.get('guide')]
+        return _digest(dict(self._content(model), class_list=words.synonyms, guides=guides))
 
     @cached_property
     def weights_digest(self) -> str:

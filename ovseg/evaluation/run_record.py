@@ -16,6 +16,7 @@ import mmengine
 import mmseg
 import numpy as np
 import open_clip
+import timm
 import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -44,7 +45,7 @@ Stamps = Dict[str, List[int]]
 
 def software() -> Dict[str, str]:
     """The versions of what computes labels, and the digest of ovseg's own source."""
-    modules = (cv2, mmcv, mmengine, mmseg, np, open_clip, torch)
+    modules = (cv2, mmcv, mmengine, mmseg, np, open_clip, timm, torch)
     return {'ovseg': f'{__version__}, source {code_digest()[:16]}',
             **{module.__name__: str(module.__version__) for module in modules}}
 

@@ -2,7 +2,7 @@
 import inspect
 import math
 from functools import cache, partial
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 import torch
 from torch import Tensor, nn
@@ -152,8 +152,12 @@ def bind_attention(attention: Union[str, Mapping[str, Any]], with_bias: bool) ->
     if function is None:
         raise ValueError(f'image_encoder.attention.type={shown(name)} is unknown; known: '
                          f'{", ".join(sorted(ATTENTIONS.module_dict))}')
-    fixed = ('q', 'k', 'v', 'grid_size', 'bias')
-    allowed = [key for key in inspect.signature(function).parameters if key not in fixed]
+    fixed = ['q', 'k', 'v', 'grid_size', 'bias']
+    parameters = _parameters(function)
+    if parameters[:len(fixed)] != fixed:
+        raise ValueError(f'image_encoder.attention.type={shown(name)} is no attention: its first arguments must be '
+                         f'{", ".join(fixed)}')
+    allowed = parameters[len(fixed):]
     check_keys('image_encoder.attention', cfg, allowed, f'type={shown(name)}', LEFT_OVER)
     for key, value in cfg.items():
         if isinstance(value, float):  # nothing else can be NaN or Inf
@@ -162,6 +166,14 @@ def bind_attention(attention: Union[str, Mapping[str, Any]], with_bias: bool) ->
     probe = torch.zeros(1, 1, 2, 1)  # wrong numbers are refused now, not at the first image
     attend(probe, probe, probe, (1, 1), torch.zeros(1, 1, 2, 2) if with_bias else None)
     return attend
+
+
+def _parameters(function: Callable[..., Any]) -> List[str]:
+    """Names of a function's parameters; none for one that does not tell them."""
+    try:
+        return list(inspect.signature(function).parameters)
+    except ValueError:
+        return []
 
 
 def similarity_bias(x: Tensor, has_cls: bool, similarity: Mapping[str, Any]) -> Tensor:

@@ -53,6 +53,10 @@ class Guide(ABC):
             ValueError: they are another network's.
         """
 
+    def weights_digest(self) -> str:
+        """Digest of the file that ``load`` reads; empty for a guide without weights of its own."""
+        return ''
+
     @abstractmethod
     def __call__(self, network: Any, batch: WindowBatch) -> GuideFeatures:
         """Features of the windows.

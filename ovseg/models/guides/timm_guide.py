@@ -13,9 +13,11 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from ovseg.components import named_errors
+from ovseg.digests import file_digest
 from ovseg.models.guides.guide import Guide, check_features
 from ovseg.models.guides.timm_network import BLOCKS, FAMILIES, TimmNetwork
 from ovseg.models.towers.checkpoints import read_state_dict
+from ovseg.models.towers.loading import RANDOM
 from ovseg.models.window_batch import GuideFeatures, WindowBatch
 from ovseg.precision import PRECISIONS
 from ovseg.registry import GUIDES
@@ -68,6 +70,12 @@ class TimmGuide(Guide):
                              'needs plain ones, whose norm stands in front of their attention')
         sizes = dict(patch_size=tuple(model.patch_embed.patch_size), width=model.embed_dim, heads=block.attn.num_heads)
         self.__dict__.update(model_cfg=cfg, **sizes)  # the dataclass is frozen for everyone else
+
+    def weights_digest(self) -> str:
+        """See ``Guide``; the tag of weights from the hub, and for random weights a text that no other process has."""
+        if self.pretrained is None:
+            return RANDOM
+        return self.model if self.pretrained is True else file_digest(expanded('TimmGuide pretrained', str(self.pretrained)))
 
     def load(self) -> TimmNetwork:
         """See ``Guide``."""

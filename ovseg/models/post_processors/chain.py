@@ -29,7 +29,7 @@ class PostProcessorChain:
             raise ValueError(f"post_processors={shown(modules)} must be a list, e.g. [dict(type='GlobalDebias', factor=0.2)], "
                              'or [GlobalDebias,CTD] on the command line')
         self.modules: List[PostProcessor] = [module if isinstance(module, PostProcessor) else
-                                             build_checked(POST_PROCESSORS, module) for module in modules]
+                                             build_checked(POST_PROCESSORS, PostProcessor, module) for module in modules]
         last: Optional[PostProcessor] = None
         for module in self.modules:
             name = type(module).__name__

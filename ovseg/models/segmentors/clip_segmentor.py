@@ -33,6 +33,8 @@ Images = Union[Tensor, Sequence[Tensor]]
 
 NOT_GIVEN: Any = object()
 SETTINGS = {**FLAT, **NESTED_ONLY}
+CLASSES: Dict[str, Any] = dict(image_encoder=DenseEncoder, post_processors=PostProcessorChain, windows=Windows,
+                               decoder=Decoder, upsampler=(Upsampler, type(None)))
 EXAMPLES = dict(clip="clip=dict(name='ViT-B-16-quickgelu', pretrained='openai')", vocabulary="vocabulary=dict(names='ade20k')")
 
 
@@ -109,7 +111,10 @@ class CLIPSegmentor(BaseSegmentor):
         """
         check_keys('variant', components, [key for key in COMPONENTS if key != 'clip'])
         same = {key: getattr(self, key) for key in COMPONENTS}
-        return type(self)(**{**same, **components}, data_preprocessor=self.data_preprocessor).train(self.training)
+        other = type(self)(**{**same, **components}, data_preprocessor=self.data_preprocessor).train(self.training)
+        if 'vocabulary' not in components:
+            other._text_embeddings, other._loads = self._text_embeddings, self._loads  # noqa: SLF001  of its own class
+        return other
 
     def set_classes(self, names: Union[str, Path, Sequence[str]]) -> None:
         """Change the class names of a live model; see ``Vocabulary``."""
@@ -118,7 +123,8 @@ class CLIPSegmentor(BaseSegmentor):
         self._use(vocabulary)
 
     def _use(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
+        super().__setattr__('vocabulary', vocabulary)
+        self._loads = self.text_encoder.loads
         self.register_buffer('class_of_text', torch.tensor(vocabulary.class_of_name, device=self.device), persistent=False)
         self.register_buffer('_text_embeddings', None, persistent=False)
 
@@ -127,6 +133,12 @@ class CLIPSegmentor(BaseSegmentor):
         if name in SETTINGS:
             raise AttributeError(f'{name} cannot be set: it is {SETTINGS[name]}, a setting of a component; '
                                  f'variant({SETTINGS[name].split(".")[0]}=...) gives another segmentor of the same weights')
+        if name == 'vocabulary':
+            raise AttributeError('vocabulary cannot be set: use set_classes(names) or variant(vocabulary=...)')
+        if name in CLASSES and not isinstance(value, CLASSES[name]):
+            raise ValueError(f'{name}={shown(value)} is no component of that kind: use variant({name}=...)')
+        if name == 'decoder' and 'vocabulary' in self.__dict__:
+            value.check(self.out_channels)
         super().__setattr__(name, value)
 
     @property
@@ -147,16 +159,19 @@ class CLIPSegmentor(BaseSegmentor):
     @property
     def text_embeddings(self) -> Tensor:
         """Unit text embeddings ``(Q, E)`` of all names, encoded at first use, where the model then is. Others may be set."""
-        if self._text_embeddings is None:
+        if self._text_embeddings is None or self._loads != self.text_encoder.loads:
+            self._loads = self.text_encoder.loads
             self._text_embeddings = self.text_encoder.encode(self.vocabulary.all_names, self.vocabulary.sentences)
         return self._text_embeddings
 
     @text_embeddings.setter
     def text_embeddings(self, rows: Tensor) -> None:
+        if not isinstance(rows, Tensor) or not rows.isfinite().all():
+            raise ValueError(f'text_embeddings={type(rows).__name__} must be a tensor of finite numbers')
         if rows.shape != (len(self.vocabulary.all_names), self.tower.output_width):
             raise ValueError(f'text_embeddings of shape {tuple(rows.shape)} must have shape '
                              f'({len(self.vocabulary.all_names)}, {self.tower.output_width}), a row for each name')
-        self._text_embeddings = rows.to(self.device, torch.float32)
+        self._text_embeddings, self._loads = rows.to(self.device, torch.float32), self.text_encoder.loads
 
     @property
     def texts(self) -> ClassTexts:
@@ -311,8 +326,7 @@ class CLIPSegmentor(BaseSegmentor):
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Load weights, and clear the embeddings and copies of former ones."""
         super()._load_from_state_dict(*args, **kwargs)
-        self.clip.clear_copies()
-        self._text_embeddings = None
+        self.clip = self.clip.with_tower(self.tower)
 
 
 def _ignore_mmseg(switches: Dict[str, Any], clip: Any, train_cfg: Any) -> None:

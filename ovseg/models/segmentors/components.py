@@ -10,6 +10,7 @@ from ovseg.models.post_processors import PostProcessorChain
 from ovseg.models.towers import ImageTower
 from ovseg.models.upsamplers.upsampler import Upsampler
 from ovseg.registry import DENSE_ENCODERS, UPSAMPLERS
+from ovseg.utils import shown
 from ovseg.vocabulary import Vocabulary
 
 
@@ -56,6 +57,8 @@ class Components(NamedTuple):
         """
         self.image_encoder.check(tower)
         for guide in self.guides:
+            if not isinstance(guide, Guide):
+                raise ValueError(f'guide={shown(guide)} of a component must be a Guide, as build_guide gives it')
             guide.check(tower, self.windows)
         has_cls = tower.has_cls and self.image_encoder.gives_cls
         self.post_processors.check(self.image_encoder.gives_attention, has_cls, type(self.image_encoder).__name__)

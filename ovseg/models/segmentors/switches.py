@@ -119,11 +119,11 @@ def _copy(value: Any, key: str) -> Any:
     Raises:
         ValueError: it is an object, which has its settings already.
     """
-    if isinstance(value, str):
+    if isinstance(value, str) and key in ('image_encoder', 'upsampler'):
         return dict(type=value)
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and key != 'post_processors':
         return {name: dict(item) if isinstance(item, Mapping) else item for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and key == 'post_processors':
         return [dict(item) if isinstance(item, Mapping) else item for item in value]
     raise ValueError(f'{key}={shown(value)} must be a config for flat settings to be put into it')
 
@@ -132,22 +132,35 @@ def _set(model: Dict[str, Any], name: str, place: str, value: Any, replace: bool
     *parents, key = place.split('.')
     node = model
     for parent in parents:
-        if isinstance(node.get(parent), str):
-            node[parent] = dict(type=node[parent])
-        node = node.setdefault(parent, {})
+        node = _part(node, parent, place)
     if key in node and not replace:
         raise _both(name, value, place, node[key])
-    if key == 'type':
+    if key == 'type' and replace:
         node.clear()  # the keywords there are another type's
     node[key] = value
 
 
+def _part(node: Dict[str, Any], key: str, place: str) -> Dict[str, Any]:
+    """The dict under a key, which is made, or made of a type alone, if need be.
+
+    Raises:
+        ValueError: something else is there; names the place.
+    """
+    if isinstance(node.get(key), str):
+        node[key] = dict(type=node[key])
+    part = node.setdefault(key, {})
+    if not isinstance(part, dict):
+        raise ValueError(f'{key}={shown(part)} must be a dict, or a type alone, for {place} to be set in it')
+    return part
+
+
 def _set_attention_keywords(model: Dict[str, Any], switches: Mapping[str, Any], replace: bool) -> None:
     keywords = check_dict('attention_cfg', switches['attention_cfg'])
+    if 'type' in keywords:
+        raise ValueError(f'attention_cfg={shown(keywords)} holds keywords of the attention; its type is model_type')
     encoder = model.setdefault('image_encoder', {})
-    attention = encoder.setdefault('attention', dict(type='Gated'))
-    if isinstance(attention, str):
-        attention = encoder['attention'] = dict(type=attention)
+    encoder.setdefault('attention', dict(type='Gated'))
+    attention = _part(encoder, 'attention', 'image_encoder.attention')
     if not replace and 'model_type' not in switches and attention != dict(type='Gated'):
         raise _both('attention_cfg', keywords, 'image_encoder.attention', attention)
     attention.update(keywords)
@@ -162,7 +175,8 @@ def _set_similarity(model: Dict[str, Any], switches: Mapping[str, Any], replace:
         raise _both(name, switches[name], 'image_encoder.similarity', encoder['similarity'])
     on = check_flag(SIMILARITY, switches.get(SIMILARITY, encoder.get('similarity') is not None))
     if on:
-        encoder['similarity'] = {**(encoder.get('similarity') or {}), **keywords}
+        before = check_dict('image_encoder.similarity', encoder.get('similarity'))
+        encoder['similarity'] = {**before, **keywords}
         return
     encoder.pop('similarity', None)
     _log_no_effect('similarity_enhancement_cfg', keywords, SIMILARITY)

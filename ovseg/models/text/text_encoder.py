@@ -38,6 +38,7 @@ class TextEncoder(FrozenModule):
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.cache = cache
+        self.loads = 0  # how often weights were loaded: embeddings of former ones are not valid any more
         self._known: Dict[Tuple[str, ...], Dict[str, Tensor]] = {}  # by templates, then by name
         self.freeze()
 
@@ -86,6 +87,7 @@ class TextEncoder(FrozenModule):
         """Load weights, and clear the rows of former ones."""
         super()._load_from_state_dict(*args, **kwargs)
         self._known.clear()
+        self.loads += 1
 
     @property
     def _device(self) -> torch.device:

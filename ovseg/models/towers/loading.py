@@ -4,7 +4,7 @@ import os
 import uuid
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 
@@ -74,9 +74,9 @@ class LoadedCLIP:
             self._copies[dtype] = deepcopy(self.image_tower).to(dtype)
         return self._copies[dtype]
 
-    def clear_copies(self) -> None:
-        """Make copies anew for segmentors to come: the weights of the image tower have changed."""
-        self._copies.clear()
+    def with_tower(self, tower: ImageTower) -> 'LoadedCLIP':
+        """The same CLIP with another image tower, of which copies in other types are made anew."""
+        return replace(self, image_tower=tower, _copies={})
 
     def guide_network(self, guide: Any) -> Optional[nn.Module]:
         """The network of ``Guide.load``, loaded once for equal guides of all segmentors that share the CLIP."""
@@ -89,14 +89,16 @@ def describe_tower(name: str) -> ImageTower:
     """The image tower of an open_clip model on the device ``meta``: all its sizes, and no weights.
 
     Raises:
-        TypeError: ovseg has no adapter for the tower.
-        ValueError: an unknown model.
+        ValueError: an unknown model, or one whose image tower ovseg has no adapter for.
     """
     config = _model_config(name)
     with torch.device('meta'):  # with another text tower than the model's, which may need downloads
         clip = open_clip.CLIP(config['embed_dim'], config['vision_cfg'], open_clip.CLIPTextCfg(layers=1),
                               quick_gelu=config.get('quick_gelu', False))
-        return image_tower(clip.visual)
+        try:
+            return image_tower(clip.visual)
+        except TypeError as error:
+            raise ValueError(f'clip.name={shown(name)}: {error}') from error
 
 
 def load_clip(name: str, pretrained: Optional[str]) -> LoadedCLIP:

@@ -119,6 +119,26 @@ def test_an_unknown_name_lists_the_known():
     assert "did you mean 'slide_crop'" in message and all(name in message for name in (*FLAT, 'clip', 'windows'))
 
 
+@pytest.mark.parametrize(('model', 'switches', 'message'), [
+    (dict(windows=[]), dict(slide_crop=3), r'windows=\[\] must be a config'),
+    (dict(vocabulary='ade20k'), dict(name_path=['a']), "vocabulary='ade20k' must be a config"),
+    (dict(image_encoder=dict(attention=None)), dict(model_type='KK'), 'attention=None must be a dict, or a type alone'),
+    (dict(image_encoder=dict(attention=3)), dict(attention_cfg={}), 'attention=3 must be a dict, or a type alone'),
+    (dict(image_encoder=[]), dict(apply_similarity_enhancement=True), r'image_encoder=\[\] must be a config'),
+    (dict(image_encoder=dict(similarity=3)), dict(similarity_enhancement_cfg=dict(layer=1)), 'similarity=3 must be a dict'),
+    (dict(post_processors=dict(type='CTD')), dict(apply_ctd=False), 'post_processors=.* must be a config'),
+    ({}, dict(model_type='SCLIP', attention_cfg=dict(type='KK')), 'attention_cfg=.* its type is model_type')], ids=str)
+def test_components_of_another_shape_are_refused(model, switches, message):
+    with pytest.raises(ValueError, match=message):
+        nested_model(model, switches, replace=True)
+
+
+def test_keywords_beside_a_flat_type_stay():
+    model = dict(image_encoder=dict(attention=dict(gaussian_std=2.0)))
+    assert nested_model(model, dict(model_type='NACLIP')) == dict(
+        image_encoder=dict(attention=dict(type='NACLIP', gaussian_std=2.0)))
+
+
 # ---- attention and similarity ------------------------------------------------------------------------------------------
 
 

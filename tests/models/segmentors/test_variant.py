@@ -89,6 +89,45 @@ def test_other_weights_reach_other_precisions(build, image):
     assert torch.equal(first.tower.visual.proj, second.tower.visual.proj)
 
 
+def test_a_precision_copy_that_loads_weights_keeps_them_for_its_variants(build):
+    clip = load_clip('ovseg-tiny-clip', None)
+    half = CLIPSegmentor(clip=clip, vocabulary=dict(names=['cat', 'dog']), image_encoder=dict(precision='bf16'))
+    half.load_state_dict({name: torch.full_like(value, 0.5) for name, value in half.state_dict().items()})
+    assert half.variant(windows=dict(crop=0)).tower is half.tower and (half.tower.visual.proj == 0.5).all()
+
+
+def test_siblings_encode_their_names_anew_after_a_load(build):
+    first, other = build(), build()
+    sibling = first.variant()
+    before = sibling.text_embeddings
+    for parameter in other.parameters():
+        parameter.data = parameter.data.flip(0)
+    first.load_state_dict(other.state_dict())
+    assert (sibling.text_embeddings - before).abs().max() > 0.05
+    assert torch.equal(sibling.text_embeddings, first.text_embeddings)
+
+
+def test_text_embeddings_that_were_set_stay_in_variants_of_the_same_vocabulary(build):
+    segmentor = build()
+    segmentor.text_embeddings = segmentor.text_embeddings[[1, 0, 2, 3]]
+    assert torch.equal(segmentor.variant(windows={}).text_embeddings, segmentor.text_embeddings)
+    changed = segmentor.variant(vocabulary=dict(names=segmentor.vocabulary.names, templates=segmentor.vocabulary.templates))
+    assert not torch.equal(changed.text_embeddings, segmentor.text_embeddings)
+
+
+@pytest.mark.parametrize(('name', 'value', 'message'), [
+    ('decoder', 3, 'decoder=3 is no component of that kind'), ('windows', dict(crop=3), 'windows='),
+    ('post_processors', ['CTD'], 'post_processors='), ('upsampler', 3, 'upsampler=3'),
+    ('image_encoder', 'KK', 'image_encoder='),
+    ('decoder', Decoder(bg_idx=7), 'decoder.bg_idx=7 must be an integer from 0 to 2'),
+    ('vocabulary', Vocabulary(['cat', 'dog']), 'vocabulary cannot be set'),
+    ('text_embeddings', torch.full((4, 128), torch.nan), 'must be a tensor of finite numbers'),
+    ('text_embeddings', None, 'must be a tensor of finite numbers')], ids=range(9))
+def test_a_live_model_takes_no_wrong_component(build, name, value, message):
+    with pytest.raises((AttributeError, ValueError), match=message):
+        setattr(build(), name, value)
+
+
 def test_half_precision_cannot_become_full_again(build):
     with pytest.raises(ValueError, match=r"image_encoder.precision: the weights are in torch.bfloat16 .*precision='fp32'"):
         build(precision='bf16').variant(image_encoder=dict(precision='fp32'))

@@ -122,8 +122,8 @@ def test_what_needs_a_cls_token_is_refused_before_weights_are_read(monkeypatch, 
 
 @pytest.mark.parametrize('tower', ['RN50', 'convnext_base', 'MobileCLIP-S1'])
 def test_a_tower_without_a_patch_grid_is_refused_before_weights_are_read(tower):
-    needed = r'^the image tower is a \w+( of timm)?; ovseg needs a Vi'
-    with mock.patch.object(timm, 'create_model', CREATE_MODEL), pytest.raises(TypeError, match=needed):
+    needed = rf"^clip\.name='{tower}': the image tower is a \w+( of timm)?; ovseg needs a Vi"
+    with mock.patch.object(timm, 'create_model', CREATE_MODEL), pytest.raises(ValueError, match=needed):
         CLIPSegmentor(dict(name=tower, pretrained='/no/such/file'), dict(names=['cat']))
 
 
