@@ -185,8 +185,8 @@ class CLIPSegmentor(BaseSegmentor):
         no class: their label is ``ignore_label(K)`` (255; 65535 for more than 255 classes), their probabilities are NaN, and
         the sample says in ``nonfinite_pixels`` how many they are. They count for no area of ``area_thd``. All other pixels have
         the labels that they would have with any finite values in those patches. A refiner does not spread the pixels without
-        a class: it spreads scores in which such patches are zero, and takes NaN and Inf in the image for 0. A module of the stage
-        ``'scores'`` is given scores of 0 for such patches; if it mixes patches, they reach other pixels.
+        a class: it spreads scores in which such patches are zero, and takes NaN and Inf in the image for 0. A module of the
+        stage ``'scores'`` is given scores of 0 for such patches; if it mixes patches, they reach other pixels.
 
         Args:
             inputs: Normalised images, ``(B, 3, H, W)`` or a list of ``(3, H, W)`` of different sizes.
