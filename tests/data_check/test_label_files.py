@@ -91,7 +91,7 @@ def test_a_sound_data_set():
 
 def test_colour_pictures(tmp_path):
     paths = write(tmp_path, np.stack([ramp(6)] * 3, -1))
-    assert messages(read_label_files([paths], LoadAnnotations())) == ['1 of 1 label files are colour pictures']
+    assert messages(read_label_files([paths], LoadAnnotations())) == ['1 of 1 label files are colour images']
 
 
 def test_another_size(tmp_path):
