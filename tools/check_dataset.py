@@ -42,7 +42,7 @@ def show(report: Report) -> None:
             table.add_row('error' if finding.error else 'note', escape(finding.what),
                           escape('\n'.join([*map(quoted, finding.files[:SHOWN]), *more])))
         console.print(table)
-        for steps in dict.fromkeys(tuple(finding.mend) for finding in report.findings):
+        for steps in dict.fromkeys(tuple(finding.steps) for finding in report.findings):
             console.print('To fix it:')
             for step in steps:
                 console.print(f'    {step}', soft_wrap=True, markup=False, highlight=False)  # a command stays in one line

@@ -4,7 +4,7 @@
     python tools/measure_speed.py --scenario cpu --baseline loop    ViT-B/16 with random weights, as in docs/performance.md
     python tools/measure_speed.py --scenario cuda --baseline loop
     python tools/measure_speed.py --scenario cpu --sweep plots      scaling with area, vocabulary, windows, batch and ranks
-    python tools/measure_speed.py --scenario cpu --profile          the ten dearest operations of a prediction
+    python tools/measure_speed.py --scenario cpu --profile          the ten slowest operations of a prediction
 """
 import argparse
 import json
@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--json', type=Path, help='write rows and machine to this file')
     parser.add_argument('--markdown', type=Path, help='write the table to this file')
     parser.add_argument('--sweep', type=Path, metavar='FOLDER', help='measure scaling instead; a plot each, and sweeps.json')
-    parser.add_argument('--profile', action='store_true', help='show the ten dearest operations of a prediction instead')
+    parser.add_argument('--profile', action='store_true', help='show the ten slowest operations of a prediction instead')
     return parser.parse_args()
 
 

@@ -22,13 +22,13 @@ class Finding:
 
     Args:
         what: A sentence.
-        mend: What to do about it, step by step.
+        steps: Instructions for fixing it, in order.
         files: Files it is about.
         error: False where a measured score would be right all the same.
     """
 
     what: str
-    mend: Sequence[str]
+    steps: Sequence[str]
     files: Sequence[str] = ()
     error: bool = True
 
@@ -101,9 +101,9 @@ def check_label_files(files: Sequence[LabelFile], labels: Labels, benchmark: Ben
     findings = []
     anew = ('delete them', *benchmark.steps)
 
-    def report(chosen: List[LabelFile], what: str, mend: Sequence[str], error: bool = True) -> None:
+    def report(chosen: List[LabelFile], what: str, steps: Sequence[str], error: bool = True) -> None:
         if chosen:
-            findings.append(Finding(f'{len(chosen)} of {len(files)} {what}', mend, [file.path for file in chosen], error))
+            findings.append(Finding(f'{len(chosen)} of {len(files)} {what}', steps, [file.path for file in chosen], error))
 
     unreadable = [file.unreadable for file in files if file.unreadable]
     if unreadable:
@@ -133,15 +133,15 @@ def _check_values(maps: Sequence[LabelFile], labels: Labels, benchmark: Benchmar
     kind, kinds_highest = min(((name, limit) for name, limit in benchmark.lookalikes if highest <= limit),
                               key=lambda lookalike: lookalike[1], default=('', total - 1 + labels.offset))
     if outside:
-        what, mend = f'label files have values that are no class: {outside[0]} to {outside[-1]}', anew
+        what, steps = f'label files have values that are no class: {outside[0]} to {outside[-1]}', anew
         if outside == [total] and not labels.offset:
             what += '; they seem to count classes from 1'
             if total < 256:  # LoadWideAnnotations does not renumber
-                mend = ['set reduce_zero_label=True for the data set, or', *anew]
+                steps = ['set reduce_zero_label=True for the data set, or', *anew]
         elif kind:
             what += f'; they look like {kind}'
         chosen = [file.path for file in maps if any(value in outside for value in file.values)]
-        return [Finding(f'{len(chosen)} of {len(maps)} {what}', mend, chosen)]
+        return [Finding(f'{len(chosen)} of {len(maps)} {what}', steps, chosen)]
     if many and kinds_highest < total - 1 + labels.offset:
         return [Finding(f'no label file has a value above {highest}; they look like {kind}', anew)]
     if many and everything and labels.offset and seen[-1] < total - 1:

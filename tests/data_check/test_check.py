@@ -75,7 +75,7 @@ def test_folders_that_do_not_exist(coco):
     finding = only_finding(config(coco, ann_file='val.txt'))
     assert finding.what == 'a part of the data set does not exist'
     assert finding.files == [str(coco / 'images/val2017'), str(coco / 'val.txt')]
-    assert 'DATA_ROOT' in finding.mend[0] and '/tools/dataset_converters/coco_object.py' in finding.mend[-1]
+    assert 'DATA_ROOT' in finding.steps[0] and '/tools/dataset_converters/coco_object.py' in finding.steps[-1]
 
 
 @pytest.mark.parametrize('type_', ['PascalVOCDataset', 'PascalContextDataset'])
@@ -107,7 +107,7 @@ def test_an_image_without_label_file(coco):
     label_file(coco).unlink()
     finding = only_finding(config(coco))
     assert finding.what == '1 of 5 label files do not exist' and finding.files == [str(label_file(coco))]
-    assert finding.mend[-1] == f'python {ROOT}/tools/dataset_converters/coco_object.py {coco.parent}/coco_stuff164k {coco}'
+    assert finding.steps[-1] == f'python {ROOT}/tools/dataset_converters/coco_object.py {coco.parent}/coco_stuff164k {coco}'
 
 
 def test_label_files_of_another_name(coco):
@@ -170,7 +170,7 @@ def test_reduce_zero_label_is_honoured(coco):
     dataset = dict(type_='BaseSegDataset', seg_map_suffix='_instanceTrainIds.png', metainfo=dict(classes=['x'] * 80))
     report = check_dataset(config(coco, reduce_zero_label=True, **dataset))
     assert report.complete and (report.classes, report.classes_seen) == (80, 80)
-    assert only_finding(config(coco, **dataset)).mend[0] == 'set reduce_zero_label=True for the data set, or'
+    assert only_finding(config(coco, **dataset)).steps[0] == 'set reduce_zero_label=True for the data set, or'
 
 
 def test_classes_are_missed_only_where_everything_was_read(coco, monkeypatch):

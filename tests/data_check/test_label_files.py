@@ -69,7 +69,7 @@ def test_files_that_are_cut_off_are_found(tmp_path, which, share):
     [finding] = check_label_files([file], ELEVEN, BENCHMARK, True)
     assert finding.error and finding.files == [paths[which]]
     assert finding.what.startswith('1 of 2 files cannot be read (') and 'Error: ' in finding.what
-    assert finding.mend == ('delete them', 'get it', 'python convert.py')
+    assert finding.steps == ('delete them', 'get it', 'python convert.py')
 
 
 def test_reading_stops_in_time_and_is_spread_over_the_data_set(tmp_path, monkeypatch):
@@ -104,10 +104,10 @@ def test_16_bits_cut_to_8(tmp_path):
     many = ELEVEN._replace(classes=[str(index) for index in range(323)], ignore_index=65535)
     [finding] = check_label_files(read_label_files([paths], LoadAnnotations()), many, BENCHMARK, True)
     assert finding.what == '1 of 1 label files have 16 bits, of which the pipeline keeps 8'
-    assert 'LoadWideAnnotations' in finding.mend[0]
+    assert 'LoadWideAnnotations' in finding.steps[0]
     assert messages(read_label_files([paths], LoadWideAnnotations()), many) == []
     findings = check_label_files(read_label_files([paths], LoadAnnotations()), ELEVEN, BENCHMARK, True)
-    assert findings[0].mend[0] == 'delete them', 'few classes need no 16 bits: the files are wrong, not the transform'
+    assert findings[0].steps[0] == 'delete them', 'few classes need no 16 bits: the files are wrong, not the transform'
 
 
 def test_8_bits_where_16_are_expected(tmp_path):
@@ -142,17 +142,17 @@ def test_kinds_are_compared_in_the_numbers_of_the_files():
 def test_classes_counted_from_1_without_reduce_zero_label():
     [finding] = check_label_files([file_of(0, 4), file_of(2, 11)], ELEVEN, BENCHMARK, True)
     assert finding.what.endswith('11 to 11; they seem to count classes from 1')
-    assert finding.mend[0] == 'set reduce_zero_label=True for the data set, or'
+    assert finding.steps[0] == 'set reduce_zero_label=True for the data set, or'
     many = ELEVEN._replace(classes=['x'] * 459, ignore_index=65535)
     [finding] = check_label_files([file_of(1, 459)], many, BENCHMARK, True)
-    assert finding.mend[0] == 'delete them', '16-bit files are converted, not renumbered'
+    assert finding.steps[0] == 'delete them', '16-bit files are converted, not renumbered'
 
 
 def test_classes_counted_from_0_with_reduce_zero_label():
     files = [file_of(0, 9, 255)] * MANY
     [finding] = check_label_files(files, REDUCED, Benchmark(0, ''), True)
     assert finding.what == "no label file has the last class ('class 10'); they seem to count classes from 0"
-    assert finding.mend[0] == 'set reduce_zero_label=False for the data set, or'
+    assert finding.steps[0] == 'set reduce_zero_label=False for the data set, or'
     for few, labels, everything in ((files[:-1], REDUCED, True), (files, REDUCED, False), (files, ELEVEN, True)):
         assert check_label_files(few, labels, Benchmark(0, ''), everything) == [], 'the class may be in none of them'
 
