@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, Mapping, Optional, Type, TypeVar, Union
 from mmengine.registry import Registry
 
 from ovseg.resources import PACKAGE
-from ovseg.utils import build_checked, check_keys, one_line, quoted, shown
+from ovseg.utils import build_checked, check_arguments, one_line, quoted, shown
 
 T = TypeVar('T')
 
@@ -54,19 +54,6 @@ def build_registered(key: str, registry: Registry, class_: Any, cfg: Any, defaul
     if default is not None and isinstance(cfg, Mapping):
         cfg = {'type': default, **cfg}
     return build_checked(registry, class_, cfg, key)
-
-
-def check_arguments(key: str, function: Any, given: Mapping[str, Any]) -> None:
-    """Refuse keywords that a function does not have, and the lack of those that it needs.
-
-    Raises:
-        ValueError: names the key.
-    """
-    parameters = signature(function).parameters
-    check_keys(key, given, parameters)
-    missing = [name for name, parameter in parameters.items() if parameter.default is parameter.empty and name not in given]
-    if missing:
-        raise ValueError(f'{key}={shown(dict(given))} has no {" and no ".join(map(repr, missing))}')
 
 
 def with_defaults(registry: Registry, cfg: Union[str, Mapping[str, Any]]) -> Dict[str, Any]:

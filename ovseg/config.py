@@ -10,7 +10,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 from ovseg.components import named_errors
-from ovseg.model_options import apply_switches, flat_switches, make_room, nest_model, switch_of, with_attention_at_its_place
+from ovseg.model_options import apply_switches, flat_switches, make_room, nest_model, switch_of, with_nested_keys
 from ovseg.utils import check_keys, one_line, quoted, read_small_text, shown
 
 LOOKED_UP_BY_RUNNER = {'activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'find_unused_parameters',
@@ -102,7 +102,7 @@ def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:
                              'visualizer.vis_backends.0.type')
     with named_errors(name):
         nest_model(cfg)
-    options = with_attention_at_its_place(cfg, options)
+    options = with_nested_keys(cfg, options)
     switches = flat_switches(cfg, options)
     rest = {key: value for key, value in options.items() if switch_of(key) not in switches}
     try:

@@ -8,7 +8,7 @@ from mmengine.config.lazy import LazyAttr, LazyObject
 from mmseg.registry import MODELS
 
 from ovseg.models.segmentors import CLIPSegmentor
-from ovseg.models.segmentors.switches import COMPONENTS, FLAT, nested_model
+from ovseg.models.segmentors.switches import COMPONENTS, FLAT, PLACES, nested_model
 
 
 def nest_model(cfg: Config) -> None:
@@ -87,9 +87,9 @@ def _has(model: Mapping[str, Any], place: str) -> bool:
     return True
 
 
-def with_attention_at_its_place(cfg: Config, options: Mapping[str, Any]) -> Dict[str, Any]:
-    """``options`` with ``model.model_type`` under its nested key: it empties its place before other options are put there."""
-    nested = {'model.model_type': 'model.' + FLAT['model_type']} if _is_ours(cfg.get('model')) else {}
+def with_nested_keys(cfg: Config, options: Mapping[str, Any]) -> Dict[str, Any]:
+    """Options by dotted key, those of flat switches that are one key of a component under that key."""
+    nested = {f'model.{name}': f'model.{place}' for name, place in PLACES.items()} if _is_ours(cfg.get('model')) else {}
     return {nested.get(key, key): value for key, value in options.items()}
 
 

@@ -7,7 +7,7 @@ import reprlib
 import stat
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, TypeVar, Union
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, TypeVar, Union
 
 from mmengine.registry import Registry
 
@@ -153,6 +153,29 @@ def check_keys(where: str, given: Mapping[str, Any], allowed: Iterable[str], con
                              + (f' ({hint})' if hint else '') + f'; allowed: {", ".join(allowed) or "none"}')
 
 
+def check_arguments(key: str, function: Callable[..., Any], given: Mapping[str, Any], hint: str = '') -> None:
+    """Refuse keywords that a function does not take, and the lack of those that it needs.
+
+    Args:
+        key: Name of what the keywords are given to.
+        function: The function or class.
+        given: The keywords.
+        hint: Advice for the error of an unknown keyword.
+
+    Raises:
+        ValueError: names the key and the keywords.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    named = [parameter for parameter in parameters
+             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        check_keys(key, given, [parameter.name for parameter in named], hint=hint)
+    missing = [parameter.name for parameter in named if parameter.default is parameter.empty and parameter.name not in given]
+    if missing:
+        raise ValueError(f'{key} has no {" and no ".join(map(repr, missing))} '
+                         f'(given: {", ".join(map(str, given)) or "nothing"})')
+
+
 def check_number(key: str, value: float, at_least: float = 0, at_most: Optional[float] = None,
                  above: bool = False) -> float:
     """``value``, if it is a number from ``at_least`` (or ``above`` 0) to ``at_most`` that float32, or int64, can hold.
@@ -235,14 +258,6 @@ def build_checked(registry: Registry, base: Any, cfg: Union[Mapping[str, Any], s
         raise ValueError(f'{where}={shown(type_)} is unknown; {known}')
     if not (isinstance(class_, type) and issubclass(class_, base)) or inspect.isabstract(class_):
         raise ValueError(f'{where}={shown(type_)} is no concrete {base.__name__}; {known}')
-    parameters = inspect.signature(class_).parameters.values()
-    name, given = f'{key} ({class_.__name__})' if key else class_.__name__, {**cfg}
-    given.pop('type')
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        check_keys(name, given, [parameter.name for parameter in parameters], hint=LEFT_OVER)
-    missing = [parameter.name for parameter in parameters
-               if parameter.default is parameter.empty and parameter.name not in given
-               and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)]
-    if missing:
-        raise ValueError(f'{name} has no {" and no ".join(map(repr, missing))}')
+    given = {name: value for name, value in cfg.items() if name != 'type'}
+    check_arguments(f'{key} ({class_.__name__})' if key else class_.__name__, class_, given, LEFT_OVER)
     return registry.build(dict(cfg))

@@ -12,14 +12,14 @@ from mmengine.logging import print_log
 from mmseg.registry import METRICS, MODELS
 
 from ovseg.ablation.axes import Axes, Step, as_written, axes_of, chains
-from ovseg.components import build_component, check_arguments
+from ovseg.components import build_component
 from ovseg.config import read_config
 from ovseg.evaluation.run_record import custom_code, software
 from ovseg.models.guides import build_guide
 from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.models.segmentors.switches import CHAIN, COMPONENTS, SIMILARITY, switch_value
 from ovseg.models.towers.loading import load_clip, weights_digest
-from ovseg.utils import check_dict, quoted, shown, type_name
+from ovseg.utils import check_arguments, check_dict, quoted, shown, type_name
 from ovseg.vocabulary import Vocabulary
 
 SWITCH_OF = {'similarity_enhancement_cfg': SIMILARITY,

@@ -8,11 +8,10 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from mmengine.logging import print_log
 
-from ovseg.components import check_arguments
 from ovseg.models.dense.last_block_encoder import SIMILARITY_KEYS
 from ovseg.models.post_processors.post_processor import STAGES, PostProcessor
 from ovseg.registry import POST_PROCESSORS
-from ovseg.utils import check_dict, check_flag, check_keys, check_number, registered, shown, type_name
+from ovseg.utils import check_arguments, check_dict, check_flag, check_keys, check_number, registered, shown, type_name
 
 COMPONENTS = ('clip', 'vocabulary', 'image_encoder', 'post_processors', 'upsampler', 'windows', 'decoder')
 DEFAULTS: Dict[str, Any] = dict(image_encoder={}, post_processors=[], upsampler=None, windows={}, decoder={})

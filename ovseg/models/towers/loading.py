@@ -17,7 +17,6 @@ from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import download_pretrained
 from torch import Tensor, nn
 
-from ovseg.components import check_arguments
 from ovseg.digests import file_digest
 from ovseg.models.text import TextEncoder
 from ovseg.models.towers import tiny_clip
@@ -32,7 +31,7 @@ from ovseg.models.towers.checkpoints import (
 )
 from ovseg.models.towers.image_tower import ImageTower
 from ovseg.models.towers.transformers_format import check_settings, is_transformers_state, open_clip_state
-from ovseg.utils import expanded, one_line, quoted, shown
+from ovseg.utils import check_arguments, expanded, one_line, quoted, shown
 
 EMBEDDED = 'embedded'
 HUB = 'hf-hub:'

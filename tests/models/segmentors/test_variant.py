@@ -163,7 +163,7 @@ def test_it_is_in_the_mode_of_its_segmentor(build):
     (dict(windows=dict(crop=15, stride=3)), r'windows.crop=15 is under one patch \(16 pixels\)'),
     (dict(decoder=dict(bg_idx=3)), 'decoder.bg_idx=3 must be an integer from 0 to 2'),
     (dict(vocabulary=dict(name=3)), "vocabulary has no key 'name'; did you mean 'names'"),
-    (dict(vocabulary=dict(templates='plain')), "vocabulary={'templates': 'plain'} has no 'names'"),
+    (dict(vocabulary=dict(templates='plain')), "vocabulary has no 'names'"),
     (dict(windows=3), 'windows=3 must be a dict with the keys of Windows: crop, stride'),
     (dict(image_encoder=dict(type='Blurry')), r"image_encoder.type='Blurry' is unknown; known: .*LastBlockEncoder"),
     (dict(image_encoder=3), r'image_encoder=3 must be a dict with a type'),
