@@ -13,10 +13,13 @@ from typing import NamedTuple, Sequence
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
 from packaging.requirements import Requirement
 
 import ovseg
 from ovseg import cli
+from ovseg.config import read_config
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 
 ROOT = Path(ovseg.__file__).parents[1]
@@ -226,3 +229,15 @@ class Shell:
 def shell(checkout, monkeypatch, capfd):
     """Runs the command lines of pages in the folder ``checkout``."""
     return Shell(checkout, monkeypatch, capfd)
+
+
+@pytest.fixture
+def build(files, monkeypatch):
+    """Builds the model of the config at ``files``, a fixture of the page's tests, with random weights."""
+    monkeypatch.syspath_prepend(str(files.parent))
+
+    def from_page(**options):
+        cfg = read_config(files, {'model.clip.pretrained': None, 'model.vocabulary.templates': 'plain', **options})
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            return MODELS.build(cfg.model)
+    return from_page

@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
-from mmseg.registry import MODELS
 
-from ovseg.config import read_config
 from ovseg.registry import ATTENTIONS
 
 PAGE = 'docs/add_an_attention.md'
@@ -24,18 +21,6 @@ def files(checkout):
     yield checkout / 'my_config.py'
     sys.modules.pop('cubic', None)
     ATTENTIONS._module_dict.pop('CubicQQ', None)
-
-
-@pytest.fixture
-def build(files, monkeypatch):
-    """Builds the config."""
-    monkeypatch.syspath_prepend(str(files.parent))
-
-    def from_page(**options):
-        cfg = read_config(files, {'model.clip.pretrained': None, 'model.vocabulary.templates': 'plain', **options})
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            return MODELS.build(cfg.model)
-    return from_page
 
 
 @pytest.mark.usefixtures('files')

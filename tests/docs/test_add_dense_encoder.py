@@ -5,11 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
-from mmseg.registry import MODELS
 from torch.nn import functional as F
 
-from ovseg.config import read_config
 from ovseg.models.guides import CLIPGuide
 from ovseg.registry import DENSE_ENCODERS
 
@@ -26,18 +23,6 @@ def files(checkout):
     yield checkout / 'my_config.py'
     sys.modules.pop('guided', None)
     DENSE_ENCODERS._module_dict.pop('GuidedEncoder', None)
-
-
-@pytest.fixture
-def build(files, monkeypatch):
-    """Builds the config."""
-    monkeypatch.syspath_prepend(str(files.parent))
-
-    def from_page(**options):
-        cfg = read_config(files, {'model.clip.pretrained': None, 'model.vocabulary.templates': 'plain', **options})
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            return MODELS.build(cfg.model)
-    return from_page
 
 
 @pytest.mark.usefixtures('files')

@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope
-from mmseg.registry import MODELS
 
-from ovseg.config import read_config
 from ovseg.models.guides import Guide, TimmGuide, build_guide
 from ovseg.registry import DENSE_ENCODERS, GUIDES
 
@@ -29,18 +26,6 @@ def files(checkout):
         sys.modules.pop(name, None)
     DENSE_ENCODERS._module_dict.pop('GuidedEncoder', None)
     GUIDES._module_dict.pop('Colours', None)
-
-
-@pytest.fixture
-def build(files, monkeypatch):
-    """Builds the config."""
-    monkeypatch.syspath_prepend(str(files.parent))
-
-    def from_page(**options):
-        cfg = read_config(files, {'model.clip.pretrained': None, 'model.vocabulary.templates': 'plain', **options})
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            return MODELS.build(cfg.model)
-    return from_page
 
 
 def test_the_types_of_the_table_are_those_of_the_registry():
