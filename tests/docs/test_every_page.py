@@ -5,6 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
+from packaging.version import Version
 
 HERE = Path(__file__).parent
 PAGES, blocks, commands, prose = map(runpy.run_path(str(HERE / 'pages.py')).get, ('PAGES', 'blocks', 'commands', 'prose'))
@@ -42,6 +44,8 @@ def test_own_tests_run_what_is_not_run_below(page):
 
 @pytest.mark.parametrize('command', COMMANDS, ids=lambda command: f'{COMMANDS[command]}: {command}')
 def test_the_command_runs(command, shell):
+    if 'train_tiny_clip' in command and Version(torch.__version__) < Version('2.3'):
+        pytest.skip("this torch refuses the mask of open_clip's text tower under autocast")
     shell.run(command)
 
 
