@@ -27,6 +27,9 @@ GUIDES = Registry('guide', scope='mmseg', locations=['ovseg.models.guides'])
 # An entry maps (q, k, v: (B, H, T, d), grid_size, bias: (B, 1, T, T) or None) to weights (B, H, T, T).
 ATTENTIONS = _AnyCaseRegistry('attention', scope='mmseg', locations=['ovseg.models.attention'])
 
+# Subclasses of ovseg.models.regions.Regions.
+REGIONS = Registry('source of region maps', scope='mmseg', locations=['ovseg.models.regions'])
+
 # Subclasses of ovseg.models.post_processors.PostProcessor.
 POST_PROCESSORS = Registry('post-processor', scope='mmseg', locations=['ovseg.models.post_processors'])
 

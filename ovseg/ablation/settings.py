@@ -16,6 +16,7 @@ from ovseg.components import build_component
 from ovseg.config import read_config
 from ovseg.evaluation.run_record import custom_code, software
 from ovseg.models.guides import build_guide
+from ovseg.models.regions import build_regions
 from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.models.segmentors.switches import CHAIN, COMPONENTS, SIMILARITY, switch_value
 from ovseg.models.towers.loading import load_clip, weights_digest
@@ -63,7 +64,9 @@ class Setting:
         parts = [model.get('image_encoder'), *model.get('post_processors', [])]
         guides = [build_guide('guide', part['guide']).weights_digest() for part in parts
                   if isinstance(part, Mapping) and part.get('guide')]
-        return _digest(dict(self._content(model), class_list=words.synonyms, guides=guides))
+        regions = [build_regions('regions', part['regions']).digest() for part in parts
+                   if isinstance(part, Mapping) and part.get('regions')]
+        return _digest(dict(self._content(model), class_list=words.synonyms, guides=guides, regions=regions))
 
     @cached_property
     def weights_digest(self) -> str:

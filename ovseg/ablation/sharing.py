@@ -29,7 +29,7 @@ class SharedEncoder(DenseEncoder):
         super().__init__()
         self.encoder, self.with_attention, self.precision = encoder, with_attention, encoder.precision
         self.gives_attention, self.gives_cls, self.guide = encoder.gives_attention, encoder.gives_cls, encoder.guide
-        self.needs_texts = encoder.needs_texts
+        self.needs_texts, self.regions, self.region_vote = encoder.needs_texts, encoder.regions, encoder.region_vote
         self.known: List[Tuple[WindowBatch, DenseFeatures]] = []
         self.freeze()
 
@@ -100,6 +100,8 @@ def _equal_ones_built_once(configs: Sequence[Union[str, Mapping[str, Any]]]) -> 
 def _equal(a: WindowBatch, b: WindowBatch) -> bool:
     """Return True if a dense encoder gives the same for both batches."""
     pairs = [(a.images, b.images)]
+    if a.regions is not None and b.regions is not None:
+        pairs.append((a.regions, b.regions))
     if a.texts is not None and b.texts is not None:
         pairs += [(x, y) for x, y in zip(a.texts[:2], b.texts[:2]) if x is not None and y is not None]
     return all(x.shape == y.shape and torch.equal(x, y) for x, y in pairs)

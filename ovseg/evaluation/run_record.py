@@ -75,6 +75,8 @@ def run_settings(cfg: Config, model: nn.Module) -> Dict[str, Any]:
         'software': software()}
     if isinstance(segmentor, CLIPSegmentor):
         settings.update({'class list': segmentor.vocabulary.synonyms, 'templates': list(segmentor.vocabulary.sentences)})
+        if segmentor.image_encoder.regions is not None:
+            settings['regions'] = segmentor.image_encoder.regions.digest()
     return settings
 
 

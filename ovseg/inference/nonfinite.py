@@ -27,11 +27,13 @@ class ImagePatches(NamedTuple):
         patches: ``(windows, N, E)`` float32, finite; zero where a patch was not.
         nonfinite: ``(windows, N)`` bool, the patches that were not finite; None where all were.
         guides: What guides of modules of the stage ``'scores'`` give of the windows.
+        regions: The region map of the image, ``(H', W')`` int64 of any size; None where the dense encoder has none.
     """
     layout: WindowLayout
     patches: Tensor
     nonfinite: Optional[Tensor]
     guides: Mapping[Any, Any] = MappingProxyType({})
+    regions: Optional[Tensor] = None
 
     @classmethod
     def checked(cls, layouts: Sequence[WindowLayout], patches: Sequence[Tensor]) -> List['ImagePatches']:

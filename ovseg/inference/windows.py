@@ -82,6 +82,11 @@ class WindowLayout:
     def __len__(self) -> int:
         return len(self.rows.starts) * len(self.cols.starts)
 
+    @property
+    def size(self) -> Tuple[int, int]:
+        """Height and width of the image in pixels."""
+        return self.rows.size, self.cols.size
+
     def on_grid(self, grid_size: Tuple[int, int]) -> 'WindowLayout':
         """The same windows with ``grid_size`` cells each, spread evenly over a window and its padding."""
         rows, cols = (axis if axis.cells == cells else replace(axis, cells=cells)
@@ -150,14 +155,15 @@ def _mosaic_index(layout: WindowLayout, device: torch.device) -> Tensor:
     return (window * (layout.rows.cells * layout.cols.cells) + cell).to(device)
 
 
-def map_windows(function: Callable[[Tensor], Sequence[Tensor]], windows: Sequence[Tensor],
-                batch_size: int) -> List[Tuple[Tensor, ...]]:
+def map_windows(function: Callable[..., Sequence[Tensor]], windows: Sequence[Tensor], batch_size: int,
+                *others: Sequence[Tensor]) -> List[Tuple[Tensor, ...]]:
     """Apply ``function`` to the windows of several images in as few batches as possible.
 
     Args:
-        function: Maps a batch of equally large windows ``(B, C, h, w)`` to tensors ``(B, ...)``.
+        function: Maps a batch of equally large windows ``(B, C, h, w)``, and those of ``others``, to tensors ``(B, ...)``.
         windows: Per image ``(n, C, h, w)``; sizes may differ between images.
         batch_size: Windows per call at most.
+        *others: More tensors of the same windows, each per image ``(n, ...)``.
 
     Returns:
         Per image the tensors ``(n, ...)``.
@@ -167,8 +173,8 @@ def map_windows(function: Callable[[Tensor], Sequence[Tensor]], windows: Sequenc
         by_size.setdefault(batch.shape[1:], []).append(index)
     results: List[Tuple[Tensor, ...]] = [()] * len(windows)
     for indices in by_size.values():
-        together = torch.cat([windows[index] for index in indices])
-        mapped = map(torch.cat, zip(*(function(batch) for batch in together.split(batch_size))))
+        together = [torch.cat([each[index] for index in indices]).split(batch_size) for each in (windows, *others)]
+        mapped = map(torch.cat, zip(*(function(*batches) for batches in zip(*together))))
         counts = [len(windows[index]) for index in indices]
         for index, result in zip(indices, zip(*(each.split(counts) for each in mapped))):
             results[index] = result

@@ -29,12 +29,15 @@ class WindowBatch:
         std: Deviation of RGB in [0, 1] that the windows were divided by, ``(3, 1, 1)``.
         networks: The networks of guides, see ``load_guides``.
         texts: The text embeddings with the class of each, for a dense encoder that declares ``needs_texts``; else None.
+        regions: Region maps ``(B, h, w)`` int64, for a dense encoder with a source of regions; else None. 0 is for pixels in
+            no region and for padding; an image's windows have the same numbers for its regions, 1 to 65,535.
     """
     images: Tensor
     mean: Tensor
     std: Tensor
     networks: Mapping[Any, nn.Module] = field(default_factory=dict)
     texts: Optional[ClassTexts] = None
+    regions: Optional[Tensor] = None
     _known: Dict[Any, GuideFeatures] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:

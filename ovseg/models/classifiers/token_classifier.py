@@ -38,6 +38,8 @@ class TokenClassifier(BaseModel):
         encoder = build_registered('image_encoder', DENSE_ENCODERS, DenseEncoder, image_encoder, 'LastBlockEncoder')
         if encoder.needs_texts:
             raise ValueError(f'image_encoder: {type(encoder).__name__} needs text embeddings, and a classifier has none')
+        if encoder.regions is not None:
+            raise ValueError(f'image_encoder: {type(encoder).__name__} needs region maps, and a classifier has none')
         clip = load_checked(clip, partial(_check_fit, encoder=encoder), encoder.dtype)
         super().__init__(build_data_preprocessor(clip, data_preprocessor))
         self.encoder, self.tower = encoder, clip.image_tower_in(encoder.dtype)

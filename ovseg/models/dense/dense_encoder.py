@@ -7,6 +7,7 @@ import torch
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.frozen import FrozenModule
 from ovseg.models.guides.guide import Guide
+from ovseg.models.regions.regions import Regions
 from ovseg.models.towers.image_tower import ImageTower
 from ovseg.models.window_batch import WindowBatch
 from ovseg.precision import PRECISIONS
@@ -22,6 +23,9 @@ class DenseEncoder(FrozenModule, ABC):
         needs_texts: Whether ``tokens`` reads ``batch.texts``, the text embeddings of the vocabulary.
         precision: Type that the image tower computes in, a key of ``PRECISIONS``.
         guide: The guide that the method uses, see ``build_guide``: ``batch.guide(self.guide)`` are its features. None: none.
+        regions: The source of region maps that the method uses, see ``build_regions``: ``batch.regions`` are those of the
+            windows. None: none.
+        region_vote: Whether all pixels of a region get the label that most of them have, see ``vote``.
     """
 
     gives_attention: bool = True
@@ -29,6 +33,8 @@ class DenseEncoder(FrozenModule, ABC):
     needs_texts: bool = False
     precision: str = 'fp32'
     guide: Optional[Guide] = None
+    regions: Optional[Regions] = None
+    region_vote: bool = False
 
     @property
     def dtype(self) -> torch.dtype:

@@ -32,6 +32,8 @@ class CLIPSegTTAModel(BaseTTAModel):
             partial = any('nonfinite_pixels' in version for version in versions)
             labels = self.module.decoder.label_map(probabilities, partial)
             sample = versions[0]
+            if 'regions' in sample:
+                labels = self.module.vote(labels, sample.regions.data[0])
             sample.set_data(dict(seg_logits=PixelData(data=probabilities), pred_sem_seg=PixelData(data=labels.unsqueeze(0))))
             if partial:
                 self.module.note_nonfinite(sample)

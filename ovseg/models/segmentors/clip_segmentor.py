@@ -1,5 +1,6 @@
 """Training-free open-vocabulary segmentation with a frozen CLIP."""
 import math
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
@@ -11,6 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from ovseg.inference.nonfinite import ImagePatches, ignore_label
+from ovseg.inference.region_vote import vote
 from ovseg.inference.windows import WindowLayout, Windows, map_windows
 from ovseg.models.class_texts import ClassTexts
 from ovseg.models.data_preprocessor import build_data_preprocessor, check_no_padding, mean_and_std
@@ -18,8 +20,10 @@ from ovseg.models.decoder import Decoder, patch_scores
 from ovseg.models.dense import DenseEncoder, WindowBatch, project
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.guides import Guide, GuideFeatures, load_guides
+from ovseg.models.mirrored_axes import mirrored_axes
 from ovseg.models.patch_scores import PatchScores
 from ovseg.models.post_processors import PostProcessorChain
+from ovseg.models.regions.regions import region_map, resize_regions
 from ovseg.models.segmentors.components import Components
 from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS, FLAT, NESTED_ONLY, nested_model
 from ovseg.models.towers import LoadedCLIP
@@ -92,7 +96,10 @@ class CLIPSegmentor(BaseSegmentor):
         self.image_encoder, self.post_processors = components.image_encoder, components.post_processors
         self.upsampler, self.windows, self.decoder = components.upsampler, components.windows, components.decoder
         self.networks = load_guides(components.guides, loaded, self.tower)
-        self.guide_networks = nn.ModuleList(network for network in self.networks.values() if network is not self.tower)
+        regions = self.image_encoder.regions
+        self.region_network = None if regions is None else loaded.guide_network(regions)
+        networks = (network for network in (*self.networks.values(), self.region_network) if network is not None)
+        self.guide_networks = nn.ModuleList(network.to(self.device) for network in networks if network is not self.tower)
         if self.upsampler is not None:
             self.upsampler.to(self.device)
         for name, values in zip(('mean', 'std'), mean_and_std(self.data_preprocessor)):
@@ -199,11 +206,15 @@ class CLIPSegmentor(BaseSegmentor):
         samples = [SegDataSample() for _ in inputs] if data_samples is None else data_samples
         if len(samples) != len(inputs):
             raise ValueError(f'{len(inputs)} images came with {len(samples)} data samples')
-        for sample, image, patches in zip(samples, inputs, self.window_patches(inputs)):
-            mirrored = _flipped_axes(sample)
+        for sample, image, patches in zip(samples, inputs, self.window_patches(inputs, samples)):
+            mirrored = mirrored_axes(sample)
             size = sample.get('ori_shape', image.shape[1:])[:2]
             windows, texts = self.scored(patches)
             labels, probabilities = self.decoder(image, windows, texts, size)
+            if self.image_encoder.region_vote and windows.regions is not None:
+                regions = resize_regions(windows.regions, size)
+                labels = self.vote(labels, regions)
+                sample.set_data(dict(regions=PixelData(data=regions.flip(mirrored).unsqueeze(0))))
             sample.set_data(dict(pred_sem_seg=PixelData(data=labels.flip(mirrored).unsqueeze(0))))
             if self.decoder.with_seg_logits and probabilities is not None:
                 sample.set_data(dict(seg_logits=PixelData(data=probabilities.flip(mirrored))))
@@ -211,8 +222,17 @@ class CLIPSegmentor(BaseSegmentor):
                 self.note_nonfinite(sample)
         return samples
 
-    def window_patches(self, images: Images) -> List[ImagePatches]:
-        """Per image the layout of its windows, and the vectors that its patches are scored by, ``(windows, N, E)``."""
+    def vote(self, labels: Tensor, regions: Tensor) -> Tensor:
+        """See ``region_vote.vote``; pixels without a class have no vote."""
+        return vote(labels, regions, ignore_label(self.out_channels))
+
+    def window_patches(self, images: Images, samples: Optional[Sequence[SegDataSample]] = None) -> List[ImagePatches]:
+        """Per image the layout of its windows, and the vectors that its patches are scored by, ``(windows, N, E)``.
+
+        Args:
+            images: As in ``predict``.
+            samples: Their metadata, which sources of region maps may need.
+        """
         if len(images) == 0:
             return []
         for image in images:
@@ -220,10 +240,21 @@ class CLIPSegmentor(BaseSegmentor):
                 raise ValueError(f'an image must have shape (3, H, W), not {tuple(image.shape)}')
         layouts = [self.plan((image.shape[1], image.shape[2])) for image in images]
         windows = [layout.cut(image) for layout, image in zip(layouts, images)]
-        results = map_windows(self._score_vectors, windows, self.windows_per_pass(windows))
+        maps = self._region_maps(images, samples or [SegDataSample() for _ in images])
+        cut = [layout.cut(resize_regions(regions, layout.size).unsqueeze(0))[:, 0] for layout, regions in zip(layouts, maps)]
+        results = map_windows(self._score_vectors, windows, self.windows_per_pass(windows), *([cut] if cut else []))
         layouts = [layout.on_grid((grid.shape[1], grid.shape[2])) for layout, (grid, *_) in zip(layouts, results)]
         checked = ImagePatches.checked(layouts, [grid.flatten(1, 2) for grid, *_ in results])
-        return [patches._replace(guides=self._guide_features(grids)) for patches, (_, *grids) in zip(checked, results)]
+        return [patches._replace(guides=self._guide_features(grids), regions=regions)
+                for patches, (_, *grids), regions in zip_longest(checked, results, maps)]
+
+    def _region_maps(self, images: Images, samples: Sequence[SegDataSample]) -> List[Tensor]:
+        """The region map of each image, ``(H', W')`` int64 of any size; none where the dense encoder does not need them."""
+        source = self.image_encoder.regions
+        if source is None:
+            return []
+        return [region_map(source, self.region_network, image * self.std + self.mean, sample)
+                for image, sample in zip(images, samples)]
 
     def scored(self, windows: ImagePatches) -> Tuple[ImagePatches, ClassTexts]:
         """Input of the decoder, made of ``window_patches``.
@@ -249,11 +280,11 @@ class CLIPSegmentor(BaseSegmentor):
         rows, columns = ((axis.length + sum(axis.pad)) // patch for axis, patch in zip((layout.rows, layout.cols), patch_size))
         return layout.on_grid((rows, columns))
 
-    def _score_vectors(self, windows: Tensor) -> List[Tensor]:
+    def _score_vectors(self, windows: Tensor, regions: Optional[Tensor] = None) -> List[Tensor]:
         """The vectors that the patches of a batch of windows are scored by, on their grid: ``(B, h, w, E)``; and the features
         ``(B, h', w', C)`` of each guide of ``_guide_features``.
         """
-        batch = self.batch(windows)
+        batch = self.batch(windows, regions)
         features = self.embed(batch)
         guides = [batch.guide(guide) for guide in dict.fromkeys(self.post_processors.guides)]
         return [self.decoder.score_vectors(features).unflatten(1, features.grid_size),
@@ -273,12 +304,22 @@ class CLIPSegmentor(BaseSegmentor):
 
     extract_feat = embed
 
-    def batch(self, windows: Union[Tensor, WindowBatch]) -> WindowBatch:
-        """Normalised windows ``(B, 3, h, w)`` with what encoder, guides and upsampler need; a batch is returned as it is."""
+    def batch(self, windows: Union[Tensor, WindowBatch], regions: Optional[Tensor] = None) -> WindowBatch:
+        """Normalised windows ``(B, 3, h, w)`` with what encoder, guides and upsampler need; a batch is returned as it is.
+
+        Args:
+            windows: The windows, or a batch.
+            regions: Their region maps ``(B, h, w)``, where the dense encoder needs them.
+
+        Raises:
+            ValueError: the dense encoder needs region maps, and there are none.
+        """
         if isinstance(windows, WindowBatch):
             return windows
+        if regions is None and self.image_encoder.regions is not None:
+            raise ValueError(f'{type(self.image_encoder).__name__} needs region maps of windows: batch(windows, regions)')
         texts = self.texts if self.image_encoder.needs_texts else None
-        return WindowBatch(windows, self.mean, self.std, self.networks, texts)
+        return WindowBatch(windows, self.mean, self.std, self.networks, texts, regions)
 
     def tokens(self, windows: Union[Tensor, WindowBatch]) -> DenseFeatures:
         """Features of width D of normalised windows ``(B, 3, h, w)``, as the dense encoder gives them."""
@@ -287,7 +328,7 @@ class CLIPSegmentor(BaseSegmentor):
     def encode_decode(self, inputs: Tensor, batch_data_samples: Optional[List[SegDataSample]] = None) -> Tensor:
         """Class probabilities ``(B, K, H, W)`` of equally large images, in input size; NaN as ``predict`` says."""
         return torch.stack([self.decoder.probabilities(image, *self.scored(patches), (image.shape[1], image.shape[2]))
-                            for image, patches in zip(inputs, self.window_patches(inputs))])
+                            for image, patches in zip(inputs, self.window_patches(inputs, batch_data_samples))])
 
     _forward = encode_decode
 
@@ -349,9 +390,3 @@ def _common_multiple(patch_size: Tuple[int, int], guides: Iterable[Guide]) -> Tu
     """The size whose multiples are multiples of the CLIP's patch and of all guides' patches."""
     rows, columns = zip(patch_size, *(guide.patch_size or patch_size for guide in guides))
     return math.lcm(*rows), math.lcm(*columns)
-
-
-def _flipped_axes(sample: SegDataSample) -> Tuple[int, ...]:
-    """Axes along which test-time augmentation has mirrored the image of ``sample``."""
-    direction = sample.get('flip_direction') if sample.get('flip') else None
-    return {None: (), 'horizontal': (-1,), 'vertical': (-2,), 'diagonal': (-2, -1)}[direction]

@@ -7,6 +7,7 @@ from ovseg.models.decoder import Decoder
 from ovseg.models.dense import DenseEncoder
 from ovseg.models.guides.guide import Guide
 from ovseg.models.post_processors import PostProcessorChain
+from ovseg.models.regions import Regions
 from ovseg.models.towers import ImageTower
 from ovseg.models.upsamplers.upsampler import Upsampler
 from ovseg.registry import DENSE_ENCODERS, UPSAMPLERS
@@ -60,6 +61,11 @@ class Components(NamedTuple):
             if not isinstance(guide, Guide):
                 raise ValueError(f'guide={shown(guide)} of a component must be a Guide, as build_guide gives it')
             guide.check(tower, self.windows)
+        regions = self.image_encoder.regions
+        if regions is not None:
+            if not isinstance(regions, Regions):
+                raise ValueError(f'regions={shown(regions)} of image_encoder must be Regions, as build_regions gives them')
+            regions.check()
         has_cls = tower.has_cls and self.image_encoder.gives_cls
         self.post_processors.check(self.image_encoder.gives_attention, has_cls, type(self.image_encoder).__name__)
         if self.upsampler is not None:

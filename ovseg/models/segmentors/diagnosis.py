@@ -40,7 +40,7 @@ def explain_nonfinite(segmentor: 'CLIPSegmentor', image: Tensor) -> str:
 
 def _steps(segmentor: 'CLIPSegmentor', windows: Tensor) -> Iterator[Tuple[str, DenseFeatures]]:
     """Name and output of every step of ``CLIPSegmentor.embed``."""
-    batch = segmentor.batch(windows)
+    batch = segmentor.batch(windows, torch.zeros_like(windows[:, 0], dtype=torch.int64))  # regions do not matter here
     features = segmentor.tokens(batch)
     yield 'the image encoder', features
     for module, left in segmentor.post_processors.steps(features, 'tokens'):

@@ -1,0 +1,6 @@
+"""Sources of class-agnostic region maps, one file each."""
+from ovseg.models.regions.npz_regions import NpzRegions
+from ovseg.models.regions.regions import Regions, build_regions, region_map
+from ovseg.models.regions.superpixel_regions import SuperpixelRegions
+
+__all__ = ['NpzRegions', 'Regions', 'SuperpixelRegions', 'build_regions', 'region_map']
