@@ -189,9 +189,10 @@ def test_the_default_guide_is_dino_with_patches_of_eight_pixels():
 
 def test_modules_that_need_the_attention_are_refused_and_others_are_not():
     build = partial(CLIPSegmentor, **TINY, image_encoder=dict(type='ProxyCLIPEncoder', guide='CLIPGuide'))
-    with pytest.raises(ValueError, match='OutlierSuppression.*ProxyCLIPEncoder'):
+    with pytest.raises(ValueError, match=r'OutlierSuppression.*ProxyCLIPEncoder'):
         build(post_processors=['OutlierSuppression'])
-    plain, debiased = (build(post_processors=chain).embed(torch.randn(1, 3, 112, 112)) for chain in ([], ['GlobalDebias', 'CTD']))
+    plain, debiased = (build(post_processors=chain).embed(torch.randn(1, 3, 112, 112))
+                       for chain in ([], ['GlobalDebias', 'CTD']))
     assert debiased.patches.shape == plain.patches.shape and debiased.patches.isfinite().all()
 
 
