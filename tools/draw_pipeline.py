@@ -12,7 +12,6 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from ovseg.models import CLIPSegmentor
-from ovseg.models.dense import project
 
 SIZE, CROP, STRIDE = (336, 448), 224, 112
 COLOURS = dict(clip='#cfe2f3', method='#d9ead3', geometry='#fff2cc', data='#f3f3f3')
@@ -37,7 +36,7 @@ def steps_of_a_run() -> List[Step]:
     windows = segmentor.windows.plan(SIZE, segmentor.tower.patch_size).cut(image)
     with torch.no_grad():
         tokens = segmentor.post_processors(segmentor.tokens(windows), 'tokens')
-        embeddings = segmentor.post_processors(project(segmentor.tower, tokens), 'embeddings')
+        embeddings = segmentor.post_processors(segmentor.image_encoder.project(segmentor.tower, tokens), 'embeddings')
         finer = segmentor.embed(windows)
         scores = segmentor.decoder.score_vectors(finer) @ segmentor.text_embeddings.t()
         sample, = segmentor.predict([image])

@@ -49,6 +49,10 @@ class SharedEncoder(DenseEncoder):
             self.known.append((batch, features))
         return features if with_attention else features.replace(attn=None)
 
+    def project(self, tower: ImageTower, features: DenseFeatures) -> DenseFeatures:
+        """See ``DenseEncoder``."""
+        return self.encoder.project(tower, features)
+
 
 class SettingsModel(BaseModel):
     """The segmentors of settings with one ``weights_digest``, run side by side on the same images.

@@ -179,6 +179,12 @@ def test_other_text_embeddings_are_other_features():
         assert len(encoder.calls) == calls
 
 
+def test_features_are_projected_as_their_encoder_does_it():
+    encoder = Counting()
+    encoder.project = lambda tower, features: (tower, features)
+    assert SharedEncoder(encoder, False).project('a tower', 'features') == ('a tower', 'features')
+
+
 def test_components_that_do_not_fit_are_named_as_in_a_single_run(monkeypatch):
     monkeypatch.setitem(DENSE_ENCODERS.module_dict, 'Counting', Counting)
     settings = [setting({'image_encoder.type': 'Counting'}),

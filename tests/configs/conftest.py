@@ -42,10 +42,23 @@ def model_of(load):
 
 @pytest.fixture
 def build(tiny_clip):
-    """The segmentor of a config's model with tiny random weights, or with ``visual``, in place of the real ones."""
+    """The segmentor of a config's model with tiny random weights, or with ``visual``, in place of the real ones.
+
+    A guide that is a network of its own becomes a small one with random weights, stored region maps become superpixels.
+    """
     def build_segmentor(model, visual=None):
         tower = tiny_clip.image_tower if visual is None else OpenCLIPTower(visual)
         clip = LoadedCLIP(tower, tiny_clip.text_encoder, tiny_clip.mean, tiny_clip.std)
         with DefaultScope.overwrite_default_scope('mmseg'):
-            return MODELS.build(dict(deepcopy(model), clip=clip))
+            return MODELS.build(dict(_offline(model), clip=clip))
     return build_segmentor
+
+
+def _offline(model):
+    model = deepcopy(model)
+    encoder = model.get('image_encoder', {})
+    if 'model' in encoder.get('guide', {}):
+        encoder['guide'].update(pretrained=None, model_cfg=dict(embed_dim=24, depth=2, num_heads=2))
+    if 'root' in encoder.get('regions', {}):
+        encoder['regions'] = dict(type='SuperpixelRegions')
+    return model

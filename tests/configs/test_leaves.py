@@ -55,7 +55,8 @@ def test_builds_and_its_class_list_fits_the_data_set(load, build, name):
 
 @pytest.mark.parametrize(('method', 'benchmarks'), [
     ('clip', EIGHT), ('maskclip', EIGHT), ('sclip', sorted([*EIGHT, 'coco_stuff10k'])), ('clearclip', EIGHT), ('naclip', EIGHT),
-    ('naclip-pamr', EIGHT), ('segearth_ov', EIGHT), ('gated', ELEVEN), ('gated_full', ELEVEN)])
+    ('naclip-pamr', EIGHT), ('segearth_ov', EIGHT), ('proxyclip', EIGHT), ('corrclip', EIGHT),
+    ('gated', ELEVEN), ('gated_full', ELEVEN)])
 def test_every_method_has_its_benchmarks(method, benchmarks):
     found = [parts(name) for name in PRESETS]
     assert sorted(bench for m, backbone, bench in found if m == method and backbone == 'vit-b16') == benchmarks
@@ -72,16 +73,21 @@ SETTINGS = {
                       ignore_residual=True, pad_mode='center'),
     'segearth_ov': dict(side=448, crop=224, stride=112, scale=50, thresholds=(0.5, 0.15, 0.4), model_type='SegEarth',
                         ignore_residual=True, pad_mode='center', cls_token_lambda=-0.3, cls_source='last_block'),
+    'proxyclip': dict(COMMON, crop=336, thresholds=(0.2, 0.15, 0.25), model_type='ProxyCLIPEncoder', ignore_residual=True,
+                      pad_mode='center'),
     'gated': dict(COMMON, model_type='Gated', ignore_residual=True, pad_mode='center'),
 }
 SETTINGS['naclip-pamr'] = dict(SETTINGS['naclip'], refine=dict(type='PAMR', num_iter=10, dilations=(8, 16)))
 SETTINGS['gated_full'] = SETTINGS['gated']
+SETTINGS['corrclip'] = dict(SETTINGS['proxyclip'], model_type='CorrCLIPEncoder')
 EXCEPTIONS = {
     ('sclip', 'voc21'): dict(scale=65, area_thd=0.1), ('sclip', 'context60'): dict(scale=50),
     ('sclip', 'coco_object'): dict(scale=50), ('sclip', 'coco_stuff164k'): dict(side=448),
     ('naclip', 'voc21'): dict(crop=0), ('naclip', 'voc20'): dict(crop=0),
     ('naclip-pamr', 'voc21'): dict(crop=0), ('naclip-pamr', 'voc20'): dict(crop=0),
     ('clearclip', 'cityscapes'): dict(side=448, crop=224, stride=224), ('segearth_ov', 'cityscapes'): dict(side=448),
+    ('proxyclip', 'ade20k'): dict(side=448), ('proxyclip', 'cityscapes'): dict(side=448, crop=224),
+    ('corrclip', 'ade20k'): dict(side=448), ('corrclip', 'cityscapes'): dict(side=448, crop=224),
 }
 
 
@@ -104,7 +110,8 @@ def test_numbers_are_the_protocol_s(load, name):
         crop=model.windows.crop, stride=model.windows.stride, pad_mode=model.windows.get('pad_mode', 'center'),
         scale=model.decoder.logit_scale, area_thd=model.decoder.get('area_thd'), refine=model.decoder.get('refiner'),
         cls_token_lambda=model.decoder.get('cls_token_lambda', 0.0),
-        cls_source=model.image_encoder.get('cls_source', 'clip'), model_type=model.image_encoder.attention.type,
+        cls_source=model.image_encoder.get('cls_source', 'clip'),
+        model_type=(model.image_encoder.get('attention') or model.image_encoder).type,
         ignore_residual=model.image_encoder.get('ignore_residual', True))
     assert found == expected
 
@@ -116,6 +123,11 @@ def test_class_list_is_the_method_s(load, name):
     expected = stem if bench in ('ade20k_847', 'context459') else f'{stem}_sclip'
     if method in ('clearclip', 'segearth_ov'):
         expected = dict(voc21='voc21_clearclip', voc20='voc20_clearclip', coco_object='coco_object').get(bench, expected)
+    if method == 'proxyclip':
+        expected = dict(voc21='voc21_proxyclip', voc20='voc20_clearclip',
+                        coco_object='coco_object_proxyclip').get(bench, expected)
+    if method == 'corrclip':
+        expected = f'{stem}_corrclip'
     assert load(name).model.vocabulary.names == expected
 
 

@@ -28,6 +28,9 @@ BENCHMARK = re.compile(r'configs/\w+/[\w-]+_vit-[^_]+_(\w+)\.py')
 SCENES = ('000', '006')
 TINY = ['--cfg-options', 'model.clip.name=ovseg-tiny-clip', 'model.clip.pretrained=embedded',
         'model.vocabulary.templates=plain']
+# In place of networks and region maps that are not here; by the folder of the config.
+OFFLINE = {'proxyclip': ['model.image_encoder.guide.type=CLIPGuide'],
+           'corrclip': ['model.image_encoder.guide.type=CLIPGuide', 'model.image_encoder.regions.type=SuperpixelRegions']}
 PLACEHOLDERS = {'CONFIG': 'configs/demo/gated_tiny-clip_demo.py', 'IMAGE': 'image.jpg', 'DIR': 'maps'}
 SMALL = 'test_dataloader.dataset.pipeline.1.scale=(256,64)'  # of a benchmark's images
 
@@ -162,7 +165,7 @@ class Shell:
         quick = list(tool.quick)
         for benchmark in filter(None, map(BENCHMARK.fullmatch, arguments)):
             MINIATURES['draw'](benchmark[1], Path(os.environ.get('DATA_ROOT', 'data')), [0, 1, 2])
-            quick += ['--cfg-options', SMALL]
+            quick += ['--cfg-options', SMALL, *OFFLINE.get(benchmark[0].split('/')[1], [])]
         self._set_arguments(program, [*arguments, *quick])
         code = 0
         try:

@@ -66,6 +66,23 @@ def test_the_published_voc_lists():
     assert read_class_list('voc21_clearclip') == [['background'], *VOC_CLEARCLIP]
 
 
+def test_the_lists_of_proxyclip_have_no_synonyms_but_for_the_background():
+    assert read_class_list('voc21_proxyclip') == [BACKGROUND, *VOC_CLEARCLIP]
+    background = BACKGROUND[:14] + BACKGROUND[-4:-1]
+    assert read_class_list('coco_object_proxyclip') == [background, *([name] for name in COCO_STUFF[:80])]
+
+
+@pytest.mark.parametrize(('name', 'other'), [
+    ('voc21', 'voc21_proxyclip'), ('voc20', 'voc20_clearclip'), ('context60', 'context60_sclip'),
+    ('context59', 'context59_sclip'), ('coco_object', 'coco_object_proxyclip'), ('coco_stuff', 'coco_stuff_sclip'),
+    ('cityscapes', 'cityscapes_sclip'), ('ade20k', 'ade20k_sclip')])
+def test_the_lists_of_corrclip_have_people_for_person(name, other):
+    expected = [['people'] if names == ['person'] else names for names in read_class_list(other)]
+    if name == 'coco_object':
+        expected[0].remove('bed')  # which is another class
+    assert read_class_list(f'{name}_corrclip') == expected
+
+
 def test_the_published_coco_object_list():
     assert read_class_list('coco_object_sclip') == [BACKGROUND, [*PERSON, 'body'], *([name] for name in COCO_STUFF[1:80])]
 
@@ -112,10 +129,11 @@ def test_context459_has_all_names_of_the_59():
     assert {first for first, in read_class_list('context59')} <= set(names)
 
 
-def test_one_bundled_list_repeats_a_name_as_its_experiment_did(tmp_path):
+def test_bundled_lists_repeat_a_name_as_their_experiments_did(tmp_path):
     counts = Counter((bundled, name.casefold()) for bundled in bundled_class_lists()
                      for synonyms in read_class_list(bundled) for name in synonyms)
-    assert [key for key, count in counts.items() if count > 1] == [('coco_object_sclip', 'bed')]
+    assert [key for key, count in counts.items() if count > 1] == [
+        ('coco_object_proxyclip', 'bed'), ('coco_object_sclip', 'bed')]
     copy = tmp_path / 'coco_object_sclip.txt'
     copy.write_bytes((CLASS_LISTS / 'coco_object_sclip.txt').read_bytes())
     with pytest.raises(ValueError, match="'bed' stands twice"):

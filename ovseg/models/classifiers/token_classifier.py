@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ovseg.components import build_registered
 from ovseg.inference.windows import Windows
 from ovseg.models.data_preprocessor import build_data_preprocessor, mean_and_std
-from ovseg.models.dense import DenseEncoder, WindowBatch, project
+from ovseg.models.dense import DenseEncoder, WindowBatch
 from ovseg.models.guides import load_guides
 from ovseg.models.towers import ImageTower, LoadedCLIP
 from ovseg.models.towers.loading import load_checked
@@ -66,7 +66,7 @@ class TokenClassifier(BaseModel):
         """
         features = self.encoder.tokens(self.tower, WindowBatch(torch.stack(list(inputs)), self.mean, self.std,
                                                                self.networks))
-        features = project(self.tower, features)
+        features = self.encoder.project(self.tower, features)
         tokens = features.patches
         if features.cls_token is not None:
             tokens = torch.cat([features.cls_token.unsqueeze(1), tokens], dim=1)

@@ -59,6 +59,10 @@ class DenseEncoder(FrozenModule, ABC):
             with_attention: Compute ``attn`` of the result too.
         """
 
+    def project(self, tower: ImageTower, features: DenseFeatures) -> DenseFeatures:
+        """Features of width E behind the tower's projection, of those that ``tokens`` gave and modules of its stage cleaned."""
+        return project(tower, features)
+
 
 def project(tower: ImageTower, features: DenseFeatures) -> DenseFeatures:
     """``features`` of width D through the tower's projection to width E."""

@@ -24,11 +24,23 @@ def dbscan(points: Tensor, eps: float, min_samples: int, metric: str = 'euclidea
     Returns:
         ``(B, N)`` int64: clusters 0, 1, … in the order of their first core point, noise -1.
     """
-    near = pairwise_distances(points, metric) <= eps
-    near.diagonal(dim1=-2, dim2=-1).fill_(True)
+    return connect(pairwise_distances(points, metric) <= eps, min_samples)
+
+
+def connect(near: Tensor, min_samples: int) -> Tensor:
+    """``dbscan`` of points whose distances are known.
+
+    Args:
+        near: Pairs of points within the radius of each other, ``(B, N, N)`` bool, symmetric; a point counts as near to itself.
+        min_samples: Points within the radius that make a core point.
+
+    Returns:
+        As ``dbscan``.
+    """
+    near = near | torch.eye(near.shape[-1], dtype=torch.bool, device=near.device)
     core = near.sum(dim=-1) >= min_samples
     linked = near & core.unsqueeze(1)
-    first = _smallest(_closure(linked & core.unsqueeze(2)), torch.arange(points.shape[1], device=points.device))
+    first = _smallest(_closure(linked & core.unsqueeze(2)), torch.arange(near.shape[-1], device=near.device))
     root = _smallest(linked, first)  # a cluster is known by its first core point
     return _number(root, core)
 

@@ -81,7 +81,8 @@ def region_map(regions: Regions, network: Any, rgb: Tensor, sample: SegDataSampl
 
 
 def resize_regions(regions: Tensor, size: Tuple[int, int]) -> Tensor:
-    """A region map ``(H', W')`` int64 in another ``(height, width)``, by the nearest neighbour."""
-    if tuple(regions.shape) == tuple(size):
+    """Region maps ``(..., H', W')`` int64 in another ``(height, width)``, by the nearest neighbour."""
+    if tuple(regions.shape[-2:]) == tuple(size):
         return regions
-    return F.interpolate(regions[None, None].float(), size, mode='nearest')[0, 0].long()
+    maps = regions.reshape(1, -1, *regions.shape[-2:]).float()
+    return F.interpolate(maps, size, mode='nearest').view(*regions.shape[:-2], *size).long()

@@ -17,7 +17,7 @@ from ovseg.inference.windows import WindowLayout, Windows, map_windows
 from ovseg.models.class_texts import ClassTexts
 from ovseg.models.data_preprocessor import build_data_preprocessor, check_no_padding, mean_and_std
 from ovseg.models.decoder import Decoder, patch_scores
-from ovseg.models.dense import DenseEncoder, WindowBatch, project
+from ovseg.models.dense import DenseEncoder, WindowBatch
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.guides import Guide, GuideFeatures, load_guides
 from ovseg.models.mirrored_axes import mirrored_axes
@@ -299,7 +299,7 @@ class CLIPSegmentor(BaseSegmentor):
         """Cleaned embeddings of width E of normalised windows ``(B, 3, h, w)``, in CLIP's joint space, upsampled."""
         batch = self.batch(windows)
         features = self.post_processors(self.tokens(batch), 'tokens')
-        features = self.post_processors(project(self.tower, features), 'embeddings')
+        features = self.post_processors(self.image_encoder.project(self.tower, features), 'embeddings')
         return features if self.upsampler is None else upsample(self.upsampler, features, batch.rgb)
 
     extract_feat = embed

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Iterator, Tuple
 import torch
 from torch import Tensor
 
-from ovseg.models.dense import project
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.upsamplers import upsample
 
@@ -46,7 +45,7 @@ def _steps(segmentor: 'CLIPSegmentor', windows: Tensor) -> Iterator[Tuple[str, D
     for module, left in segmentor.post_processors.steps(features, 'tokens'):
         features = left
         yield f'post-processor {type(module).__name__}', features
-    features = project(segmentor.tower, features)
+    features = segmentor.image_encoder.project(segmentor.tower, features)
     yield 'the projection', features
     for module, left in segmentor.post_processors.steps(features, 'embeddings'):
         features = left

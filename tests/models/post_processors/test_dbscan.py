@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.cluster import DBSCAN
 
-from ovseg.models.post_processors.dbscan import dbscan, pairwise_distances
+from ovseg.models.post_processors.dbscan import connect, dbscan, pairwise_distances
 
 
 def partition(labels, chosen):
@@ -182,3 +182,18 @@ def test_points_are_not_written_to_and_need_not_be_contiguous():
     found = dbscan(points, 0.8, 4)
     assert torch.equal(points, before)
     assert torch.equal(found, dbscan(points.contiguous(), 0.8, 4))
+
+
+@pytest.mark.parametrize('min_samples', [1, 2, 4])
+def test_known_distances_equal_scikit_learn(min_samples):
+    generator = np.random.default_rng(min_samples)
+    for _ in range(50):
+        distances = generator.uniform(size=(17, 17))
+        distances = np.triu(distances, 1) + np.triu(distances, 1).T
+        expected = DBSCAN(eps=0.15, min_samples=min_samples, metric='precomputed').fit(distances)
+        near = torch.from_numpy(distances <= 0.15)
+        near.fill_diagonal_(False)  # a point is near to itself whether it says so or not
+        found, = connect(near.unsqueeze(0), min_samples).numpy()
+        core = np.isin(np.arange(17), expected.core_sample_indices_)
+        np.testing.assert_array_equal(found == -1, expected.labels_ == -1)
+        assert partition(found, core) == partition(expected.labels_, core)

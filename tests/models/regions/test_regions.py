@@ -55,6 +55,13 @@ def test_resized_by_the_nearest_neighbour(size):
     assert found.tolist() == expected and found.dtype == torch.int64
 
 
+def test_maps_of_several_windows_are_resized_alike():
+    regions = torch.randint(65536, (3, 2, 7, 11))
+    found = resize_regions(regions, (4, 5))
+    assert torch.equal(found.flatten(0, 1), torch.stack([resize_regions(each, (4, 5)) for each in regions.flatten(0, 1)]))
+    assert found.shape == (3, 2, 4, 5) and resize_regions(regions, (7, 11)) is regions
+
+
 def test_the_message_names_the_numbers():
     with pytest.raises(ValueError, match=re.escape('numbers from 0 to 65535, not from -3 to 2')):
         region_map(Returns(torch.tensor([[-3, 2]])), None, torch.zeros(3, 1, 2), SegDataSample())
