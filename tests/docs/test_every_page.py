@@ -18,6 +18,7 @@ OWN_TESTS = {
     'docs/add_an_attention.md': ('test_add_an_attention.py', dict(command=1, python=2)),
     'docs/add_dense_encoder.md': ('test_add_dense_encoder.py', dict(command=1, python=2)),
     'docs/add_guide.md': ('test_add_guide.py', dict(command=2, python=2)),
+    'docs/add_regions.md': ('test_add_regions.py', dict(command=1, python=2)),
     'docs/add_upsampler.md': ('test_add_upsampler.py', dict(command=1, python=2)),
     'docs/add_image_tower.md': ('test_add_image_tower.py', dict(python=2)),
     'docs/api.md': ('test_api.py', dict(python=6, text=6)),
