@@ -10,6 +10,7 @@ import argparse
 import json
 import platform
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Dict, Iterator, List
@@ -142,7 +143,7 @@ def main() -> None:
     if probes:
         print(json.dumps(probes))
     if args.json:
-        write_text(args.json, json.dumps(dict(machine=about, rows=[row.as_dict() for row in rows], probes=probes), indent=1))
+        write_text(args.json, json.dumps(dict(machine=about, rows=list(map(asdict, rows)), probes=probes), indent=1))
     if args.markdown:
         write_text(args.markdown, markdown(rows, about))
 

@@ -4,6 +4,7 @@ import json
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
@@ -131,8 +132,8 @@ def short_names(paths: Sequence[str]) -> List[str]:
         raise ValueError(f'several configs are called {", ".join(map(quoted, sorted(twice)))}: tables could not tell '
                          'them apart')
     parts = [stem.split('_') for stem in stems]
-    back = 0 if len(parts) == 1 else _common([part[::-1] for part in parts])
-    front = 0 if len(parts) == 1 else _common(parts)
+    shared = (takewhile(lambda items: len(set(items)) == 1, zip(*some)) for some in (parts, [part[::-1] for part in parts]))
+    front, back = (0 if len(parts) == 1 else len(list(some)) for some in shared)
     for first, last in ((front, back), (0, back), (front, 0)):
         names = ['_'.join(part[first:len(part) - last]) for part in parts]
         if all(names):
@@ -195,16 +196,6 @@ def _warn_of_no_effect(setting: Setting) -> None:
         if switch and not switch_value(setting.cfg.model, switch):
             print_log(f'{quoted(setting.benchmark)}, {quoted(setting.name)}: {key} has no effect, model.{switch} is off',
                       'current', 30)
-
-
-def _common(parts: Sequence[Sequence[str]]) -> int:
-    """Number of first items that all sequences share."""
-    count = 0
-    for items in zip(*parts):
-        if len(set(items)) > 1:
-            break
-        count += 1
-    return count
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Entries of ``ovseg list``. Every description is taken from where the thing itself is described."""
 import inspect
 import operator
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Callable, Dict, List
@@ -30,34 +31,9 @@ def methods() -> Entries:
             for readme in sorted(configs_dir().glob('*/README.md'))]
 
 
-def attentions() -> Entries:
-    """Values of ``model_type``."""
-    return _registered(ATTENTIONS)
-
-
-def post_processors() -> Entries:
-    """Types of ``post_processors``."""
-    return _registered(POST_PROCESSORS)
-
-
-def dense_encoders() -> Entries:
-    """Types of ``image_encoder``."""
-    return _registered(DENSE_ENCODERS)
-
-
-def guides() -> Entries:
-    """Types of ``guide``, in the components that have one."""
-    return _registered(GUIDES)
-
-
-def upsamplers() -> Entries:
-    """Types of ``upsampler``."""
-    return _registered(UPSAMPLERS)
-
-
-def refiners() -> Entries:
-    """Types of ``refine``."""
-    return _registered(REFINERS)
+def registered_types(registry: Registry) -> Entries:
+    """Types of a component."""
+    return [dict(name=name, description=_summary(module)) for name, module in sorted(registry.module_dict.items())]
 
 
 def class_lists() -> Entries:
@@ -82,13 +58,11 @@ def open_clip_backbones() -> Entries:
 
 
 KINDS: Dict[str, Callable[[], Entries]] = {
-    'configs': configs, 'methods': methods, 'attentions': attentions, 'post-processors': post_processors,
-    'dense-encoders': dense_encoders, 'guides': guides, 'upsamplers': upsamplers, 'refiners': refiners,
+    'configs': configs, 'methods': methods,
+    **{kind: partial(registered_types, registry) for kind, registry in {
+        'attentions': ATTENTIONS, 'post-processors': POST_PROCESSORS, 'dense-encoders': DENSE_ENCODERS, 'guides': GUIDES,
+        'upsamplers': UPSAMPLERS, 'refiners': REFINERS}.items()},
     'class-lists': class_lists, 'backbones': config_backbones}
-
-
-def _registered(registry: Registry) -> Entries:
-    return [dict(name=name, description=_summary(module)) for name, module in sorted(registry.module_dict.items())]
 
 
 def _summary(module: Any) -> str:
