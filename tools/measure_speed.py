@@ -77,10 +77,6 @@ def cells(row: Row) -> List[str]:
             '' if row.peak_mb is None else f'{row.peak_mb:.0f}']
 
 
-def markdown(rows: List[Row], about: Dict[str, Any]) -> str:
-    return ', '.join(f'{key}: {value}' for key, value in about.items()) + '\n\n' + markdown_table(COLUMNS, map(cells, rows))
-
-
 def profile(clip_model: str, device: str) -> None:
     model = workloads.build(clip_model, device, 171)
     image = torch.randn(3, *workloads.IMAGE, device=device)
@@ -130,8 +126,8 @@ def main() -> None:
     rows: List[Row] = []
     for group in groups(args, clip_model, device):
         rows += measure(group, args.rounds, device)
-    table = terminal_table(COLUMNS, map(cells, rows), ', '.join(f'{key}: {value}' for key, value in about.items()))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    title = ', '.join(f'{key}: {value}' for key, value in about.items())
+    Console(width=None if sys.stdout.isatty() else 200).print(terminal_table(COLUMNS, map(cells, rows), title))
     probes: Dict[str, Any] = {}
     if 'memory' in args.only:
         probes.update(peak_mb_by_queries=workloads.memory_by_vocabulary(),
@@ -145,7 +141,7 @@ def main() -> None:
     if args.json:
         write_text(args.json, json.dumps(dict(machine=about, rows=list(map(asdict, rows)), probes=probes), indent=1))
     if args.markdown:
-        write_text(args.markdown, markdown(rows, about))
+        write_text(args.markdown, f'{title}\n\n{markdown_table(COLUMNS, map(cells, rows))}')
 
 
 if __name__ == '__main__':

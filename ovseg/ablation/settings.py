@@ -52,9 +52,7 @@ class Setting:
     @cached_property
     def metric(self) -> Dict[str, Any]:
         """The config's ``IoUMetric``."""
-        evaluator = self.cfg.test_evaluator
-        metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
-        return next(metric for metric in metrics if _is_miou(metric))
+        return _iou_metric(self.cfg)
 
     @cached_property
     def digest(self) -> str:
@@ -75,10 +73,7 @@ class Setting:
     @property
     def command(self) -> str:
         """The command that repeats this row alone."""
-        written: Dict[str, str] = {}
-        for key, value in self.options.items():
-            written.update(as_written(key, value))
-        options = [f'{key}={value}' for key, value in written.items()]
+        options = [f'{name}={text}' for key, value in self.options.items() for name, text in as_written(key, value).items()]
         return shlex.join(['python', 'tools/test.py', self.config, *(['--cfg-options', *options] if options else [])])
 
     def _content(self, model: Mapping[str, Any]) -> Dict[str, Any]:
@@ -165,17 +160,12 @@ def _name(start: Sequence[str], steps: Sequence[Step]) -> str:
 
 
 def _checked(config: str, options: Mapping[str, Any]) -> Config:
-    """A config that this tool can compare.
-
-    Raises:
-        ValueError: it cannot.
-    """
+    """The config of a file, if this tool can compare it."""
     cfg = read_config(config, options, ['model.type', 'test_dataloader.dataset', 'test_evaluator'])
     if MODELS.get(type_name(cfg.model.type)) is not CLIPSegmentor:
         raise ValueError(f'{quoted(config)} has model.type={shown(cfg.model.type)}; only settings of CLIPSegmentor are '
                          'compared here')
-    evaluator = cfg.test_evaluator
-    if not any(_is_miou(metric) for metric in (evaluator if isinstance(evaluator, (list, tuple)) else [evaluator])):
+    if _iou_metric(cfg) is None:
         raise ValueError(f'{quoted(config)} has no IoUMetric with mIoU in its test_evaluator, which tables and intervals '
                          'are made of')
     if cfg.get('load_from'):
@@ -183,10 +173,15 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
     return cfg
 
 
-def _is_miou(metric: Mapping[str, Any]) -> bool:
-    if not isinstance(metric, Mapping) or not metric.get('type'):
-        raise ValueError(f'test_evaluator has {shown(metric)}, which must be a dict with a type')
-    return METRICS.get(type_name(metric['type'])) is METRICS.get('IoUMetric') and 'mIoU' in metric.get('iou_metrics', ['mIoU'])
+def _iou_metric(cfg: Config) -> Any:
+    """The first ``IoUMetric`` with mIoU of a config; None where there is none."""
+    evaluator, type_ = cfg.test_evaluator, METRICS.get('IoUMetric')
+    for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
+        if not isinstance(metric, Mapping) or not metric.get('type'):
+            raise ValueError(f'test_evaluator has {shown(metric)}, which must be a dict with a type')
+        if METRICS.get(type_name(metric['type'])) is type_ and 'mIoU' in metric.get('iou_metrics', ['mIoU']):
+            return metric
+    return None
 
 
 def _warn_of_no_effect(setting: Setting) -> None:
