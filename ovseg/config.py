@@ -137,6 +137,12 @@ def setting(text: str) -> str:
     return text
 
 
+def add_cfg_options(parser: argparse.ArgumentParser, description: str) -> None:
+    """Add the argument ``--cfg-options``, settings by dotted key; ``merge_options`` takes what it reads."""
+    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={}, metavar='KEY=VALUE',
+                        help=description)
+
+
 def _brackets_match(value: str) -> bool:
     """Return True if each bracket is closed by its own kind, and not too many are nested."""
     open_: List[str] = []

@@ -36,11 +36,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
 @contextmanager
 def write_errors_named(path: Path) -> Iterator[None]:
-    """Name the file in errors of writing it: that of a full disk does not.
-
-    Raises:
-        OSError: in place of the other.
-    """
+    """Name the file in every ``OSError`` of writing it: that of a full disk does not."""
     try:
         yield
     except OSError as error:

@@ -79,12 +79,7 @@ def expanded(key: str, path: Union[str, Path]) -> Path:
 
 
 def read_small_text(what: str, path: Union[str, Path], limit: int) -> str:
-    """The content of a text file of at most ``limit`` bytes, in UTF-8.
-
-    Args:
-        what: The file, for errors: ``'class list'``.
-        path: The file.
-        limit: Largest size.
+    """The content of a text file of at most ``limit`` bytes, in UTF-8; errors call it a ``what``, e.g. 'class list'.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -127,17 +122,10 @@ LEFT_OVER = 'if it is left over from a base config, write _delete_=True beside t
 
 
 def check_keys(where: str, given: Mapping[str, Any], allowed: Iterable[str], context: str = '', hint: str = '') -> None:
-    """Refuse keys that are not ``allowed``.
+    """Refuse keys of ``given`` that are not ``allowed``; the error names the key, the nearest allowed one, and all of them.
 
-    Args:
-        where: Name of what the keys are given to.
-        given: The keys, with their values.
-        allowed: Those that there are.
-        context: A condition under which they are allowed, for the error.
-        hint: Advice for the error.
-
-    Raises:
-        ValueError: names the key, the nearest allowed one, and all of them.
+    It also has ``where``, the name of what the keys are given to, ``context``, a condition under which they are allowed, and
+    ``hint``, advice.
     """
     allowed = sorted(allowed)
     for key in given:
@@ -149,16 +137,9 @@ def check_keys(where: str, given: Mapping[str, Any], allowed: Iterable[str], con
 
 
 def check_arguments(key: str, function: Callable[..., Any], given: Mapping[str, Any], hint: str = '') -> None:
-    """Refuse keywords that a function does not take, and the lack of those that it needs.
+    """Refuse keywords ``given`` to the function or class called ``key`` that it does not take, and the lack of those it needs.
 
-    Args:
-        key: Name of what the keywords are given to.
-        function: The function or class.
-        given: The keywords.
-        hint: Advice for the error of an unknown keyword.
-
-    Raises:
-        ValueError: names the key and the keywords.
+    ``hint`` is advice for the error of an unknown keyword.
     """
     parameters = inspect.signature(function).parameters.values()
     named = [parameter for parameter in parameters
@@ -215,13 +196,7 @@ def registered(registry: Registry, name: Any) -> Any:
 
 
 def build_checked(registry: Registry, base: Any, cfg: Union[Mapping[str, Any], str, type], key: str = '') -> Any:
-    """Build ``cfg``, a dict with a ``type`` or the type alone, by ``registry``, with errors that list what is allowed.
-
-    Args:
-        registry: Where the type is registered.
-        base: The base class or protocol that the type must be of.
-        cfg: The config.
-        key: Its name in errors, in front of the type.
+    """Build ``cfg``, a dict with a ``type`` of ``base`` or the type alone, by ``registry``; errors call it ``key``.
 
     Raises:
         ValueError: no or an unknown ``type``, one that is no concrete class of ``base``, a key that its constructor does not

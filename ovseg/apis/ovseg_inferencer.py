@@ -249,11 +249,7 @@ class OVSegInferencer:
 
 
 def _usable(device: Union[str, torch.device]) -> torch.device:
-    """``device``, if it computes.
-
-    Raises:
-        ValueError: it does not; says why.
-    """
+    """``device``, if it computes; else a ``ValueError`` that says why it does not."""
     try:
         number = torch.zeros(1, device=device)
         number.cpu()  # fails on 'meta', which has no values

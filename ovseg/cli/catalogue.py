@@ -38,7 +38,10 @@ def registered_types(registry: Registry) -> Entries:
 
 def class_lists() -> Entries:
     """Values of ``vocabulary.names``."""
-    return [dict(name=name, description=_size_and_first_names(read_class_list(name))) for name in bundled_class_lists()]
+    lists = {name: read_class_list(name) for name in bundled_class_lists()}
+    return [dict(name=name, description=f'{len(classes)} classes, {sum(map(len, classes))} names: '
+                                        f'{", ".join(synonyms[0] for synonyms in classes[:4])}, ...')
+            for name, classes in lists.items()]
 
 
 def config_backbones() -> Entries:
@@ -80,11 +83,6 @@ def _idea(readme: Path) -> str:
     """The first paragraph under a README's heading that is no line of links."""
     _, *paragraphs = readme.read_text(encoding='utf-8').split('\n\n')
     return ' '.join(next(paragraph for paragraph in paragraphs if not paragraph.startswith('[')).split())
-
-
-def _size_and_first_names(classes: List[List[str]]) -> str:
-    first = ', '.join(synonyms[0] for synonyms in classes[:4])
-    return f'{len(classes)} classes, {sum(map(len, classes))} names: {first}, ...'
 
 
 def _sizes(backbone: Backbone) -> str:

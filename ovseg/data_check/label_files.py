@@ -90,14 +90,7 @@ def _read(pair: Mapping[str, Any], load: BaseTransform) -> LabelFile:
 
 
 def check_label_files(files: Sequence[LabelFile], labels: Labels, benchmark: Benchmark, everything: bool) -> List[Finding]:
-    """Errors in label files and their images.
-
-    Args:
-        files: From ``read_label_files``.
-        labels: How the config reads them.
-        benchmark: What is known of them.
-        everything: Whether ``files`` are all that the data set has.
-    """
+    """Errors in label files that ``read_label_files`` has read, and in their images; ``everything``, if these are all."""
     findings = []
     anew = ('delete them', *benchmark.steps)
 

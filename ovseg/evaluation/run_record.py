@@ -61,9 +61,7 @@ def custom_code(cfg: Config) -> Dict[str, str]:
 def run_settings(cfg: Config, model: nn.Module) -> Dict[str, Any]:
     """Everything that label maps depend on, apart from the images: what a resumed run must have in common with the first.
 
-    Args:
-        cfg: The config of the run.
-        model: The model that the run has built, in its wrappers.
+    ``model`` is what the run with this config has built, in its wrappers.
     """
     inner: Any = model.module if is_model_wrapper(model) else model
     segmentor = getattr(inner, 'module', inner)  # test-time augmentation wraps the segmentor

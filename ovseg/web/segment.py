@@ -67,13 +67,7 @@ class Setting(NamedTuple):
 
 
 class Models:
-    """Inferencers by setting, all of the same CLIP; the last few stay in memory.
-
-    Args:
-        model: As ``OVSegInferencer`` takes it, for this and the next three.
-        weights: In place of the config's.
-        device: Where to compute.
-        max_pixels: Larger images are refused.
+    """Inferencers by setting, all of the same CLIP; the last few stay in memory. Arguments as of ``OVSegInferencer``.
 
     Attributes:
         cfg: The config, before any setting.

@@ -85,9 +85,6 @@ class _Archive:
             raise ValueError(f'its entry {name!r} has the compression method {entry.compress_type}, which torch does not use')
         return bytearray(self.archive.read(entry))
 
-    def read_code(self, name: str) -> str:
-        return self.read(name).decode()
-
     def read_storage(self, storage: Storage) -> Tensor:
         return _elements(self.read(f'data/{storage.key}'), storage)
 
@@ -102,7 +99,7 @@ def _read_archive(file: BinaryIO, size: int) -> Any:
             raise ValueError(f'its pickle has {len(pickle)} bytes, more than {LONGEST_PICKLE}')
         tree = parse(io.BytesIO(pickle)).tree
         if is_script(tree):
-            tree = named_weights(tree, archive.read_code)
+            tree = named_weights(tree, lambda name: archive.read(name).decode())
         return rebuild(tree, archive.read_storage, size)
 
 
