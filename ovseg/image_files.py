@@ -61,12 +61,8 @@ def decoded(path: Path, what: str = 'image') -> Image.Image:
 def image_size(content: bytes, name: str) -> Optional[Tuple[int, int]]:
     """Width and height from the header of an image file; None where Pillow does not recognise it or its header is broken.
 
-    Args:
-        content: The file.
-        name: Its name in errors.
-
     Raises:
-        ValueError: more than twice ``PIL.Image.MAX_IMAGE_PIXELS``.
+        ValueError: more than twice ``PIL.Image.MAX_IMAGE_PIXELS``; the message has the file's ``name``.
     """
     Image.init()
     known = [format_ for format_ in FORMATS if format_ in Image.OPEN]  # by this Pillow

@@ -46,10 +46,9 @@ def parse_args() -> argparse.Namespace:
 def groups(args: argparse.Namespace, clip_model: str, device: str) -> Iterator[Group]:
     """The groups of a scenario, each built when its turn has come."""
     wanted = set(args.only)
-    if 'job' in wanted and device == 'cpu':
-        yield from workloads.whole_job(clip_model, device, 'fp32', args.baseline, images=1)
-    if 'job' in wanted and device == 'cuda':
-        yield from workloads.whole_job(clip_model, device, 'fp16', args.baseline, images=16, batch_size=96)
+    if 'job' in wanted:
+        precision, images, batch_size = ('fp16', 16, 96) if device == 'cuda' else ('fp32', 1, 32)
+        yield from workloads.whole_job(clip_model, device, precision, args.baseline, images, batch_size)
     if 'disk' in wanted:
         with TemporaryDirectory() as folder:
             yield workloads.label_map_on_disk(clip_model, device, Path(folder))
@@ -62,7 +61,7 @@ def groups(args: argparse.Namespace, clip_model: str, device: str) -> Iterator[G
     if 'text' in wanted:
         yield from workloads.text(clip_model, device)
     if 'start' in wanted:
-        yield workloads.start_up(args.rounds)
+        yield workloads.start_up()
 
 
 def machine(clip_model: str, device: str) -> Dict[str, Any]:

@@ -23,22 +23,21 @@ def download(url: str) -> bytes:
             message names it.
     """
     results: List[Union[bytes, Exception]] = []
+
+    def collect() -> None:
+        try:
+            results.append(_get(url, time.monotonic() + TOTAL))
+        except (OSError, HTTPException, ValueError) as error:  # ValueError: a port that is no number, for instance
+            results.append(error)
+
     # A server may send a header byte by byte without end; a daemon thread can be abandoned.
-    thread = threading.Thread(target=_collect, args=(url, results), daemon=True)
+    thread = threading.Thread(target=collect, daemon=True)
     thread.start()
     thread.join(TOTAL)
     result = results[0] if results else TimeoutError(f'it takes more than {TOTAL} seconds')
     if isinstance(result, Exception):
         raise FileNotFoundError(f'cannot get {quoted(url)}: {one_line(result)}') from result
     return result
-
-
-def _collect(url: str, results: List[Union[bytes, Exception]]) -> None:
-    """Append the content of ``url`` to ``results``, or the error."""
-    try:
-        results.append(_get(url, time.monotonic() + TOTAL))
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: a port that is no number, for instance
-        results.append(error)
 
 
 def _get(url: str, deadline: float) -> bytes:

@@ -54,13 +54,10 @@ class LabelFile(NamedTuple):
 
 def read_label_files(pairs: Sequence[Mapping[str, Any]], load: BaseTransform, seconds: Optional[float] = None,
                      nproc: Optional[int] = None) -> List[LabelFile]:
-    """Read images and label maps, in an order that is spread over ``pairs``, until ``seconds`` have passed.
+    """Read images and label maps, in an order that is spread over ``pairs``, until ``seconds`` have passed, if they are given.
 
-    Args:
-        pairs: A data set's ``load_data_list()``.
-        load: The transform that reads label maps.
-        seconds: None reads all.
-        nproc: Files read at a time; threads, since decoders run outside Python's lock. None: ``ThreadPoolExecutor`` chooses.
+    ``pairs`` is a data set's ``load_data_list()``, ``load`` its transform for label maps. ``nproc`` threads read, because
+    decoders run outside Python's lock; by default ``ThreadPoolExecutor`` chooses their number.
     """
     order = random.Random(0).sample(list(pairs), len(pairs))  # noqa: S311  an order is no secret
     end = float('inf') if seconds is None else time.monotonic() + seconds

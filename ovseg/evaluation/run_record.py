@@ -89,13 +89,9 @@ def dataset_stamps(dataset: BaseSegDataset) -> List[Stamps]:
 
 @contextmanager
 def claimed_label_maps(folder: Path, cfg: Config, model: nn.Module, resume: bool) -> Iterator[None]:
-    """Keep ``folder`` for the label maps of this run, of whose processes the main one does so.
+    """Keep ``folder``, made if need be, for the label maps of this run, of whose processes the main one does so.
 
-    Args:
-        folder: Where label maps will be written; made if it does not exist.
-        cfg: The config of the run.
-        model: The model that the run has built.
-        resume: Add to the label maps that are there.
+    ``resume`` adds to the label maps that are there. For ``cfg`` and ``model`` see ``run_settings``.
 
     Raises:
         BlockingIOError: another run is writing there.

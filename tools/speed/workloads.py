@@ -53,7 +53,7 @@ def original_size(model: CLIPSegmentor, images: List[Tensor], out_size: Tuple[in
 
 
 def whole_job(clip_model: str, device: str, precision: str, baseline: Optional[str], images: int,
-              batch_size: int = 32) -> Iterator[Group]:
+              batch_size: int) -> Iterator[Group]:
     """Image to labels over the plain ViT's forward of the same windows in one batch."""
     for classes in (21, 150, 171):
         model = build(clip_model, device, classes, precision=precision, batch_size=batch_size)
@@ -163,7 +163,7 @@ def text(clip_model: str, device: str) -> Iterator[Group]:
         yield Group('text, second start', '171 names x 80 templates', {'ovseg': lambda: ovseg_encode(all_names, cache=True)})
 
 
-def start_up(rounds: int) -> Group:
+def start_up() -> Group:
     """Seconds to a tiny model, over importing what it stands on."""
     def run(code: str) -> None:
         subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)  # noqa: S603  code of this file

@@ -73,9 +73,6 @@ class _Archive:
             raise ValueError('its archive is not one of torch, which must have one data.pkl in one folder')
         self.root, = roots
 
-    def has(self, name: str) -> bool:
-        return f'{self.root}/{name}' in self.archive.NameToInfo
-
     def read(self, name: str) -> bytearray:
         """The bytes of an entry, with its checksum verified."""
         entry = self.archive.getinfo(f'{self.root}/{name}')
@@ -92,7 +89,7 @@ class _Archive:
 def _read_archive(file: BinaryIO, size: int) -> Any:
     with zipfile.ZipFile(file) as opened:
         archive = _Archive(opened, size)
-        if archive.has('byteorder') and archive.read('byteorder') != sys.byteorder.encode():
+        if f'{archive.root}/byteorder' in opened.NameToInfo and archive.read('byteorder') != sys.byteorder.encode():
             raise ValueError('it was written on a machine of another byte order')
         pickle = archive.read('data.pkl')
         if len(pickle) > LONGEST_PICKLE:
