@@ -16,7 +16,7 @@ from mmseg.registry import DATASETS
 
 from ovseg.apis.region_maps import store_region_maps
 from ovseg.components import named_errors
-from ovseg.config import read_config, setting
+from ovseg.config import add_cfg_options, read_config, setting
 from ovseg.data_check.data_files import check_data_files
 from ovseg.devices import usable
 from ovseg.models.regions import build_regions
@@ -32,8 +32,7 @@ def parse_args() -> argparse.Namespace:
                         help='the source of the maps and its keywords (default: type=TransformersRegions, which is SAM2)')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
                         help='where a network runs (default: a GPU, if there is one)')
-    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={},
-                        help='override settings, e.g. test_dataloader.dataset.data_root=FOLDER')
+    add_cfg_options(parser, 'override settings, e.g. test_dataloader.dataset.data_root=FOLDER')
     return parser.parse_args()
 
 

@@ -1,6 +1,5 @@
 """Refuse an evaluation whose class list does not fit its data set, and encode the list for all processes."""
-from collections import defaultdict
-from typing import Any, Dict, List, Sequence
+from typing import Any, List
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
@@ -36,8 +35,9 @@ class VocabularyCheckHook(Hook):
             raise ValueError(
                 f'vocabulary.names lists {len(model.class_names)} classes ({_ends(model.class_names)}), but '
                 f'{type(dataset).__name__} has {len(classes)} ({_ends(classes)}): their labels would be mixed up')
-        places = _places(classes)
-        if any(index not in places.get(_letters(name), [index]) for index, name in enumerate(model.class_names)):
+        # a data set may repeat a name: ADE20K's full vocabulary has "postbox" and "post box"
+        expected, given = ([_letters(name) for name in names] for names in (classes, model.class_names))
+        if any(own != name and own in expected for own, name in zip(given, expected)):
             raise ValueError(f'vocabulary.names lists the classes of {type(dataset).__name__} in another order: their labels '
                              f"would be mixed up (the data set's order: {', '.join(map(quoted, classes))})")
         threshold, background = model.decoder.prob_thd, model.decoder.bg_idx
@@ -56,14 +56,6 @@ def _share_text_embeddings(segmentor: CLIPSegmentor) -> None:
     broadcast_object_list(rows)
     if not is_main_process():
         segmentor.text_embeddings = rows[0]
-
-
-def _places(classes: Sequence[str]) -> Dict[str, List[int]]:
-    """Indices by name. A data set may repeat a name: ADE20K's full vocabulary has "postbox" and "post box"."""
-    places: Dict[str, List[int]] = defaultdict(list)
-    for index, name in enumerate(classes):
-        places[_letters(name)].append(index)
-    return places
 
 
 def _letters(name: str) -> str:
