@@ -24,11 +24,14 @@ from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 
 ROOT = Path(ovseg.__file__).parents[1]
 MINIATURES = runpy.run_path(str(ROOT / 'tests' / 'miniatures.py'))
-BENCHMARK = re.compile(r'configs/\w+/[\w-]+_vit-[^_]+_(\w+)\.py')
+BENCHMARK = re.compile(r'configs/(\w+)/[\w-]+_vit-[^_]+_(\w+)\.py')
 SCENES = ('000', '006')
 TINY = ['--cfg-options', 'model.clip.name=ovseg-tiny-clip', 'model.clip.pretrained=embedded',
         'model.vocabulary.templates=plain']
 PLACEHOLDERS = {'CONFIG': 'configs/demo/gated_tiny-clip_demo.py', 'IMAGE': 'image.jpg', 'DIR': 'maps'}
+FOUR_BLOCKS = {  # settings of methods that name blocks, for the tiny CLIP
+    'scclip': [f'model.image_encoder.{setting}' for setting in ('pre_layer=3', 'post_layer=2', 'levels=(2,3)')],
+    'resclip': ['model.image_encoder.rcs_layers=(2,3)']}
 SMALL = 'test_dataloader.dataset.pipeline.1.scale=(256,64)'  # of a benchmark's images
 
 
@@ -161,8 +164,8 @@ class Shell:
             return self.parse(shlex.join([program, *arguments]))
         quick = list(tool.quick)
         for benchmark in filter(None, map(BENCHMARK.fullmatch, arguments)):
-            MINIATURES['draw'](benchmark[1], Path(os.environ.get('DATA_ROOT', 'data')), [0, 1, 2])
-            quick += ['--cfg-options', SMALL]
+            MINIATURES['draw'](benchmark[2], Path(os.environ.get('DATA_ROOT', 'data')), [0, 1, 2])
+            quick += ['--cfg-options', SMALL, *FOUR_BLOCKS.get(benchmark[1], [])]
         self._set_arguments(program, [*arguments, *quick])
         code = 0
         try:

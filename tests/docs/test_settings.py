@@ -22,7 +22,7 @@ from ovseg.models.segmentors.switches import CHAIN, FLAT, KEYWORDS, NESTED_ONLY,
 from ovseg.models.towers import loading
 from ovseg.models.towers.loading import load_clip
 from ovseg.models.towers.transformers_format import check_settings, flat_settings
-from ovseg.registry import ATTENTIONS, POST_PROCESSORS, UPSAMPLERS
+from ovseg.registry import ATTENTIONS, DENSE_ENCODERS, POST_PROCESSORS, UPSAMPLERS
 from ovseg.vocabulary import Vocabulary
 from ovseg.vocabulary.prompt_templates import PROMPT_TEMPLATES
 
@@ -32,7 +32,7 @@ PAGE = read(NAME)
 MODEL, CLIPS, OVERRIDE = texts(NAME, 'python')
 COMPONENTS = dict(clip=load_clip, vocabulary=Vocabulary, image_encoder=LastBlockEncoder, windows=Windows, decoder=Decoder)
 TYPES = {str: 'string', Path: 'string', int: 'integer', float: 'number', bool: 'bool', type(None): 'None',
-         Sequence[str]: 'list', Mapping[str, Any]: 'dict'}
+         Sequence[str]: 'list', Sequence[int]: 'list', Sequence[float]: 'list', Mapping[str, Any]: 'dict'}
 TINY = dict(clip=dict(name='ovseg-tiny-clip', pretrained=None), vocabulary=dict(names=['thing', 'stuff']))
 
 
@@ -92,6 +92,18 @@ def test_types_and_their_keywords_are_those_of_the_registry(heading, registry, f
     assert given == {name: {key: parameter.default for key, parameter in inspect.signature(type_).parameters.items()
                             if key not in fixed}
                      for name, type_ in registry.module_dict.items() if type_.__module__.startswith('ovseg.')}
+
+
+@pytest.mark.parametrize('name', [name for name, type_ in DENSE_ENCODERS.module_dict.items()
+                                  if type_.__module__.startswith('ovseg.') and type_ is not LastBlockEncoder])
+def test_keys_types_and_defaults_of_other_encoders_are_those_of_the_code(name):
+    rows, type_ = table(f'key of `{name}`', 'type', 'default', 'meaning'), DENSE_ENCODERS.get(name)
+    assert {code(key)[0]: default(cell) for key, _, cell, _ in rows} == {
+        key: parameter.default for key, parameter in inspect.signature(type_).parameters.items()}
+    hints = get_type_hints(type_.__init__)
+    for key, types, _, _ in rows:
+        hint = hints[code(key)[0]]
+        assert types.split(' or ') == [TYPES[part] for part in (get_args(hint) if get_origin(hint) is Union else [hint])], key
 
 
 def test_names_of_one_attention_stand_in_one_row():
