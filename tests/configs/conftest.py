@@ -6,6 +6,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
+from open_clip.transformer import VisionTransformer
 
 import ovseg  # noqa: F401  registers CLIPSegmentor
 from ovseg.config import merge_options
@@ -27,7 +28,10 @@ def load():
 
 @pytest.fixture(scope='session')
 def tiny_clip():
-    return load_clip('ovseg-tiny-clip', None)
+    """A CLIP with as many blocks as ViT-B/16, whose numbers methods name."""
+    loaded = load_clip('ovseg-tiny-clip', None)
+    tower = OpenCLIPTower(VisionTransformer(224, 16, 48, 12, 3, 2.0, output_dim=loaded.image_tower.output_width))
+    return LoadedCLIP(tower, loaded.text_encoder, loaded.mean, loaded.std)
 
 
 @pytest.fixture

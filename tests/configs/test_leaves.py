@@ -55,8 +55,8 @@ def test_builds_and_its_class_list_fits_the_data_set(load, build, name):
 
 @pytest.mark.parametrize(('method', 'benchmarks'), [
     ('clip', EIGHT), ('maskclip', EIGHT), ('sclip', sorted([*EIGHT, 'coco_stuff10k'])), ('clearclip', EIGHT), ('naclip', EIGHT),
-    ('naclip-pamr', EIGHT), ('segearth_ov', EIGHT), ('proxyclip', EIGHT), ('corrclip', EIGHT),
-    ('gated', ELEVEN), ('gated_full', ELEVEN)])
+    ('naclip-pamr', EIGHT), ('segearth_ov', EIGHT), ('scclip', EIGHT), ('resclip', EIGHT), ('proxyclip', EIGHT),
+    ('corrclip', EIGHT), ('gated', ELEVEN), ('gated_full', ELEVEN)])
 def test_every_method_has_its_benchmarks(method, benchmarks):
     found = [parts(name) for name in PRESETS]
     assert sorted(bench for m, backbone, bench in found if m == method and backbone == 'vit-b16') == benchmarks
@@ -75,6 +75,8 @@ SETTINGS = {
                         ignore_residual=True, pad_mode='center', cls_token_lambda=-0.3, cls_source='last_block'),
     'proxyclip': dict(COMMON, crop=336, thresholds=(0.2, 0.15, 0.25), model_type='ProxyCLIPEncoder', ignore_residual=True,
                       pad_mode='center'),
+    'scclip': dict(COMMON, thresholds=(0.15, 0.15, 0.35), model_type='SCCLIPEncoder', ignore_residual=True, pad_mode='none'),
+    'resclip': dict(COMMON, model_type='ResCLIPEncoder', ignore_residual=True, pad_mode='none'),
     'gated': dict(COMMON, model_type='Gated', ignore_residual=True, pad_mode='center'),
 }
 SETTINGS['naclip-pamr'] = dict(SETTINGS['naclip'], refine=dict(type='PAMR', num_iter=10, dilations=(8, 16)))
@@ -85,6 +87,8 @@ EXCEPTIONS = {
     ('sclip', 'coco_object'): dict(scale=50), ('sclip', 'coco_stuff164k'): dict(side=448),
     ('naclip', 'voc21'): dict(crop=0), ('naclip', 'voc20'): dict(crop=0),
     ('naclip-pamr', 'voc21'): dict(crop=0), ('naclip-pamr', 'voc20'): dict(crop=0),
+    ('scclip', 'voc21'): dict(scale=50, area_thd=0.1), ('scclip', 'coco_object'): dict(scale=55),
+    ('resclip', 'voc21'): dict(crop=0), ('resclip', 'voc20'): dict(crop=0),
     ('clearclip', 'cityscapes'): dict(side=448, crop=224, stride=224), ('segearth_ov', 'cityscapes'): dict(side=448),
     ('proxyclip', 'ade20k'): dict(side=448), ('proxyclip', 'cityscapes'): dict(side=448, crop=224),
     ('corrclip', 'ade20k'): dict(side=448), ('corrclip', 'cityscapes'): dict(side=448, crop=224),
@@ -111,9 +115,22 @@ def test_numbers_are_the_protocol_s(load, name):
         scale=model.decoder.logit_scale, area_thd=model.decoder.get('area_thd'), refine=model.decoder.get('refiner'),
         cls_token_lambda=model.decoder.get('cls_token_lambda', 0.0),
         cls_source=model.image_encoder.get('cls_source', 'clip'),
-        model_type=(model.image_encoder.get('attention') or model.image_encoder).type,
+        model_type=model.image_encoder.get('attention', model.image_encoder).type,
         ignore_residual=model.image_encoder.get('ignore_residual', True))
     assert found == expected
+
+
+RESCLIP = {  # temp_thd, rcs_weights, sfr_weights
+    'voc20': (0.1, (2, 0.6), (2.1, 0.6)), 'voc21': (0.5, (2, 0.3), (2.2, 0.7)), 'context59': (0.25, (2, 0.4), (1.8, 0.7)),
+    'context60': (0.3, (2, 0.3), (1.8, 0.7)), 'coco_object': (0.11, (2, 0.4), (1.8, 0.7)),
+    'coco_stuff164k': (0.11, (2, 0.4), (1.8, 0.7)), 'cityscapes': (0.1, (2, 0.2), (2.1, 0.6)),
+    'ade20k': (0.25, (2, 0.3), (2.1, 0.7))}
+
+
+@pytest.mark.parametrize('bench', EIGHT)
+def test_resclip_has_the_numbers_that_were_tuned_for_each_data_set(load, bench):
+    encoder = load(f'resclip/resclip_vit-b16_{bench}.py').model.image_encoder
+    assert (encoder.temp_thd, encoder.rcs_weights, encoder.sfr_weights) == RESCLIP[bench]
 
 
 @pytest.mark.parametrize('name', PRESETS)

@@ -24,14 +24,16 @@ from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 
 ROOT = Path(ovseg.__file__).parents[1]
 MINIATURES = runpy.run_path(str(ROOT / 'tests' / 'miniatures.py'))
-BENCHMARK = re.compile(r'configs/\w+/[\w-]+_vit-[^_]+_(\w+)\.py')
+BENCHMARK = re.compile(r'configs/(\w+)/[\w-]+_vit-[^_]+_(\w+)\.py')
 SCENES = ('000', '006')
 TINY = ['--cfg-options', 'model.clip.name=ovseg-tiny-clip', 'model.clip.pretrained=embedded',
         'model.vocabulary.templates=plain']
-# In place of networks and region maps that are not here; by the folder of the config.
-OFFLINE = {'proxyclip': ['model.image_encoder.guide.type=CLIPGuide'],
-           'corrclip': ['model.image_encoder.guide.type=CLIPGuide', 'model.image_encoder.regions.type=SuperpixelRegions']}
 PLACEHOLDERS = {'CONFIG': 'configs/demo/gated_tiny-clip_demo.py', 'IMAGE': 'image.jpg', 'DIR': 'maps'}
+# By the folder of the config: blocks of the tiny CLIP, and what stands in for networks and region maps that are not here.
+OFFLINE = {'scclip': [f'model.image_encoder.{setting}' for setting in ('pre_layer=3', 'post_layer=2', 'levels=(2,3)')],
+           'resclip': ['model.image_encoder.rcs_layers=(2,3)'],
+           'proxyclip': ['model.image_encoder.guide.type=CLIPGuide'],
+           'corrclip': ['model.image_encoder.guide.type=CLIPGuide', 'model.image_encoder.regions.type=SuperpixelRegions']}
 SMALL = 'test_dataloader.dataset.pipeline.1.scale=(256,64)'  # of a benchmark's images
 
 
@@ -164,8 +166,8 @@ class Shell:
             return self.parse(shlex.join([program, *arguments]))
         quick = list(tool.quick)
         for benchmark in filter(None, map(BENCHMARK.fullmatch, arguments)):
-            MINIATURES['draw'](benchmark[1], Path(os.environ.get('DATA_ROOT', 'data')), [0, 1, 2])
-            quick += ['--cfg-options', SMALL, *OFFLINE.get(benchmark[0].split('/')[1], [])]
+            MINIATURES['draw'](benchmark[2], Path(os.environ.get('DATA_ROOT', 'data')), [0, 1, 2])
+            quick += ['--cfg-options', SMALL, *OFFLINE.get(benchmark[1], [])]
         self._set_arguments(program, [*arguments, *quick])
         code = 0
         try:

@@ -17,13 +17,13 @@ from ovseg.config import read_config
 from ovseg.inference.windows import PAD_MODES, Windows
 from ovseg.models import CLIPSegmentor
 from ovseg.models.decoder import Decoder
-from ovseg.models.dense import PRECISIONS, CorrCLIPEncoder, LastBlockEncoder, ProxyCLIPEncoder
+from ovseg.models.dense import PRECISIONS, LastBlockEncoder
 from ovseg.models.dense.last_block_encoder import CLS_SOURCES, SIMILARITY_KEYS
 from ovseg.models.segmentors.switches import CHAIN, FLAT, KEYWORDS, NESTED_ONLY, PLACES, SIMILARITY, nested_model
 from ovseg.models.towers import loading
 from ovseg.models.towers.loading import load_clip
 from ovseg.models.towers.transformers_format import check_settings, flat_settings
-from ovseg.registry import ATTENTIONS, GUIDES, POST_PROCESSORS, REGIONS, UPSAMPLERS
+from ovseg.registry import ATTENTIONS, DENSE_ENCODERS, GUIDES, POST_PROCESSORS, REGIONS, UPSAMPLERS
 from ovseg.vocabulary import Vocabulary
 from ovseg.vocabulary.prompt_templates import PROMPT_TEMPLATES
 
@@ -31,10 +31,11 @@ NAME = 'docs/settings.md'
 read, texts, commands = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, ('read', 'texts', 'commands'))
 PAGE = read(NAME)
 MODEL, CLIPS, OVERRIDE = texts(NAME, 'python')
-COMPONENTS = dict(clip=load_clip, vocabulary=Vocabulary, image_encoder=LastBlockEncoder,
-                  ProxyCLIPEncoder=ProxyCLIPEncoder, CorrCLIPEncoder=CorrCLIPEncoder, windows=Windows, decoder=Decoder)
+ENCODERS = {name: type_ for name, type_ in DENSE_ENCODERS.module_dict.items() if type_.__module__.startswith('ovseg.')}
+COMPONENTS = dict(clip=load_clip, vocabulary=Vocabulary, image_encoder=ENCODERS.pop('LastBlockEncoder'), windows=Windows,
+                  decoder=Decoder, **ENCODERS)
 TYPES = {str: 'string', Path: 'string', int: 'integer', float: 'number', bool: 'bool', type(None): 'None',
-         Sequence[str]: 'list', Mapping[str, Any]: 'dict'}
+         Sequence[str]: 'list', Sequence[int]: 'list', Sequence[float]: 'list', Mapping[str, Any]: 'dict'}
 TINY = dict(clip=dict(name='ovseg-tiny-clip', pretrained=None), vocabulary=dict(names=['thing', 'stuff']))
 
 

@@ -1,6 +1,6 @@
 """The interface of dense encoders."""
 from abc import ABC, abstractmethod
-from typing import Optional
+from typing import Optional, Sequence, Tuple
 
 import torch
 
@@ -11,7 +11,7 @@ from ovseg.models.regions.regions import Regions
 from ovseg.models.towers.image_tower import ImageTower
 from ovseg.models.window_batch import WindowBatch
 from ovseg.precision import PRECISIONS
-from ovseg.utils import check_choice
+from ovseg.utils import check_choice, check_integer, shown
 
 
 class DenseEncoder(FrozenModule, ABC):
@@ -68,3 +68,15 @@ def project(tower: ImageTower, features: DenseFeatures) -> DenseFeatures:
     """``features`` of width D through the tower's projection to width E."""
     cls_token = None if features.cls_token is None else tower.project(features.cls_token)
     return features.replace(patches=tower.project(features.patches), cls_token=cls_token)
+
+
+def check_layers(key: str, layers: Sequence[int]) -> Tuple[int, int]:
+    """The first and the last of several blocks in order, counted from 1.
+
+    Raises:
+        ValueError: they are not two integers in ascending order; names the key.
+    """
+    if not isinstance(layers, (list, tuple)) or len(layers) != 2:
+        raise ValueError(f'{key}={shown(layers)} must be the first and the last block, e.g. (4, 10)')
+    first = check_integer(f'{key}[0]', layers[0], 1)
+    return first, check_integer(f'{key}[1]', layers[1], first)

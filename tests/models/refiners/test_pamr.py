@@ -81,6 +81,25 @@ def test_non_contiguous_input():
     torch.testing.assert_close(PAMR().of_image(image)(scores), PAMR().of_image(image.contiguous())(scores.contiguous()))
 
 
+def test_several_images_at_once_equal_one_by_one():
+    images, scores = torch.randn(2, 3, 3, 11, 13), torch.randn(2, 3, 5, 11, 13)
+    weights = affinity(images, (2, 5))
+    found = propagate(scores, weights, (2, 5), 3)
+    assert weights.shape == (2, 3, 16, 11, 13) and found.shape == scores.shape
+    for row, column in [(row, column) for row in range(2) for column in range(3)]:
+        alone = affinity(images[row, column], (2, 5))
+        torch.testing.assert_close(weights[row, column], alone)
+        torch.testing.assert_close(found[row, column], propagate(scores[row, column], alone, (2, 5), 3))
+
+
+def test_equal_neighbours_on_a_large_offset_keep_their_distance_to_the_pixel():
+    """The deviation is that of the differences: sums of squares of the values themselves would have lost it."""
+    image = torch.full((1, 7, 7), 1000.0)
+    image[0, 3, 3] += 0.25
+    expected = torch.tensor(loop_affinity(image.double().tolist(), (1,)))
+    torch.testing.assert_close(affinity(image, (1,)), expected, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_images_give_float32_weights(dtype):
     image = torch.randn(3, 11, 13).to(dtype)

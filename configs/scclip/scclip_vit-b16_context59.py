@@ -1,0 +1,5 @@
+# python tools/test.py configs/scclip/scclip_vit-b16_context59.py
+# 40.1 mIoU published; not yet measured here on real weights.
+_base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/scclip.py', '../_base_/datasets/context59.py',
+          '../_base_/default_runtime.py']
+model = dict(_base_.method, vocabulary=dict(names='context59_sclip'))
