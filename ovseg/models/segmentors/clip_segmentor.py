@@ -203,7 +203,7 @@ class CLIPSegmentor(BaseSegmentor):
             mirrored = _flipped_axes(sample)
             size = sample.get('ori_shape', image.shape[1:])[:2]
             windows, texts = self.scored(patches)
-            labels, probabilities = self.decoder(image, windows, texts, size)
+            labels, probabilities = self.decoder(self.decoder_image(image), windows, texts, size)
             sample.set_data(dict(pred_sem_seg=PixelData(data=labels.flip(mirrored).unsqueeze(0))))
             if self.decoder.with_seg_logits and probabilities is not None:
                 sample.set_data(dict(seg_logits=PixelData(data=probabilities.flip(mirrored))))
@@ -239,6 +239,10 @@ class CLIPSegmentor(BaseSegmentor):
         given = PatchScores(scores, windows.layout, texts.class_of, texts.num_classes)
         result = self.post_processors.rescore(given, windows.guides)
         return windows.with_scores(result.scores), texts._replace(embeddings=None)
+
+    def decoder_image(self, image: Tensor) -> Tensor:
+        """A normalised image ``(3, h, w)`` as the decoder's refiner wants it."""
+        return image * self.std + self.mean if self.decoder.wants_rgb else image
 
     def plan(self, image_size: Tuple[int, int]) -> WindowLayout:
         """The windows of an image of ``(height, width)`` pixels, padded to the patches of the CLIP and of the guides, with the
@@ -286,7 +290,8 @@ class CLIPSegmentor(BaseSegmentor):
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Optional[List[SegDataSample]] = None) -> Tensor:
         """Class probabilities ``(B, K, H, W)`` of equally large images, in input size; NaN as ``predict`` says."""
-        return torch.stack([self.decoder.probabilities(image, *self.scored(patches), (image.shape[1], image.shape[2]))
+        size = (inputs.shape[2], inputs.shape[3])
+        return torch.stack([self.decoder.probabilities(self.decoder_image(image), *self.scored(patches), size)
                             for image, patches in zip(inputs, self.window_patches(inputs))])
 
     _forward = encode_decode
