@@ -6,7 +6,7 @@ only. Cells lie in the order of the image (``AxisWindows.order``), so that these
 neighbouring rows of cells. They are stored as ``Strip``s, which hold the bands alone, and memory and time grow linearly with
 the sides of an image.
 """
-from typing import Callable, Iterator, NamedTuple, Optional, Tuple
+from typing import Callable, Iterator, NamedTuple, Optional, Protocol, Tuple, Union, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,20 @@ CPU_STRIP_BYTES = 4 * 2 ** 20  # dense scores that stay in a core's cache betwee
 OUTPUTS_PER_STRIP = 640  # products with less are slower, and with more take in many cells that their outputs do not need
 
 Refine = Callable[[Tensor], Tensor]
+
+
+class Product(Protocol):
+    """Patches that are not held: only their product with text embeddings is there, ``patches @ texts.t()``."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the scores."""
+
+    def __matmul__(self, texts: Tensor) -> Tensor:
+        """Scores ``(windows, N, q)`` of ``texts (E, q)``."""
+
+
+Patches = Union[Tensor, Product]
 
 
 def bilinear_taps(size: int, index: Tensor, out_size: int) -> Tuple[Tensor, Tensor]:
@@ -98,7 +112,7 @@ def merge_windows(scores: Tensor, layout: WindowLayout, out_size: Tuple[int, int
     return _dense(_merge_columns(layout.mosaic(scores).float(), layout, out_size[1]), layout, out_size[0]).transpose(0, 1)
 
 
-def best_texts(patches: Tensor, texts: Optional[Tensor], layout: WindowLayout, out_size: Tuple[int, int],
+def best_texts(patches: Patches, texts: Optional[Tensor], layout: WindowLayout, out_size: Tuple[int, int],
                logit_scale: float = 1.0, with_probability: bool = False, memory_mb: float = 256,
                refine: Optional[Refine] = None) -> Tuple[Tensor, Optional[Tensor]]:
     """The best text embedding of every pixel, without ever holding the dense scores of all text embeddings.
@@ -120,15 +134,15 @@ def best_texts(patches: Tensor, texts: Optional[Tensor], layout: WindowLayout, o
         Index ``(height, width)`` int64 of the text embedding of largest score, the first of several; and its probability, or
         None.
     """
-    mosaic = layout.mosaic(patches).float()
-    count = mosaic.shape[2] if texts is None else len(texts)
+    mosaic_scores = _mosaic_scores(patches, texts, layout)
+    count = cast(Tensor, patches).shape[2] if texts is None else len(texts)
     best = Best(out_size, patches.device, logit_scale, with_probability)
     # refined: dense scores, padded, and two in turn
     chunk_size = texts_per_chunk(layout, out_size[1], memory_mb, 0 if refine is None else 4 * out_size[0] * out_size[1])
     for first in range(0, count, chunk_size):
         chunk = slice(first, first + chunk_size)
         # no name for the columns: it would keep them until the next chunk's are there
-        strips = _dense_rows(_merge_columns(_cell_scores(mosaic, texts, chunk), layout, out_size[1]), layout, out_size[0],
+        strips = _dense_rows(_merge_columns(mosaic_scores(chunk), layout, out_size[1]), layout, out_size[0],
                              memory_mb, refine)
         for rows, dense in strips:
             best.update(rows, first, dense)
@@ -166,8 +180,18 @@ class Best:
         return None if self.total is None else self.total.reciprocal()
 
 
-def _cell_scores(mosaic: Tensor, texts: Optional[Tensor], chunk: slice) -> Tensor:
-    return mosaic[..., chunk] if texts is None else mosaic @ texts[chunk].float().t()
+def patch_scores(patches: Patches, texts: Optional[Tensor],
+                 chunk: Union[slice, Tensor] = slice(None)) -> Tensor:
+    """Scores ``(windows, N, q)`` of a chunk of texts, a range or a mask ``(Q,)``; other arguments as in ``best_texts``."""
+    return cast(Tensor, patches)[..., chunk] if texts is None else patches @ texts[chunk].float().t()
+
+
+def _mosaic_scores(patches: Patches, texts: Optional[Tensor], layout: WindowLayout) -> Callable[[slice], Tensor]:
+    """A function that gives the mosaic of the scores of a chunk of texts."""
+    if isinstance(patches, Tensor):
+        mosaic = layout.mosaic(patches).float()
+        return lambda chunk: patch_scores(mosaic, texts, chunk)
+    return lambda chunk: layout.mosaic(patch_scores(patches, texts, chunk))
 
 
 def class_probabilities(scores: Tensor, class_of: Tensor, num_classes: int, logit_scale: float) -> Tensor:

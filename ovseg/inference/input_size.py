@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovseg.inference.decode import Refine, best_of_class, merge_windows, texts_per_chunk
+from ovseg.inference.decode import Patches, Refine, best_of_class, merge_windows, patch_scores, texts_per_chunk
 from ovseg.inference.windows import WindowLayout
 
 REFINED_MAPS = 8  # of input size, for each text: seeds, and what a refiner that solves equations holds
 
 
-def class_scores(patches: Tensor, texts: Optional[Tensor], class_of: Tensor, num_classes: int, layout: WindowLayout,
+def class_scores(patches: Patches, texts: Optional[Tensor], class_of: Tensor, num_classes: int, layout: WindowLayout,
                  out_size: Tuple[int, int], memory_mb: float = 256,
                  refine: Optional[Refine] = None) -> Iterator[Tuple[int, Tensor]]:
     """Merge windows at the size of the image, refine, take the best text of each class, and resize bilinearly.
@@ -39,8 +39,7 @@ def class_scores(patches: Tensor, texts: Optional[Tensor], class_of: Tensor, num
         best = []
         for first in range(group.start, group.stop, chunk_size):
             chunk = slice(first, min(first + chunk_size, group.stop))
-            cells = patches[..., chunk] if texts is None else patches @ texts[chunk].float().t()
-            dense = merge_windows(cells, layout, size)
+            dense = merge_windows(patch_scores(patches, texts, chunk), layout, size)
             refined = dense if refine is None else refine(dense)
             best.append(best_of_class(refined, class_of[chunk] - classes.start, classes.stop - classes.start))
         scores = best[0] if len(best) == 1 else torch.stack(best).amax(dim=0)

@@ -8,7 +8,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.components import build_registered
-from ovseg.inference.decode import Best, Refine, best_of_class, best_texts, class_probabilities, label_map, merge_windows
+from ovseg.inference.decode import (
+    Best,
+    Refine,
+    best_of_class,
+    best_texts,
+    class_probabilities,
+    label_map,
+    merge_windows,
+    patch_scores,
+)
 from ovseg.inference.input_size import class_scores
 from ovseg.inference.nonfinite import ImagePatches, ignore_label, partial_label_map
 from ovseg.models.class_texts import ClassTexts
@@ -89,13 +98,20 @@ class Decoder:
             features: Embeddings of windows. NaN in the diagonal of their attention makes a window NaN: a module that ranks
                 patches by it would hide it.
         """
-        patches = _unit(features.patches)
+        patches, shift = _unit(features.patches), self.window_shift(features)
+        return patches if shift is None else patches + shift.unsqueeze(1)
+
+    def window_shift(self, features: DenseFeatures) -> Optional[Tensor]:
+        """What ``score_vectors`` adds to the unit vectors of a window, ``(B, E)`` float32; None for nothing."""
+        shift = None
         if self.cls_token_lambda and features.cls_token is not None:
-            patches = patches + self.cls_token_lambda * _unit(features.cls_token).unsqueeze(1)
+            shift = self.cls_token_lambda * _unit(features.cls_token)
         if features.attn is None:
-            return patches
+            return shift
+        if shift is None:
+            shift = features.patches.new_zeros(len(features.patches), features.patches.shape[2], dtype=torch.float32)
         unranked = features.attn.diagonal(dim1=1, dim2=2).isnan().any(dim=1)
-        return patches.masked_fill_(unranked.view(-1, 1, 1), torch.nan)
+        return shift.masked_fill_(unranked.unsqueeze(1), torch.nan)
 
     def __call__(self, image: Tensor, windows: ImagePatches, texts: ClassTexts,
                  size: Tuple[int, int]) -> Tuple[Tensor, Optional[Tensor]]:
@@ -121,7 +137,7 @@ class Decoder:
 
     def probabilities(self, image: Tensor, windows: ImagePatches, texts: ClassTexts, size: Tuple[int, int]) -> Tensor:
         """``(K, *size)``: merged, refined, softmax. Arguments as in ``__call__``."""
-        with full_precision(windows.patches):
+        with full_precision(image):
             if self.at_input_size:
                 scores = self.class_scores(image, windows, texts, size)
                 probabilities = (scores * self.logit_scale).softmax(dim=0)
@@ -134,7 +150,7 @@ class Decoder:
 
     def class_scores(self, image: Tensor, windows: ImagePatches, texts: ClassTexts, size: Tuple[int, int]) -> Tensor:
         """Scores ``(K, *size)`` before ``logit_scale``, merged and refined, each the best of its class."""
-        with full_precision(windows.patches):
+        with full_precision(image):
             if self.at_input_size:
                 return torch.cat([scores for _, scores in self._scores_by_class(image, windows, texts, size)])
             return best_of_class(self._dense_scores(image, windows, texts.embeddings, size), texts.class_of, texts.num_classes)
@@ -153,7 +169,7 @@ class Decoder:
 
     def _labels(self, image: Tensor, windows: ImagePatches, texts: ClassTexts, size: Tuple[int, int]) -> Tensor:
         """Label map ``(H, W)`` of ``size``, without the probabilities of all classes."""
-        with full_precision(windows.patches):
+        with full_precision(image):
             if self.at_input_size:
                 best = Best(size, image.device, self.logit_scale, self.prob_thd > 0)
                 for first, scores in self._scores_by_class(image, windows, texts, size):
@@ -175,11 +191,6 @@ class Decoder:
             return None
         finite = image.nan_to_num(0, 0, 0).unsqueeze(0)
         return self.refiner.of_image(F.interpolate(finite, size=size, mode='bilinear', align_corners=False)[0])
-
-
-def patch_scores(patches: Tensor, embeddings: Optional[Tensor]) -> Tensor:
-    """Scores ``(windows, N, Q)`` of vectors ``(windows, N, E)`` and text embeddings ``(Q, E)``; without those, ``patches``."""
-    return patches if embeddings is None else patches @ embeddings.float().t()
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from ovseg.inference.decode import patch_scores
 from ovseg.inference.windows import AxisWindows, WindowLayout
 from ovseg.models import CLIPSegmentor, DenseFeatures
 from ovseg.models.class_texts import ClassTexts
@@ -166,7 +167,7 @@ def class_scores(segmentor: CLIPSegmentor, inputs: Tensor, size: Tuple[int, int]
     image, scores = segmentor.decoder_image(image), []
     for index in classes:
         names = class_of == index
-        of_class = windows if embeddings is not None else windows._replace(patches=windows.patches[..., names])
+        of_class = windows if embeddings is not None else windows._replace(patches=patch_scores(windows.patches, None, names))
         rows = None if embeddings is None else embeddings[names]
         texts = ClassTexts(rows, torch.zeros_like(class_of[names]), 1)
         scores.append(segmentor.decoder.class_scores(image, of_class, texts, size))

@@ -1,12 +1,12 @@
 """LPOSS+: label propagation over pixels (Stojnić et al., LPOSS: Label Propagation Over Patches and Pixels, 2025)."""
-from typing import Callable, Tuple
+from typing import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ovseg.inference.cache import keep_recent
-from ovseg.models.propagation import propagate, weighted_sums
+from ovseg.models.neighbourhoods import sums_of_neighbours
+from ovseg.models.propagation import propagate
 from ovseg.models.refiners.refiner import InputRefiner
 from ovseg.registry import REFINERS
 from ovseg.utils import check_integer, check_number
@@ -15,7 +15,6 @@ LARGEST_ALPHA = 0.9999  # at 1 the system is singular
 LAB_RANGE = (100.0, 128.0, 128.0)
 XYZ_OF_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))  # D65
 WHITE = (0.95047, 1.0, 1.08883)
-STRIP_BYTES = 16 * 2 ** 20  # of the indices of a strip's neighbours
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
@@ -35,7 +34,7 @@ def pixel_weights(colours: Tensor, reach: int, tau: float) -> Tensor:
         tau: A positive number.
 
     Returns:
-        ``(H * W, (2 * reach + 1) ** 2)`` float32; neighbours row by row.
+        ``(H, W, (2 * reach + 1) ** 2)`` float32; neighbours row by row.
     """
     _, height, width = colours.shape
     side = 2 * reach + 1
@@ -46,43 +45,7 @@ def pixel_weights(colours: Tensor, reach: int, tau: float) -> Tensor:
             squares = (padded[:, y:y + height, x:x + width] - colours).square_().sum(dim=0)
             weights[..., y, x] = squares.sqrt_().div_(-tau).exp_()
     weights[..., reach, reach] = 0
-    return weights.view(height * width, side ** 2)
-
-
-def sums_of_neighbours(maps: Tensor, weights: Tensor, size: Tuple[int, int], reach: int) -> Tensor:
-    """Weighted sums of the neighbours of every pixel.
-
-    Args:
-        maps: ``(H * W, C)`` float32.
-        weights: See ``pixel_weights``.
-        size: ``(H, W)``.
-        reach: That of ``weights``.
-
-    Returns:
-        ``(H * W, C)``.
-    """
-    height, width = size
-    rows = F.pad(maps.view(height, width, -1), (0, 0, reach, reach, reach, reach))
-    per_strip = max(1, STRIP_BYTES // (4 * weights.shape[1] * width))
-    index, starts = _strip_neighbours(min(per_strip, height), width, reach, maps.device)
-    result = torch.empty_like(maps)
-    for top in range(0, height, per_strip):
-        strip = slice(top * width, min(top + per_strip, height) * width)
-        own = weights[strip].flatten()
-        near = rows[top:top + per_strip + 2 * reach].flatten(0, 1)
-        result[strip] = weighted_sums(near, index[:len(own)], own, starts[:len(own) // weights.shape[1]])
-    return result
-
-
-@keep_recent
-def _strip_neighbours(height: int, width: int, reach: int, device: torch.device) -> Tuple[Tensor, Tensor]:
-    """Of each pixel of some rows its neighbours in the same rows with a border of ``reach``, ``(height * width * s,)`` int32,
-    and where in them each pixel begins, ``(height * width,)`` int32.
-    """
-    side, padded_width = 2 * reach + 1, width + 2 * reach
-    y, x, v, u = (torch.arange(count, dtype=torch.int32, device=device) for count in (height, width, side, side))
-    index = ((y.view(-1, 1, 1, 1) + v.view(-1, 1)) * padded_width + x.view(-1, 1, 1) + u).flatten()
-    return index, torch.arange(height * width, dtype=torch.int32, device=device) * side ** 2
+    return weights.flatten(2)
 
 
 @REFINERS.register_module()
@@ -119,10 +82,11 @@ class LPOSSPlus(InputRefiner):
         size = (image.shape[1], image.shape[2])
         colours = rgb_to_lab(image.float()) / image.new_tensor(LAB_RANGE, dtype=torch.float32).view(3, 1, 1)
         weights = pixel_weights(colours, self.reach, self.tau)
-        degrees = weights.sum(dim=1, keepdim=True)
+        degrees = weights.sum(dim=2).view(-1, 1)
+        border = (0, 0, *[self.reach] * 4)
 
-        def product(maps: Tensor) -> Tensor:
-            return sums_of_neighbours(maps, weights, size, self.reach)
+        def product(rows: Tensor) -> Tensor:
+            return sums_of_neighbours(F.pad(rows.view(1, *size, -1), border), weights.unsqueeze(0)).view_as(rows)
 
         def refine(scores: Tensor) -> Tensor:
             seeds = scores.flatten(1).t().contiguous()

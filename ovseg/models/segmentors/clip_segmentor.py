@@ -10,11 +10,12 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ovseg.inference.nonfinite import ImagePatches, ignore_label
+from ovseg.inference.decode import patch_scores
+from ovseg.inference.nonfinite import ImagePatches, exceptions, ignore_label
 from ovseg.inference.windows import WindowLayout, Windows, map_windows
 from ovseg.models.class_texts import ClassTexts
 from ovseg.models.data_preprocessor import build_data_preprocessor, check_no_padding, mean_and_std
-from ovseg.models.decoder import Decoder, patch_scores
+from ovseg.models.decoder import Decoder
 from ovseg.models.dense import DenseEncoder, WindowBatch, project
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.guides import Guide, GuideFeatures, load_guides
@@ -24,7 +25,7 @@ from ovseg.models.segmentors.components import Components
 from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS, FLAT, NESTED_ONLY, nested_model
 from ovseg.models.towers import LoadedCLIP
 from ovseg.models.towers.loading import load_checked
-from ovseg.models.upsamplers import Upsampler, upsample
+from ovseg.models.upsamplers import LinearUpsampler, UpsampledPatches, Upsampler, upsample
 from ovseg.precision import full_precision
 from ovseg.utils import check_keys, shown
 from ovseg.vocabulary import Vocabulary
@@ -94,6 +95,7 @@ class CLIPSegmentor(BaseSegmentor):
         self.networks = load_guides(components.guides, loaded, self.tower)
         self.guide_networks = nn.ModuleList(network for network in self.networks.values() if network is not self.tower)
         if self.upsampler is not None:
+            self.upsampler.load(self.tower)
             self.upsampler.to(self.device)
         for name, values in zip(('mean', 'std'), mean_and_std(self.data_preprocessor)):
             self.register_buffer(name, values.to(self.device), persistent=False)
@@ -221,6 +223,10 @@ class CLIPSegmentor(BaseSegmentor):
         layouts = [self.plan((image.shape[1], image.shape[2])) for image in images]
         windows = [layout.cut(image) for layout, image in zip(layouts, images)]
         results = map_windows(self._score_vectors, windows, self.windows_per_pass(windows))
+        if isinstance(self.upsampler, LinearUpsampler):
+            patches = [UpsampledPatches.of_parts(self.upsampler, *parts) for parts in results]
+            layouts = [layout.on_grid(self.upsampler.finer_grid(each.grid_size)) for layout, each in zip(layouts, patches)]
+            return list(map(ImagePatches, layouts, patches, exceptions([each.lengths.isfinite() for each in patches])))
         layouts = [layout.on_grid((grid.shape[1], grid.shape[2])) for layout, (grid, *_) in zip(layouts, results)]
         checked = ImagePatches.checked(layouts, [grid.flatten(1, 2) for grid, *_ in results])
         return [patches._replace(guides=self._guide_features(grids)) for patches, (_, *grids) in zip(checked, results)]
@@ -234,7 +240,7 @@ class CLIPSegmentor(BaseSegmentor):
         texts = self.texts
         if not self.post_processors.of_scores:
             return windows, texts
-        with full_precision(windows.patches):
+        with full_precision(self.text_embeddings):
             scores = patch_scores(windows.patches, texts.embeddings)
         given = PatchScores(scores, windows.layout, texts.class_of, texts.num_classes)
         result = self.post_processors.rescore(given, windows.guides)
@@ -255,9 +261,12 @@ class CLIPSegmentor(BaseSegmentor):
 
     def _score_vectors(self, windows: Tensor) -> List[Tensor]:
         """The vectors that the patches of a batch of windows are scored by, on their grid: ``(B, h, w, E)``; and the features
-        ``(B, h', w', C)`` of each guide of ``_guide_features``.
+        ``(B, h', w', C)`` of each guide of ``_guide_features``. Or the parts of ``UpsampledPatches``.
         """
         batch = self.batch(windows)
+        if isinstance(self.upsampler, LinearUpsampler):
+            features = self._coarse(batch)
+            return UpsampledPatches.parts(self.upsampler, features, batch.rgb, self.decoder.window_shift(features))
         features = self.embed(batch)
         guides = [batch.guide(guide) for guide in dict.fromkeys(self.post_processors.guides)]
         return [self.decoder.score_vectors(features).unflatten(1, features.grid_size),
@@ -271,9 +280,13 @@ class CLIPSegmentor(BaseSegmentor):
     def embed(self, windows: Union[Tensor, WindowBatch]) -> DenseFeatures:
         """Cleaned embeddings of width E of normalised windows ``(B, 3, h, w)``, in CLIP's joint space, upsampled."""
         batch = self.batch(windows)
-        features = self.post_processors(self.tokens(batch), 'tokens')
-        features = self.post_processors(project(self.tower, features), 'embeddings')
+        features = self._coarse(batch)
         return features if self.upsampler is None else upsample(self.upsampler, features, batch.rgb)
+
+    def _coarse(self, batch: WindowBatch) -> DenseFeatures:
+        """``embed`` without the upsampler."""
+        features = self.post_processors(self.tokens(batch), 'tokens')
+        return self.post_processors(project(self.tower, features), 'embeddings')
 
     extract_feat = embed
 
