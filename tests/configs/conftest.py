@@ -40,6 +40,17 @@ def model_of(load):
     return get
 
 
+def without_files(model):
+    """A copy of a model's config in which guides are small and have random weights, as have upsamplers."""
+    model = deepcopy(model)
+    for part in (model.get('image_encoder', {}), *model.get('post_processors', [])):
+        if part.get('guide', {}).get('type') == 'TimmGuide':
+            part['guide'].update(pretrained=None, model_cfg=dict(embed_dim=48, depth=2, num_heads=3))
+    if 'pretrained' in (model.get('upsampler') or {}):
+        model['upsampler']['pretrained'] = None
+    return model
+
+
 @pytest.fixture
 def build(tiny_clip):
     """The segmentor of a config's model with tiny random weights, or with ``visual``, in place of the real ones."""
@@ -47,5 +58,5 @@ def build(tiny_clip):
         tower = tiny_clip.image_tower if visual is None else OpenCLIPTower(visual)
         clip = LoadedCLIP(tower, tiny_clip.text_encoder, tiny_clip.mean, tiny_clip.std)
         with DefaultScope.overwrite_default_scope('mmseg'):
-            return MODELS.build(dict(deepcopy(model), clip=clip))
+            return MODELS.build(dict(without_files(model), clip=clip))
     return build_segmentor
