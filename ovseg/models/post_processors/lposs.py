@@ -72,7 +72,8 @@ class LPOSS(ScoreProcessor):
     """Propagates scores over the graph of all patches of an image.
 
     ``Z`` of ``(I - alpha D^-½ (W + Wᵀ) D^-½) Z = Y`` takes the place of the scores Y, see ``patch_graph`` and ``propagate``.
-    Beside the scores, ``16 * neighbours`` bytes are held for each patch, and twice that while the graph is built.
+    Beside the scores before and after, ``16 * neighbours`` bytes are held for each patch, about twice that while the graph is
+    built, and a copy of the guide's features.
 
     Args:
         guide: The guide whose features give the similarities, a config as ``build_guide`` takes it. Its grid must be that of

@@ -85,7 +85,7 @@ def test_probabilities_of_its_own_code(weights):
     assert (found - expected).abs().max() < 2e-3  # they are stored in float16
 
 
-class Dropout(nn.Module):
+class Reference(nn.Module):
     """The upsampler as one loop per doubling over the neighbours, with the last layer behind the doublings."""
 
     def __init__(self, state):
@@ -132,7 +132,7 @@ def random_upsampler(width):
 def test_random_weights_on_windows_that_are_not_square(grid, width):
     upsampler, maps, rgb = random_upsampler(width), torch.randn(3, width, *grid), torch.rand(3, 3, 53, 71)
     image = (rgb - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-    expected = Dropout(upsampler.state_dict())(maps, image).flatten(2).transpose(1, 2)
+    expected = Reference(upsampler.state_dict())(maps, image).flatten(2).transpose(1, 2)
     features = DenseFeatures(maps.flatten(2).transpose(1, 2), None, None, grid)
     found = upsampler(features, rgb)
     assert found.grid_size == (16 * grid[0], 16 * grid[1])
