@@ -6,7 +6,7 @@ only. Cells lie in the order of the image (``AxisWindows.order``), so that these
 neighbouring rows of cells. They are stored as ``Strip``s, which hold the bands alone, and memory and time grow linearly with
 the sides of an image.
 """
-from typing import Callable, Iterator, NamedTuple, Optional, Tuple
+from typing import Callable, Iterator, NamedTuple, Optional, Protocol, Tuple, Union, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +18,20 @@ CPU_STRIP_BYTES = 4 * 2 ** 20  # dense scores that stay in a core's cache betwee
 OUTPUTS_PER_STRIP = 640  # products with less are slower, and with more take in many cells that their outputs do not need
 
 Refine = Callable[[Tensor], Tensor]
+
+
+class Product(Protocol):
+    """Patches that are not held: only their product with text embeddings is there, ``patches @ texts.t()``."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the scores."""
+
+    def __matmul__(self, texts: Tensor) -> Tensor:
+        """Scores ``(windows, N, q)`` of ``texts (E, q)``."""
+
+
+Patches = Union[Tensor, Product]
 
 
 def bilinear_taps(size: int, index: Tensor, out_size: int) -> Tuple[Tensor, Tensor]:
@@ -98,7 +112,7 @@ def merge_windows(scores: Tensor, layout: WindowLayout, out_size: Tuple[int, int
     return _dense(_merge_columns(layout.mosaic(scores).float(), layout, out_size[1]), layout, out_size[0]).transpose(0, 1)
 
 
-def best_texts(patches: Tensor, texts: Optional[Tensor], layout: WindowLayout, out_size: Tuple[int, int],
+def best_texts(patches: Patches, texts: Optional[Tensor], layout: WindowLayout, out_size: Tuple[int, int],
                logit_scale: float = 1.0, with_probability: bool = False, memory_mb: float = 256,
                refine: Optional[Refine] = None) -> Tuple[Tensor, Optional[Tensor]]:
     """The best text embedding of every pixel, without ever holding the dense scores of all text embeddings.
@@ -120,30 +134,64 @@ def best_texts(patches: Tensor, texts: Optional[Tensor], layout: WindowLayout, o
         Index ``(height, width)`` int64 of the text embedding of largest score, the first of several; and its probability, or
         None.
     """
-    mosaic = layout.mosaic(patches).float()
-    count = mosaic.shape[2] if texts is None else len(texts)
-    best = patches.new_full(out_size, -torch.inf, dtype=torch.float32)
-    index = torch.zeros(out_size, dtype=torch.int64, device=patches.device)
-    total = torch.zeros_like(best) if with_probability else None
-    chunk_size = _texts_per_chunk(layout, out_size, memory_mb, refine is not None)
+    mosaic_scores = _mosaic_scores(patches, texts, layout)
+    count = cast(Tensor, patches).shape[2] if texts is None else len(texts)
+    best = Best(out_size, patches.device, logit_scale, with_probability)
+    # refined: dense scores, padded, and two in turn
+    chunk_size = texts_per_chunk(layout, out_size[1], memory_mb, 0 if refine is None else 4 * out_size[0] * out_size[1])
     for first in range(0, count, chunk_size):
         chunk = slice(first, first + chunk_size)
         # no name for the columns: it would keep them until the next chunk's are there
-        strips = _dense_rows(_merge_columns(_cell_scores(mosaic, texts, chunk), layout, out_size[1]), layout, out_size[0],
+        strips = _dense_rows(_merge_columns(mosaic_scores(chunk), layout, out_size[1]), layout, out_size[0],
                              memory_mb, refine)
         for rows, dense in strips:
-            scores, place = _first_max(dense)
-            index[rows] = torch.where(scores > best[rows], first + place, index[rows])
-            largest = torch.maximum(best[rows], scores)
-            if total is not None:
-                total[rows] *= (logit_scale * (best[rows] - largest)).exp_()
-                total[rows] += dense.sub_(largest.unsqueeze(1)).mul_(logit_scale).exp_().sum(dim=1)
-            best[rows] = largest
-    return index, None if total is None else total.reciprocal_()
+            best.update(rows, first, dense)
+    return best.index, best.probability()
 
 
-def _cell_scores(mosaic: Tensor, texts: Optional[Tensor], chunk: slice) -> Tensor:
-    return mosaic[..., chunk] if texts is None else mosaic @ texts[chunk].float().t()
+class Best:
+    """The largest score of each pixel, and its softmax, of scores that come a few at a time.
+
+    Args:
+        size: Height and width.
+        device: Of the scores.
+        logit_scale: Multiplies the scores before the softmax.
+        with_probability: Compute the softmax too.
+    """
+
+    def __init__(self, size: Tuple[int, int], device: torch.device, logit_scale: float, with_probability: bool) -> None:
+        self.logit_scale = logit_scale
+        self.largest = torch.full(size, -torch.inf, device=device)
+        self.index = torch.zeros(size, dtype=torch.int64, device=device)  # the first of the largest score
+        self.total = torch.zeros(size, device=device) if with_probability else None
+
+    def update(self, rows: slice, first: int, dense: Tensor) -> None:
+        """Take in the scores ``first, first + 1, ...`` of some rows, ``(rows, q, width)``, which are written to."""
+        scores, place = _first_max(dense)
+        self.index[rows] = torch.where(scores > self.largest[rows], first + place, self.index[rows])
+        largest = torch.maximum(self.largest[rows], scores)
+        if self.total is not None:
+            self.total[rows] *= (self.logit_scale * (self.largest[rows] - largest)).exp_()
+            self.total[rows] += dense.sub_(largest.unsqueeze(1)).mul_(self.logit_scale).exp_().sum(dim=1)
+        self.largest[rows] = largest
+
+    def probability(self) -> Optional[Tensor]:
+        """The softmax of the largest score, ``(height, width)``; None if it was not wanted."""
+        return None if self.total is None else self.total.reciprocal()
+
+
+def patch_scores(patches: Patches, texts: Optional[Tensor],
+                 chunk: Union[slice, Tensor] = slice(None)) -> Tensor:
+    """Scores ``(windows, N, q)`` of a chunk of texts, a range or a mask ``(Q,)``; other arguments as in ``best_texts``."""
+    return cast(Tensor, patches)[..., chunk] if texts is None else patches @ texts[chunk].float().t()
+
+
+def _mosaic_scores(patches: Patches, texts: Optional[Tensor], layout: WindowLayout) -> Callable[[slice], Tensor]:
+    """A function that gives the mosaic of the scores of a chunk of texts."""
+    if isinstance(patches, Tensor):
+        mosaic = layout.mosaic(patches).float()
+        return lambda chunk: patch_scores(mosaic, texts, chunk)
+    return lambda chunk: layout.mosaic(patch_scores(patches, texts, chunk))
 
 
 def class_probabilities(scores: Tensor, class_of: Tensor, num_classes: int, logit_scale: float) -> Tensor:
@@ -158,11 +206,15 @@ def class_probabilities(scores: Tensor, class_of: Tensor, num_classes: int, logi
     Returns:
         ``(K, height, width)``; sums to 1 over K only where no class has synonyms.
     """
-    probabilities = (scores * logit_scale).softmax(dim=0)
+    return best_of_class((scores * logit_scale).softmax(dim=0), class_of, num_classes)
+
+
+def best_of_class(values: Tensor, class_of: Tensor, num_classes: int) -> Tensor:
+    """Largest value of each class, ``(K, height, width)``, of values ``(Q, height, width)``; arguments as above."""
     if num_classes == len(class_of):
-        return probabilities
-    index = class_of.view(-1, 1, 1).expand_as(probabilities)
-    return probabilities.new_zeros(num_classes, *scores.shape[1:]).scatter_reduce_(0, index, probabilities, 'amax')
+        return values
+    index = class_of.view(-1, 1, 1).expand_as(values)
+    return values.new_full((num_classes, *values.shape[1:]), -torch.inf).scatter_reduce_(0, index, values, 'amax')
 
 
 def label_map(probabilities: Tensor, prob_thd: float = 0.0, bg_idx: int = 0, area_thd: Optional[float] = None) -> Tensor:
@@ -239,10 +291,15 @@ def _first_max(dense: Tensor) -> Tuple[Tensor, Tensor]:
     return scores, (count - marked.amax(dim=1).nan_to_num_(count)).long()
 
 
-def _texts_per_chunk(layout: WindowLayout, out_size: Tuple[int, int], memory_mb: float, refined: bool) -> int:
-    """Number of text embeddings that fit into the memory that a chunk may take."""
+def texts_per_chunk(layout: WindowLayout, width: int, memory_mb: float, maps: int = 0) -> int:
+    """Number of text embeddings that fit into the memory that a chunk may take.
+
+    Args:
+        layout: Where the windows lie.
+        width: Of the dense scores.
+        memory_mb: The memory.
+        maps: Numbers that are held of each text beside the scores of cells and columns.
+    """
     cell_rows, cell_cols = (len(axis.starts) * axis.cells for axis in (layout.rows, layout.cols))
-    floats = cell_rows * (2 * cell_cols + out_size[1])  # scores of the cells, twice while they are transposed; columns
-    if refined:
-        floats += 4 * out_size[0] * out_size[1]  # dense scores, padded, and two in turn while they are refined
+    floats = cell_rows * (2 * cell_cols + width) + maps  # scores of the cells, twice while they are transposed; columns
     return max(1, int(memory_mb * 2 ** 20 / (4 * floats)))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ovseg.inference.decode import label_map, merge_windows
+from ovseg.inference.decode import Patches, label_map, merge_windows
 from ovseg.inference.windows import WindowLayout
 from ovseg.precision import full_precision
 
@@ -19,18 +19,28 @@ def ignore_label(count: int) -> int:
     return int(np.iinfo(np.min_scalar_type(count)).max)
 
 
+def exceptions(finite: Sequence[Tensor]) -> List[Optional[Tensor]]:
+    """Per image of a batch the places that are not ``finite``; None where all are. The host waits for the device once, unless
+    some are not.
+    """
+    if torch.stack([each.all() for each in finite]).all():
+        return [None] * len(finite)
+    return [None if each.all() else ~each for each in finite]
+
+
 class ImagePatches(NamedTuple):
     """The patches of an image's windows.
 
     Args:
         layout: The windows.
-        patches: ``(windows, N, E)`` float32, finite; zero where a patch was not.
+        patches: ``(windows, N, E)`` float32, finite; zero where a patch was not. Or what gives the scores of
+            such patches by the same product.
         nonfinite: ``(windows, N)`` bool, the patches that were not finite; None where all were.
         guides: What guides of modules of the stage ``'scores'`` give of the windows.
         regions: The region map of the image, ``(H', W')`` int64 of any size; None where the dense encoder has none.
     """
     layout: WindowLayout
-    patches: Tensor
+    patches: Patches
     nonfinite: Optional[Tensor]
     guides: Mapping[Any, Any] = MappingProxyType({})
     regions: Optional[Tensor] = None
@@ -43,11 +53,8 @@ class ImagePatches(NamedTuple):
             layouts: One per image.
             patches: ``(windows, N, E)`` per image.
         """
-        finite = [each.isfinite().all(dim=-1) for each in patches]
-        if torch.stack([each.all() for each in finite]).all():
-            return [cls(layout, each, None) for layout, each in zip(layouts, patches)]
-        return [cls(layout, each, None) if good.all() else cls(layout, each.masked_fill(~good.unsqueeze(-1), 0), ~good)
-                for layout, each, good in zip(layouts, patches, finite)]
+        return [cls(layout, each if bad is None else each.masked_fill(bad.unsqueeze(-1), 0), bad)
+                for layout, each, bad in zip(layouts, patches, exceptions([each.isfinite().all(dim=-1) for each in patches]))]
 
     def with_scores(self, scores: Tensor) -> 'ImagePatches':
         """Scores ``(windows, N, Q)`` in place of the patches; one that is not finite makes its patch so, too."""
@@ -64,7 +71,7 @@ class ImagePatches(NamedTuple):
         """
         if self.nonfinite is None:
             raise ValueError('all patches of the image are finite')
-        with full_precision(self.patches):
+        with full_precision(self.nonfinite):
             return merge_windows(self.nonfinite.float().unsqueeze(-1), self.layout, out_size)[0] > 0
 
 

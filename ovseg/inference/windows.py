@@ -57,13 +57,18 @@ class AxisWindows:
         return cls(size, starts, length, length // patch, (0, 0))
 
     @property
+    def centres(self) -> Tensor:
+        """Centres of the windows' cells in pixels of the image, ``(windows, cells)`` float32."""
+        centres = (torch.arange(self.cells) + 0.5) * (sum(self.pad) + self.length) / self.cells - self.pad[0]
+        return torch.tensor(self.starts).unsqueeze(1) + centres
+
+    @property
     def order(self) -> Tensor:
         """All windows' cells, numbered window by window, from one end of the image to the other: ``(windows * cells,)``.
 
         Cells that lie next to each other in the image, whichever window they are of, lie next to each other in this order.
         """
-        centres = (torch.arange(self.cells) + 0.5) * (sum(self.pad) + self.length) / self.cells - self.pad[0]
-        return (torch.tensor(self.starts).unsqueeze(1) + centres).flatten().argsort(stable=True)
+        return self.centres.flatten().argsort(stable=True)
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,28 @@
 """The component that turns patch features into labels or probabilities."""
 import math
 from dataclasses import dataclass
-from typing import Any, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.components import build_registered
-from ovseg.inference.decode import Refine, best_texts, class_probabilities, label_map, merge_windows
+from ovseg.inference.decode import (
+    Best,
+    Refine,
+    best_of_class,
+    best_texts,
+    class_probabilities,
+    label_map,
+    merge_windows,
+    patch_scores,
+)
+from ovseg.inference.input_size import class_scores
 from ovseg.inference.nonfinite import ImagePatches, ignore_label, partial_label_map
 from ovseg.models.class_texts import ClassTexts
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.refiners.refiner import Refiner
+from ovseg.models.refiners.refiner import InputRefiner, Refiner
 from ovseg.precision import full_precision
 from ovseg.registry import REFINERS
 from ovseg.utils import check_flag, check_integer, check_number
@@ -30,6 +40,9 @@ class Decoder:
         area_thd: Classes that cover no more than this share of the foreground lose their pixels to others (SCLIP); in [0, 1].
         bg_idx: Index of the background class.
         refiner: Refines dense scores by the image, e.g. ``dict(type='PAMR')``.
+        at_input_size: Merge windows, refine, and take the best name of each class at the size of the network's input, and
+            resize the scores of classes after that (LPOSS); the softmax then goes over classes. Otherwise windows are merged
+            at the wanted size. True for an ``InputRefiner``, whatever is given.
         cls_token_lambda: Adds this times the CLS token's score to the scores of its window's patches (SegEarth-OV: -0.3).
         memory_mb: Bound for the dense scores held at a time, whatever the number of classes.
         with_seg_logits: Return the class probabilities ``(K, H, W)`` too, as ``seg_logits``.
@@ -45,6 +58,7 @@ class Decoder:
     cls_token_lambda: float = 0.0
     memory_mb: float = 256
     with_seg_logits: bool = False
+    at_input_size: bool = False
 
     def __post_init__(self) -> None:
         check_number('decoder.cls_token_lambda', self.cls_token_lambda, -math.inf)
@@ -60,6 +74,14 @@ class Decoder:
         if self.refiner is not None:
             refiner: Any = dict(refiner=build_registered('decoder.refiner', REFINERS, Refiner, self.refiner))
             self.__dict__.update(refiner)  # the dataclass is frozen
+        check_flag('decoder.at_input_size', self.at_input_size)
+        if self.wants_rgb:
+            self.__dict__.update(at_input_size=True)
+
+    @property
+    def wants_rgb(self) -> bool:
+        """Whether the refiner takes the image as RGB in [0, 1], and not as it is normalised for the CLIP."""
+        return isinstance(self.refiner, InputRefiner)
 
     def check(self, classes: int) -> None:
         """Refuse a background class that the vocabulary does not have.
@@ -76,20 +98,27 @@ class Decoder:
             features: Embeddings of windows. NaN in the diagonal of their attention makes a window NaN: a module that ranks
                 patches by it would hide it.
         """
-        patches = _unit(features.patches)
+        patches, shift = _unit(features.patches), self.window_shift(features)
+        return patches if shift is None else patches + shift.unsqueeze(1)
+
+    def window_shift(self, features: DenseFeatures) -> Optional[Tensor]:
+        """What ``score_vectors`` adds to the unit vectors of a window, ``(B, E)`` float32; None for nothing."""
+        shift = None
         if self.cls_token_lambda and features.cls_token is not None:
-            patches = patches + self.cls_token_lambda * _unit(features.cls_token).unsqueeze(1)
+            shift = self.cls_token_lambda * _unit(features.cls_token)
         if features.attn is None:
-            return patches
+            return shift
+        if shift is None:
+            shift = features.patches.new_zeros(len(features.patches), features.patches.shape[2], dtype=torch.float32)
         unranked = features.attn.diagonal(dim1=1, dim2=2).isnan().any(dim=1)
-        return patches.masked_fill_(unranked.view(-1, 1, 1), torch.nan)
+        return shift.masked_fill_(unranked.unsqueeze(1), torch.nan)
 
     def __call__(self, image: Tensor, windows: ImagePatches, texts: ClassTexts,
                  size: Tuple[int, int]) -> Tuple[Tensor, Optional[Tensor]]:
         """Labels of an image, and its probabilities where they are wanted or needed.
 
         Args:
-            image: ``(3, h, w)``, for the refiner.
+            image: ``(3, h, w)`` for the refiner, as ``wants_rgb`` says.
             windows: ``score_vectors`` of its windows and their layout; or scores, where ``texts`` has no embeddings.
             texts: The vocabulary.
             size: Wanted height and width.
@@ -108,26 +137,48 @@ class Decoder:
 
     def probabilities(self, image: Tensor, windows: ImagePatches, texts: ClassTexts, size: Tuple[int, int]) -> Tensor:
         """``(K, *size)``: merged, refined, softmax. Arguments as in ``__call__``."""
-        with full_precision(windows.patches):
-            scores = self.dense_scores(image, windows, texts.embeddings, size)
-            probabilities = class_probabilities(scores, texts.class_of, texts.num_classes, self.logit_scale)
+        with full_precision(image):
+            if self.at_input_size:
+                scores = self.class_scores(image, windows, texts, size)
+                probabilities = (scores * self.logit_scale).softmax(dim=0)
+            else:
+                scores = self._dense_scores(image, windows, texts.embeddings, size)
+                probabilities = class_probabilities(scores, texts.class_of, texts.num_classes, self.logit_scale)
         if windows.nonfinite is None:
             return probabilities
         return probabilities.masked_fill(windows.undefined_pixels(size), torch.nan)
 
-    def dense_scores(self, image: Tensor, windows: ImagePatches, embeddings: Optional[Tensor], size: Tuple[int, int]) -> Tensor:
+    def class_scores(self, image: Tensor, windows: ImagePatches, texts: ClassTexts, size: Tuple[int, int]) -> Tensor:
+        """Scores ``(K, *size)`` before ``logit_scale``, merged and refined, each the best of its class."""
+        with full_precision(image):
+            if self.at_input_size:
+                return torch.cat([scores for _, scores in self._scores_by_class(image, windows, texts, size)])
+            return best_of_class(self._dense_scores(image, windows, texts.embeddings, size), texts.class_of, texts.num_classes)
+
+    def _dense_scores(self, image: Tensor, windows: ImagePatches, embeddings: Optional[Tensor],
+                      size: Tuple[int, int]) -> Tensor:
         """Scores ``(Q, *size)`` before ``logit_scale``, merged and refined; ``embeddings (Q, E)`` as in ``ClassTexts``."""
-        with full_precision(windows.patches):
-            scores = merge_windows(patch_scores(windows.patches, embeddings), windows.layout, size)
-            refine = self._refine(image, size)
-            return scores if refine is None else refine(scores)
+        scores = merge_windows(patch_scores(windows.patches, embeddings), windows.layout, size)
+        refine = self._refine(image, size)
+        return scores if refine is None else refine(scores)
+
+    def _scores_by_class(self, image: Tensor, windows: ImagePatches, texts: ClassTexts,
+                         size: Tuple[int, int]) -> Iterator[Tuple[int, Tensor]]:
+        return class_scores(windows.patches, texts.embeddings, texts.class_of, texts.num_classes, windows.layout, size,
+                            self.memory_mb, self._refine(image, (image.shape[1], image.shape[2])))
 
     def _labels(self, image: Tensor, windows: ImagePatches, texts: ClassTexts, size: Tuple[int, int]) -> Tensor:
         """Label map ``(H, W)`` of ``size``, without the probabilities of all classes."""
-        with full_precision(windows.patches):
-            text, probability = best_texts(windows.patches, texts.embeddings, windows.layout, size, self.logit_scale,
-                                           self.prob_thd > 0, self.memory_mb, self._refine(image, size))
-        labels = texts.class_of[text]
+        with full_precision(image):
+            if self.at_input_size:
+                best = Best(size, image.device, self.logit_scale, self.prob_thd > 0)
+                for first, scores in self._scores_by_class(image, windows, texts, size):
+                    best.update(slice(None), first, scores.transpose(0, 1))
+                labels, probability = best.index, best.probability()
+            else:
+                text, probability = best_texts(windows.patches, texts.embeddings, windows.layout, size, self.logit_scale,
+                                               self.prob_thd > 0, self.memory_mb, self._refine(image, size))
+                labels = texts.class_of[text]
         if probability is not None:
             labels.masked_fill_(~(probability >= self.prob_thd), self.bg_idx)
         if windows.nonfinite is not None:
@@ -140,11 +191,6 @@ class Decoder:
             return None
         finite = image.nan_to_num(0, 0, 0).unsqueeze(0)
         return self.refiner.of_image(F.interpolate(finite, size=size, mode='bilinear', align_corners=False)[0])
-
-
-def patch_scores(patches: Tensor, embeddings: Optional[Tensor]) -> Tensor:
-    """Scores ``(windows, N, Q)`` of vectors ``(windows, N, E)`` and text embeddings ``(Q, E)``; without those, ``patches``."""
-    return patches if embeddings is None else patches @ embeddings.float().t()
 
 
 def _unit(vectors: Tensor) -> Tensor:

@@ -6,8 +6,10 @@ import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from ovseg.inference.decode import patch_scores
 from ovseg.inference.windows import AxisWindows, WindowLayout
 from ovseg.models import CLIPSegmentor, DenseFeatures
+from ovseg.models.class_texts import ClassTexts
 from ovseg.models.dense import LastBlockEncoder, project
 from ovseg.models.dense.last_block_encoder import enter_last_block, leave_last_block
 from ovseg.models.post_processors import CTD, GlobalDebias, OutlierSuppression, PostProcessor
@@ -162,13 +164,14 @@ def class_scores(segmentor: CLIPSegmentor, inputs: Tensor, size: Tuple[int, int]
     image = _preprocessed(segmentor, inputs)
     windows, = segmentor.window_patches([image])
     windows, (embeddings, class_of, _) = segmentor.scored(windows)
-    scores = []
+    image, scores = segmentor.decoder_image(image), []
     for index in classes:
         names = class_of == index
-        of_class = windows if embeddings is not None else windows._replace(patches=windows.patches[..., names])
+        of_class = windows if embeddings is not None else windows._replace(patches=patch_scores(windows.patches, None, names))
         rows = None if embeddings is None else embeddings[names]
-        scores.append(segmentor.decoder.dense_scores(image, of_class, rows, size).amax(dim=0))
-    return torch.stack(scores).cpu().numpy()
+        texts = ClassTexts(rows, torch.zeros_like(class_of[names]), 1)
+        scores.append(segmentor.decoder.class_scores(image, of_class, texts, size))
+    return torch.cat(scores).cpu().numpy()
 
 
 def _preprocessed(segmentor: CLIPSegmentor, inputs: Tensor) -> Tensor:

@@ -44,6 +44,20 @@ def model_of(load):
     return get
 
 
+def without_files(model):
+    """A copy of a model's config in which guides are small and have random weights, as have upsamplers; regions: superpixels."""
+    model = deepcopy(model)
+    encoder = model.get('image_encoder', {})
+    if 'root' in encoder.get('regions', {}):
+        encoder['regions'] = dict(type='SuperpixelRegions')
+    for part in (encoder, *model.get('post_processors', [])):
+        if part.get('guide', {}).get('type') == 'TimmGuide':
+            part['guide'].update(pretrained=None, model_cfg=dict(embed_dim=48, depth=2, num_heads=3))
+    if 'pretrained' in (model.get('upsampler') or {}):
+        model['upsampler']['pretrained'] = None
+    return model
+
+
 @pytest.fixture
 def build(tiny_clip):
     """The segmentor of a config's model with tiny random weights, or with ``visual``, in place of the real ones.
@@ -54,15 +68,5 @@ def build(tiny_clip):
         tower = tiny_clip.image_tower if visual is None else OpenCLIPTower(visual)
         clip = LoadedCLIP(tower, tiny_clip.text_encoder, tiny_clip.mean, tiny_clip.std)
         with DefaultScope.overwrite_default_scope('mmseg'):
-            return MODELS.build(dict(_offline(model), clip=clip))
+            return MODELS.build(dict(without_files(model), clip=clip))
     return build_segmentor
-
-
-def _offline(model):
-    model = deepcopy(model)
-    encoder = model.get('image_encoder', {})
-    if 'model' in encoder.get('guide', {}):
-        encoder['guide'].update(pretrained=None, model_cfg=dict(embed_dim=24, depth=2, num_heads=2))
-    if 'root' in encoder.get('regions', {}):
-        encoder['regions'] = dict(type='SuperpixelRegions')
-    return model

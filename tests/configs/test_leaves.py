@@ -50,13 +50,15 @@ def test_builds_and_its_class_list_fits_the_data_set(load, build, name):
         metainfo = DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO
     VocabularyCheckHook().before_test(MagicMock(**{'model': segmentor, 'test_dataloader.dataset.metainfo': metainfo}))
     assert segmentor.out_channels == len(metainfo['classes'])
-    assert (segmentor.decoder.prob_thd > 0) == (metainfo['classes'][0] == 'background')
+    has_threshold = metainfo['classes'][0] == 'background' and not name.startswith('lposs/')
+    assert (segmentor.decoder.prob_thd > 0) == has_threshold
 
 
 @pytest.mark.parametrize(('method', 'benchmarks'), [
     ('clip', EIGHT), ('maskclip', EIGHT), ('sclip', sorted([*EIGHT, 'coco_stuff10k'])), ('clearclip', EIGHT), ('naclip', EIGHT),
-    ('naclip-pamr', EIGHT), ('segearth_ov', EIGHT), ('scclip', EIGHT), ('resclip', EIGHT), ('proxyclip', EIGHT),
-    ('corrclip', EIGHT), ('gated', ELEVEN), ('gated_full', ELEVEN)])
+    ('naclip-pamr', EIGHT), ('segearth_ov', EIGHT), ('segearth_ov-jbu', EIGHT), ('scclip', EIGHT), ('resclip', EIGHT),
+    ('proxyclip', EIGHT), ('corrclip', EIGHT), ('lposs', EIGHT), ('lposs_plus', EIGHT), ('gated', ELEVEN),
+    ('gated_full', ELEVEN)])
 def test_every_method_has_its_benchmarks(method, benchmarks):
     found = [parts(name) for name in PRESETS]
     assert sorted(bench for m, backbone, bench in found if m == method and backbone == 'vit-b16') == benchmarks
@@ -82,6 +84,9 @@ SETTINGS = {
 SETTINGS['naclip-pamr'] = dict(SETTINGS['naclip'], refine=dict(type='PAMR', num_iter=10, dilations=(8, 16)))
 SETTINGS['gated_full'] = SETTINGS['gated']
 SETTINGS['corrclip'] = dict(SETTINGS['proxyclip'], model_type='CorrCLIPEncoder')
+SETTINGS['segearth_ov-jbu'] = SETTINGS['segearth_ov']
+SETTINGS['lposs'] = dict(SETTINGS['maskclip'], side=448, pad_mode='center', thresholds=(0.0, 0.0, 0.0))
+SETTINGS['lposs_plus'] = dict(SETTINGS['lposs'], refine=dict(type='LPOSSPlus', tau=0.01, r=13, alpha=0.95, num_iter=10))
 EXCEPTIONS = {
     ('sclip', 'voc21'): dict(scale=65, area_thd=0.1), ('sclip', 'context60'): dict(scale=50),
     ('sclip', 'coco_object'): dict(scale=50), ('sclip', 'coco_stuff164k'): dict(side=448),
@@ -92,6 +97,7 @@ EXCEPTIONS = {
     ('clearclip', 'cityscapes'): dict(side=448, crop=224, stride=224), ('segearth_ov', 'cityscapes'): dict(side=448),
     ('proxyclip', 'ade20k'): dict(side=448), ('proxyclip', 'cityscapes'): dict(side=448, crop=224),
     ('corrclip', 'ade20k'): dict(side=448), ('corrclip', 'cityscapes'): dict(side=448, crop=224),
+    **{(method, 'cityscapes'): dict(side=448) for method in ('segearth_ov-jbu', 'lposs', 'lposs_plus')},
 }
 
 
@@ -138,7 +144,9 @@ def test_class_list_is_the_method_s(load, name):
     method, _, bench = parts(name)
     stem = bench.replace('164k', '').replace('10k', '')
     expected = stem if bench in ('ade20k_847', 'context459') else f'{stem}_sclip'
-    if method in ('clearclip', 'segearth_ov'):
+    if method in ('lposs', 'lposs_plus'):
+        expected = dict(voc21='voc21_lposs', coco_object='coco_object_lposs').get(bench, stem)
+    if method in ('clearclip', 'segearth_ov', 'segearth_ov-jbu'):
         expected = dict(voc21='voc21_clearclip', voc20='voc20_clearclip', coco_object='coco_object').get(bench, expected)
     if method == 'proxyclip':
         expected = dict(voc21='voc21_proxyclip', voc20='voc20_clearclip',

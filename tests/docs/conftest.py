@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Sequence
 
@@ -21,6 +22,7 @@ import ovseg
 from ovseg import cli
 from ovseg.config import read_config
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
+from ovseg.models.guides import TimmGuide
 
 ROOT = Path(ovseg.__file__).parents[1]
 MINIATURES = runpy.run_path(str(ROOT / 'tests' / 'miniatures.py'))
@@ -232,7 +234,9 @@ class Shell:
 
 @pytest.fixture
 def shell(checkout, monkeypatch, capfd):
-    """Runs the command lines of pages in the folder ``checkout``."""
+    """Runs the command lines of pages in the folder ``checkout``, with small random guides."""
+    load, small = TimmGuide.load, dict(pretrained=None, model_cfg=dict(embed_dim=48, depth=2, num_heads=3))
+    monkeypatch.setattr(TimmGuide, 'load', lambda guide: load(replace(guide, **small)))
     return Shell(checkout, monkeypatch, capfd)
 
 

@@ -29,8 +29,8 @@ OWN_TESTS = {
     'docs/settings.md': ('test_settings.py', dict(python=3)),
     'docs/visualize.md': ('../tools/test_visualize.py', dict(command=2, python=1)),
     **{f'configs/{method}/README.md': ('test_config_readmes.py', dict(bibtex=1))
-       for method in ('clearclip', 'clip', 'corrclip', 'maskclip', 'naclip', 'proxyclip', 'resclip', 'scclip', 'sclip',
-                      'segearth_ov')}}
+       for method in ('clearclip', 'clip', 'corrclip', 'lposs', 'maskclip', 'naclip', 'proxyclip', 'resclip', 'scclip',
+                      'sclip', 'segearth_ov')}}
 COMMANDS = {command: page for page in PAGES if 'command' not in OWN_TESTS.get(page, ('', {}))[1] for command in commands(page)}
 
 

@@ -87,6 +87,15 @@ def test_the_published_coco_object_list():
     assert read_class_list('coco_object_sclip') == [BACKGROUND, [*PERSON, 'body'], *([name] for name in COCO_STUFF[1:80])]
 
 
+def test_the_lists_of_lposs():
+    voc = [word if word == 'tvmonitor' else WORDS.get(word, word) for word in VOC[1:]]
+    assert read_class_list('voc21_lposs') == [BACKGROUND, *([word] for word in voc)]
+    background = [word for word in BACKGROUND if word not in (
+        'lamp', 'door', 'window', 'wardrobe', 'ceiling', 'shelf', 'curtain', 'stair', 'fence')]
+    names = ['aeroplane' if word == 'airplane' else word for word in COCO_STUFF[:80]]
+    assert len(background) == 17 and read_class_list('coco_object_lposs') == [background, *([name] for name in names)]
+
+
 @pytest.mark.parametrize(('name', 'words'), [('context60', CONTEXT60), ('context59', CONTEXT59)])
 def test_the_published_context_lists_are_the_data_sets_names_to_the_letter(name, words):
     assert read_class_list(f'{name}_sclip') == [[word] for word in words]
@@ -133,7 +142,7 @@ def test_bundled_lists_repeat_a_name_as_their_experiments_did(tmp_path):
     counts = Counter((bundled, name.casefold()) for bundled in bundled_class_lists()
                      for synonyms in read_class_list(bundled) for name in synonyms)
     assert [key for key, count in counts.items() if count > 1] == [
-        ('coco_object_proxyclip', 'bed'), ('coco_object_sclip', 'bed')]
+        ('coco_object_lposs', 'bed'), ('coco_object_proxyclip', 'bed'), ('coco_object_sclip', 'bed')]
     copy = tmp_path / 'coco_object_sclip.txt'
     copy.write_bytes((CLASS_LISTS / 'coco_object_sclip.txt').read_bytes())
     with pytest.raises(ValueError, match="'bed' stands twice"):

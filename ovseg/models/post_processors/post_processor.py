@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.guides.guide import Guide
 from ovseg.models.patch_scores import PatchScores
+from ovseg.models.window_batch import GuideFeatures
 
 STAGES = ('tokens', 'embeddings', 'scores')  # in the order of an image's way through a model
 
@@ -68,6 +69,17 @@ def cls_token_of(features: DenseFeatures, module: PostProcessor) -> Tensor:
     if features.cls_token is None:
         raise ValueError(f'{type(module).__name__} needs the CLS token of the encoder, and the features hold none')
     return features.cls_token
+
+
+def guide_of(scores: PatchScores, module: ScoreProcessor) -> GuideFeatures:
+    """``scores.guide``, for a module that cannot do without.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if scores.guide is None:
+        raise ValueError(f'{type(module).__name__} needs the features of its guide, and the scores hold none')
+    return scores.guide
 
 
 def remove_direction(x: Tensor, amount: Tensor, direction: Tensor, normalize: bool) -> Tensor:

@@ -1,5 +1,6 @@
 """Refinement of dense scores by the image."""
+from ovseg.models.refiners.lposs_plus import LPOSSPlus
 from ovseg.models.refiners.pamr import PAMR
-from ovseg.models.refiners.refiner import Refiner
+from ovseg.models.refiners.refiner import InputRefiner, Refiner
 
-__all__ = ['PAMR', 'Refiner']
+__all__ = ['PAMR', 'InputRefiner', 'LPOSSPlus', 'Refiner']

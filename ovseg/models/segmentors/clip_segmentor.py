@@ -11,12 +11,13 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from ovseg.inference.nonfinite import ImagePatches, ignore_label
+from ovseg.inference.decode import patch_scores
+from ovseg.inference.nonfinite import ImagePatches, exceptions, ignore_label
 from ovseg.inference.region_vote import vote
 from ovseg.inference.windows import WindowLayout, Windows, map_windows
 from ovseg.models.class_texts import ClassTexts
 from ovseg.models.data_preprocessor import build_data_preprocessor, check_no_padding, mean_and_std
-from ovseg.models.decoder import Decoder, patch_scores
+from ovseg.models.decoder import Decoder
 from ovseg.models.dense import DenseEncoder, WindowBatch
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.guides import Guide, GuideFeatures, load_guides
@@ -28,7 +29,7 @@ from ovseg.models.segmentors.components import Components
 from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS, FLAT, NESTED_ONLY, nested_model
 from ovseg.models.towers import LoadedCLIP
 from ovseg.models.towers.loading import load_checked
-from ovseg.models.upsamplers import Upsampler, upsample
+from ovseg.models.upsamplers import LinearUpsampler, UpsampledPatches, Upsampler, upsample
 from ovseg.precision import full_precision
 from ovseg.utils import check_keys, shown
 from ovseg.vocabulary import Vocabulary
@@ -101,6 +102,7 @@ class CLIPSegmentor(BaseSegmentor):
         networks = (network for network in (*self.networks.values(), self.region_network) if network is not None)
         self.guide_networks = nn.ModuleList(network.to(self.device) for network in networks if network is not self.tower)
         if self.upsampler is not None:
+            self.upsampler.load(self.tower)
             self.upsampler.to(self.device)
         for name, values in zip(('mean', 'std'), mean_and_std(self.data_preprocessor)):
             self.register_buffer(name, values.to(self.device), persistent=False)
@@ -210,7 +212,7 @@ class CLIPSegmentor(BaseSegmentor):
             mirrored = mirrored_axes(sample)
             size = sample.get('ori_shape', image.shape[1:])[:2]
             windows, texts = self.scored(patches)
-            labels, probabilities = self.decoder(image, windows, texts, size)
+            labels, probabilities = self.decoder(self.decoder_image(image), windows, texts, size)
             if self.image_encoder.region_vote and windows.regions is not None:
                 regions = resize_regions(windows.regions, size)
                 labels = self.vote(labels, regions)
@@ -243,6 +245,12 @@ class CLIPSegmentor(BaseSegmentor):
         maps = self._region_maps(images, samples or [SegDataSample() for _ in images])
         cut = [layout.cut(resize_regions(regions, layout.size).unsqueeze(0))[:, 0] for layout, regions in zip(layouts, maps)]
         results = map_windows(self._score_vectors, windows, self.windows_per_pass(windows), *([cut] if cut else []))
+        if isinstance(self.upsampler, LinearUpsampler):
+            upsampled = [UpsampledPatches.of_parts(self.upsampler, *parts) for parts in results]
+            layouts = [layout.on_grid(self.upsampler.finer_grid(each.grid_size)) for layout, each in zip(layouts, upsampled)]
+            nonfinite = exceptions([each.lengths.isfinite() for each in upsampled])
+            return [ImagePatches(layout, patches, bad, regions=regions)
+                    for layout, patches, bad, regions in zip_longest(layouts, upsampled, nonfinite, maps)]
         layouts = [layout.on_grid((grid.shape[1], grid.shape[2])) for layout, (grid, *_) in zip(layouts, results)]
         checked = ImagePatches.checked(layouts, [grid.flatten(1, 2) for grid, *_ in results])
         return [patches._replace(guides=self._guide_features(grids), regions=regions)
@@ -265,11 +273,15 @@ class CLIPSegmentor(BaseSegmentor):
         texts = self.texts
         if not self.post_processors.of_scores:
             return windows, texts
-        with full_precision(windows.patches):
+        with full_precision(self.text_embeddings):
             scores = patch_scores(windows.patches, texts.embeddings)
         given = PatchScores(scores, windows.layout, texts.class_of, texts.num_classes)
         result = self.post_processors.rescore(given, windows.guides)
         return windows.with_scores(result.scores), texts._replace(embeddings=None)
+
+    def decoder_image(self, image: Tensor) -> Tensor:
+        """A normalised image ``(3, h, w)`` as the decoder's refiner wants it."""
+        return image * self.std + self.mean if self.decoder.wants_rgb else image
 
     def plan(self, image_size: Tuple[int, int]) -> WindowLayout:
         """The windows of an image of ``(height, width)`` pixels, padded to the patches of the CLIP and of the guides, with the
@@ -282,9 +294,12 @@ class CLIPSegmentor(BaseSegmentor):
 
     def _score_vectors(self, windows: Tensor, regions: Optional[Tensor] = None) -> List[Tensor]:
         """The vectors that the patches of a batch of windows are scored by, on their grid: ``(B, h, w, E)``; and the features
-        ``(B, h', w', C)`` of each guide of ``_guide_features``.
+        ``(B, h', w', C)`` of each guide of ``_guide_features``. Or the parts of ``UpsampledPatches``.
         """
         batch = self.batch(windows, regions)
+        if isinstance(self.upsampler, LinearUpsampler):
+            features = self._coarse(batch)
+            return UpsampledPatches.parts(self.upsampler, features, batch.rgb, self.decoder.window_shift(features))
         features = self.embed(batch)
         guides = [batch.guide(guide) for guide in dict.fromkeys(self.post_processors.guides)]
         return [self.decoder.score_vectors(features).unflatten(1, features.grid_size),
@@ -298,9 +313,13 @@ class CLIPSegmentor(BaseSegmentor):
     def embed(self, windows: Union[Tensor, WindowBatch]) -> DenseFeatures:
         """Cleaned embeddings of width E of normalised windows ``(B, 3, h, w)``, in CLIP's joint space, upsampled."""
         batch = self.batch(windows)
-        features = self.post_processors(self.tokens(batch), 'tokens')
-        features = self.post_processors(self.image_encoder.project(self.tower, features), 'embeddings')
+        features = self._coarse(batch)
         return features if self.upsampler is None else upsample(self.upsampler, features, batch.rgb)
+
+    def _coarse(self, batch: WindowBatch) -> DenseFeatures:
+        """``embed`` without the upsampler."""
+        features = self.post_processors(self.tokens(batch), 'tokens')
+        return self.post_processors(self.image_encoder.project(self.tower, features), 'embeddings')
 
     extract_feat = embed
 
@@ -327,7 +346,8 @@ class CLIPSegmentor(BaseSegmentor):
 
     def encode_decode(self, inputs: Tensor, batch_data_samples: Optional[List[SegDataSample]] = None) -> Tensor:
         """Class probabilities ``(B, K, H, W)`` of equally large images, in input size; NaN as ``predict`` says."""
-        return torch.stack([self.decoder.probabilities(image, *self.scored(patches), (image.shape[1], image.shape[2]))
+        size = (inputs.shape[2], inputs.shape[3])
+        return torch.stack([self.decoder.probabilities(self.decoder_image(image), *self.scored(patches), size)
                             for image, patches in zip(inputs, self.window_patches(inputs, batch_data_samples))])
 
     _forward = encode_decode

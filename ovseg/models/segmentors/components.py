@@ -9,7 +9,7 @@ from ovseg.models.guides.guide import Guide
 from ovseg.models.post_processors import PostProcessorChain
 from ovseg.models.regions import Regions
 from ovseg.models.towers import ImageTower
-from ovseg.models.upsamplers.upsampler import Upsampler
+from ovseg.models.upsamplers import LinearUpsampler, Upsampler
 from ovseg.registry import DENSE_ENCODERS, UPSAMPLERS
 from ovseg.utils import shown
 from ovseg.vocabulary import Vocabulary
@@ -70,6 +70,10 @@ class Components(NamedTuple):
         self.post_processors.check(self.image_encoder.gives_attention, has_cls, type(self.image_encoder).__name__)
         if self.upsampler is not None:
             self.upsampler.check(tower)
+        if isinstance(self.upsampler, LinearUpsampler) and self.post_processors.of_scores:
+            module = type(self.post_processors.of_scores[0]).__name__
+            raise ValueError(f'post_processors: {module} works on the scores of patches, and those of upsampler '
+                             f'{type(self.upsampler).__name__} are on a finer grid and not held: leave one of them out')
         if self.decoder.cls_token_lambda and not has_cls:
             raise ValueError(f'decoder.cls_token_lambda={self.decoder.cls_token_lambda} needs a CLS token, and there is none')
         if 0 < self.windows.crop < max(tower.patch_size):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.upsamplers import upsample
+from ovseg.models.upsamplers import LinearUpsampler, UpsampledPatches, Upsampler, upsample
 
 if TYPE_CHECKING:
     from ovseg.models.segmentors.clip_segmentor import CLIPSegmentor
@@ -51,7 +51,15 @@ def _steps(segmentor: 'CLIPSegmentor', windows: Tensor) -> Iterator[Tuple[str, D
         features = left
         yield f'post-processor {type(module).__name__}', features
     if segmentor.upsampler is not None:
-        yield f'upsampler {type(segmentor.upsampler).__name__}', upsample(segmentor.upsampler, features, batch.rgb)
+        yield f'upsampler {type(segmentor.upsampler).__name__}', _upsampled(segmentor.upsampler, features, batch.rgb)
+
+
+def _upsampled(upsampler: Upsampler, features: DenseFeatures, rgb: Tensor) -> DenseFeatures:
+    """The output of an upsampler; of one whose embeddings are not held, their lengths."""
+    if not isinstance(upsampler, LinearUpsampler):
+        return upsample(upsampler, features, rgb)
+    _, lengths, *_ = UpsampledPatches.parts(upsampler, features, rgb, None)
+    return features.replace(patches=lengths.flatten(1).unsqueeze(2))
 
 
 def _is_finite(features: DenseFeatures) -> bool:

@@ -21,6 +21,17 @@ class Upsampler(FrozenModule, ABC):
             ValueError: names the key and what is allowed.
         """
 
+    def load(self, tower: ImageTower) -> None:
+        """Read the weights, after all components were checked. It may be called again, for another model of the same weights.
+
+        Args:
+            tower: The image tower of the CLIP.
+
+        Raises:
+            FileNotFoundError: the weights are not on this machine.
+            ValueError: they are another network's, or for another CLIP; names the file.
+        """
+
     @abstractmethod
     def __call__(self, features: DenseFeatures, rgb: Tensor) -> DenseFeatures:
         """Features with other patches ``(B, N', E)`` and their grid; CLS token and attention remain those of the windows.

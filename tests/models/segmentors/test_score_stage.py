@@ -168,7 +168,7 @@ def test_without_such_a_module_no_scores_of_all_texts_are_held(images, monkeypat
     segmentor = build(decoder={})
     windows, = segmentor.window_patches(images[:1])
     assert segmentor.scored(windows)[0] is windows and segmentor.scored(windows)[1].embeddings is segmentor.text_embeddings
-    monkeypatch.setattr(Decoder, 'dense_scores', None)
+    monkeypatch.setattr(Decoder, '_dense_scores', None)
     monkeypatch.setattr('ovseg.models.decoder.patch_scores', None)
     segmentor.predict(images)
 

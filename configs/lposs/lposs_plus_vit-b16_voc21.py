@@ -1,0 +1,5 @@
+# python tools/test.py configs/lposs/lposs_plus_vit-b16_voc21.py
+# Not yet measured on real weights.
+_base_ = ['../_base_/models/clip_vit-b16-laion2b.py', '../_base_/methods/lposs_plus.py', '../_base_/datasets/voc21_448.py',
+          '../_base_/default_runtime.py']
+model = dict(_base_.method, vocabulary=dict(names='voc21_lposs'))
