@@ -12,11 +12,7 @@ EXTENSION = 'mmcv._ext'
 
 
 def check_version(package: str, found: str, at_least: str, below: str, remedy: str) -> None:
-    """Refuse a version outside [at_least, below).
-
-    Raises:
-        ImportError: names the version found, the range and the command that fixes it.
-    """
+    """Refuse a version outside [at_least, below) by an ``ImportError`` with it, the range and the command that fixes it."""
     if not Version(at_least) <= Version(found) < Version(below):
         raise ImportError(f'{package} {found} is installed, but ovseg needs {package} >= {at_least}, < {below}. '
                           f'Fix it with: {remedy}')

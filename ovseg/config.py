@@ -3,6 +3,7 @@ import argparse
 import inspect
 import re
 import traceback
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
@@ -56,15 +57,10 @@ def read_config(path: Union[str, Path], options: Mapping[str, Any], needed: Sequ
 
 
 def check_config(cfg: Config, name: str, needed: Sequence[str] = ()) -> None:
-    """Refuse a config whose keys are not of the kind that mmengine and ovseg take them for.
-
-    Args:
-        cfg: The config.
-        name: For errors.
-        needed: Dotted keys that must be there.
+    """Refuse a config whose keys are not of the kind that mmengine and ovseg take them for, or that lacks one of ``needed``.
 
     Raises:
-        ValueError: one is missing, or something else than ``KINDS`` has; names the config and the key.
+        ValueError: a dotted key is missing, or something else than ``KINDS`` has; has the key and the ``name`` of the config.
     """
     with named_errors(name):  # a lazy config imports what it names when it is looked at
         for kind, (description, keys) in KINDS.items():
@@ -73,9 +69,7 @@ def check_config(cfg: Config, name: str, needed: Sequence[str] = ()) -> None:
                 if value is not None and not isinstance(value, kind):
                     raise ValueError(f'{quoted(name)}: {key}={shown(value)} must be {description}')
         for key in needed:
-            parts = key.split('.')
-            for depth in range(len(parts)):
-                part = '.'.join(parts[:depth + 1])
+            for part in accumulate(key.split('.'), '{}.{}'.format):
                 if _value(cfg, part) is None:
                     raise ValueError(f'{quoted(name)} has no {part!r}')
 
@@ -135,6 +129,12 @@ def setting(text: str) -> str:
     if re.search(r'[^\s,(\[] +[^\s,)\]]', value):
         raise argparse.ArgumentTypeError(f'{shown(text)}: the spaces would be lost; such values have to stand in a config')
     return text
+
+
+def add_cfg_options(parser: argparse.ArgumentParser, description: str) -> None:
+    """Add the argument ``--cfg-options``, settings by dotted key; ``merge_options`` takes what it reads."""
+    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={}, metavar='KEY=VALUE',
+                        help=description)
 
 
 def _brackets_match(value: str) -> bool:

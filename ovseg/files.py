@@ -36,11 +36,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
 @contextmanager
 def write_errors_named(path: Path) -> Iterator[None]:
-    """Name the file in errors of writing it: that of a full disk does not.
-
-    Raises:
-        OSError: in place of the other.
-    """
+    """Name the file in every ``OSError`` of writing it: that of a full disk does not."""
     try:
         yield
     except OSError as error:
@@ -53,12 +49,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_image(pixels: np.ndarray, path: Path, **options: Any) -> None:
-    """Write an image file in one step.
+    """Write ``pixels``, ``(H, W)`` or ``(H, W, 3)``, as an image file in one step.
 
-    Args:
-        pixels: ``(H, W)`` or ``(H, W, 3)``.
-        path: The file; its ending names the format.
-        **options: For Pillow's writer of that format.
+    The ending of ``path`` names the format; ``options`` are for Pillow's writer of it.
     """
     Image.init()  # Pillow 9.1 registers all extensions only where no plugin has been imported yet
     encoded = io.BytesIO()  # Pillow's encoders take a write that a full disk cuts short for a whole one

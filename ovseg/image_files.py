@@ -7,7 +7,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
-from typing import List, Optional, Tuple, Union
+from typing import Optional, Tuple, Union
 
 from PIL import Image
 
@@ -32,7 +32,8 @@ def read_file(path: Union[str, Path]) -> bytes:
         OSError: it cannot be opened.
         ValueError: it is a device, a pipe or a folder, which might never end, or has more than ``MAX_FILE_BYTES``.
     """
-    with open(path, 'rb', opener=_open_at_once) as file:
+    nonblock = getattr(os, 'O_NONBLOCK', 0)  # a pipe without a writer would be waited for
+    with open(path, 'rb', opener=lambda name, flags: os.open(name, flags | nonblock)) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f'cannot read {quoted(path)}: it is no regular file')
@@ -60,17 +61,15 @@ def decoded(path: Path, what: str = 'image') -> Image.Image:
 def image_size(content: bytes, name: str) -> Optional[Tuple[int, int]]:
     """Width and height from the header of an image file; None where Pillow does not recognise it or its header is broken.
 
-    Args:
-        content: The file.
-        name: Its name in errors.
-
     Raises:
-        ValueError: more than twice ``PIL.Image.MAX_IMAGE_PIXELS``.
+        ValueError: more than twice ``PIL.Image.MAX_IMAGE_PIXELS``; the message has the file's ``name``.
     """
+    Image.init()
+    known = [format_ for format_ in FORMATS if format_ in Image.OPEN]  # by this Pillow
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of broken metadata, and of sizes from half that limit on
-            return Image.open(io.BytesIO(content), formats=_known_formats()).size
+            return Image.open(io.BytesIO(content), formats=known).size
     except Image.DecompressionBombError as error:
         raise ValueError(f'{name} is too large: {error} PIL.Image.MAX_IMAGE_PIXELS sets the limit') from error
     except BROKEN:
@@ -95,17 +94,6 @@ def check_content(content: bytes, name: str) -> None:
         raise ValueError(f'cannot read {name}: it is a JPEG of more than {MAX_JPEG_SCANS} scans')
     if _is_cut_off_jpeg(content):
         raise ValueError(f'cannot read {name}: the image is cut off')
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open a file; a pipe without a writer would be waited for."""
-    return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
-
-
-def _known_formats() -> List[str]:
-    """``FORMATS`` without those that this Pillow does not have."""
-    Image.init()
-    return [format_ for format_ in FORMATS if format_ in Image.OPEN]
 
 
 def _png_claim(content: bytes) -> Optional[str]:

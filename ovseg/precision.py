@@ -20,9 +20,10 @@ _restore: List[Callable[[], None]] = []  # one per open context; the first resto
 def without_autocast(tensor: Tensor) -> ContextManager[Any]:
     """A context in which autocast, where it is on, leaves float32 products on the device of ``tensor`` alone."""
     device = tensor.device.type
-    if device not in ('cpu', 'cuda') and not _has_autocast(device):
-        return nullcontext()
-    return torch.autocast(device, enabled=False)
+    can_tell = hasattr(torch.amp, 'is_autocast_available')  # older versions have none for other devices (MPS before 2.5)
+    if device in ('cpu', 'cuda') or (can_tell and torch.amp.is_autocast_available(device)):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 @contextmanager
@@ -67,8 +68,3 @@ def _switch_to_float32() -> Callable[[], None]:
 
 def _do_nothing() -> None:
     pass
-
-
-def _has_autocast(device: str) -> bool:
-    """Older versions of torch cannot say, and have none for other devices (MPS before 2.5)."""
-    return hasattr(torch.amp, 'is_autocast_available') and torch.amp.is_autocast_available(device)

@@ -1,4 +1,7 @@
-"""Checks of arguments, and messages that show what was given and what is allowed."""
+"""Checks of arguments, and messages that show what was given and what is allowed.
+
+Each ``check_`` function raises a ``ValueError`` that names the key, the value and what is allowed.
+"""
 import difflib
 import inspect
 import os
@@ -76,12 +79,7 @@ def expanded(key: str, path: Union[str, Path]) -> Path:
 
 
 def read_small_text(what: str, path: Union[str, Path], limit: int) -> str:
-    """The content of a text file of at most ``limit`` bytes, in UTF-8.
-
-    Args:
-        what: The file, for errors: ``'class list'``.
-        path: The file.
-        limit: Largest size.
+    """The content of a text file of at most ``limit`` bytes, in UTF-8; errors call it a ``what``, e.g. 'class list'.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -107,22 +105,14 @@ def read_small_text(what: str, path: Union[str, Path], limit: int) -> str:
 
 
 def check_choice(key: str, value: T, choices: Sequence[T]) -> T:
-    """``value``, if it is one of ``choices``.
-
-    Raises:
-        ValueError: names the key, the value and the choices.
-    """
+    """``value``, if it is one of ``choices``."""
     if not any(isinstance(value, type(choice)) and value == choice for choice in choices):
         raise ValueError(f'{key}={shown(value)} is unknown; known: {", ".join(quoted(str(choice)) for choice in choices)}')
     return value
 
 
 def check_flag(key: str, value: bool) -> bool:
-    """``value``, if it is True or False.
-
-    Raises:
-        ValueError: names the key and the value.
-    """
+    """``value``, if it is True or False."""
     if not isinstance(value, bool):
         raise ValueError(f'{key}={shown(value)} must be True or False')
     return value
@@ -132,17 +122,10 @@ LEFT_OVER = 'if it is left over from a base config, write _delete_=True beside t
 
 
 def check_keys(where: str, given: Mapping[str, Any], allowed: Iterable[str], context: str = '', hint: str = '') -> None:
-    """Refuse keys that are not ``allowed``.
+    """Refuse keys of ``given`` that are not ``allowed``; the error names the key, the nearest allowed one, and all of them.
 
-    Args:
-        where: Name of what the keys are given to.
-        given: The keys, with their values.
-        allowed: Those that there are.
-        context: A condition under which they are allowed, for the error.
-        hint: Advice for the error.
-
-    Raises:
-        ValueError: names the key, the nearest allowed one, and all of them.
+    It also has ``where``, the name of what the keys are given to, ``context``, a condition under which they are allowed, and
+    ``hint``, advice.
     """
     allowed = sorted(allowed)
     for key in given:
@@ -154,16 +137,9 @@ def check_keys(where: str, given: Mapping[str, Any], allowed: Iterable[str], con
 
 
 def check_arguments(key: str, function: Callable[..., Any], given: Mapping[str, Any], hint: str = '') -> None:
-    """Refuse keywords that a function does not take, and the lack of those that it needs.
+    """Refuse keywords ``given`` to the function or class called ``key`` that it does not take, and the lack of those it needs.
 
-    Args:
-        key: Name of what the keywords are given to.
-        function: The function or class.
-        given: The keywords.
-        hint: Advice for the error of an unknown keyword.
-
-    Raises:
-        ValueError: names the key and the keywords.
+    ``hint`` is advice for the error of an unknown keyword.
     """
     parameters = inspect.signature(function).parameters.values()
     named = [parameter for parameter in parameters
@@ -178,11 +154,7 @@ def check_arguments(key: str, function: Callable[..., Any], given: Mapping[str, 
 
 def check_number(key: str, value: float, at_least: float = 0, at_most: Optional[float] = None,
                  above: bool = False) -> float:
-    """``value``, if it is a number from ``at_least`` (or ``above`` 0) to ``at_most`` that float32, or int64, can hold.
-
-    Raises:
-        ValueError: names the key, the value and the range.
-    """
+    """``value``, if it is a number from ``at_least`` (or ``above`` 0) to ``at_most`` that float32, or int64, can hold."""
     largest = LARGEST_INTEGER if isinstance(value, Integral) else LARGEST_NUMBER  # torch multiplies by no larger integer
     right_type = isinstance(value, Real) and not isinstance(value, bool) and -largest <= value <= largest
     if not (right_type and (value > 0 if above else value >= at_least) and (at_most is None or value <= at_most)):
@@ -193,11 +165,7 @@ def check_number(key: str, value: float, at_least: float = 0, at_most: Optional[
 
 
 def check_integer(key: str, value: int, at_least: int, at_most: Optional[int] = None, meaning: str = '') -> int:
-    """``value``, if it is an integer from ``at_least`` to ``at_most``; ``meaning`` explains the range in the error.
-
-    Raises:
-        ValueError: names the key, the value and the range.
-    """
+    """``value``, if it is an integer from ``at_least`` to ``at_most``; ``meaning`` explains the range in the error."""
     right_type = isinstance(value, Integral) and not isinstance(value, bool)
     if not (right_type and at_least <= value <= (LARGEST_INTEGER if at_most is None else at_most)):
         range_ = f'>= {at_least}' if at_most is None else f'from {at_least} to {at_most}'
@@ -206,22 +174,14 @@ def check_integer(key: str, value: int, at_least: int, at_most: Optional[int] = 
 
 
 def check_dict(key: str, value: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
-    """A copy of ``value``, empty for None.
-
-    Raises:
-        ValueError: it is no dict; names the key and the value.
-    """
+    """A copy of ``value``, empty for None, if it is a dict."""
     if value is not None and not isinstance(value, Mapping):
         raise ValueError(f'{key}={shown(value)} must be a dict')
     return dict(value or {})
 
 
 def type_name(type_: Union[str, type]) -> str:
-    """Name of a config's ``type``, which is a name or the class itself, as in mmengine's configs that import what they use.
-
-    Raises:
-        ValueError: it is neither.
-    """
+    """Name of a config's ``type``, which is a name or the class itself, as in mmengine's configs that import what they use."""
     if not isinstance(type_, (str, type)):
         raise ValueError(f'type={shown(type_)} must be a name')
     return type_.__name__ if isinstance(type_, type) else type_
@@ -236,13 +196,7 @@ def registered(registry: Registry, name: Any) -> Any:
 
 
 def build_checked(registry: Registry, base: Any, cfg: Union[Mapping[str, Any], str, type], key: str = '') -> Any:
-    """Build ``cfg``, a dict with a ``type`` or the type alone, by ``registry``, with errors that list what is allowed.
-
-    Args:
-        registry: Where the type is registered.
-        base: The base class or protocol that the type must be of.
-        cfg: The config.
-        key: Its name in errors, in front of the type.
+    """Build ``cfg``, a dict with a ``type`` of ``base`` or the type alone, by ``registry``; errors call it ``key``.
 
     Raises:
         ValueError: no or an unknown ``type``, one that is no concrete class of ``base``, a key that its constructor does not

@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 from typing import Optional, Sequence, Tuple
 
-from mmengine.config import DictAction
 from rich.console import Console
 
 from ovseg.ablation.axes import COMBINATIONS, SWITCHES, Axes, parse_grid, read_axes
@@ -22,7 +21,7 @@ from ovseg.ablation.results import read_results
 from ovseg.ablation.runner import Pass, claimed_folder, plan, run, unfinished_groups
 from ovseg.ablation.settings import Setting, all_settings
 from ovseg.components import named_errors
-from ovseg.config import setting
+from ovseg.config import add_cfg_options
 from ovseg.program import ERRORS, errors_as_lines
 from ovseg.utils import check_integer, quoted
 
@@ -43,8 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--axes', type=Path, metavar='FILE', help='all of these in a YAML file: toggle, grid, methods, combine')
     parser.add_argument('--work-dir', type=Path, help='folder for rows and tables (default: work_dirs/ablate_NAME OF CONFIG)')
     parser.add_argument('--limit', type=int, metavar='N', help='take the first N images of each data set only')
-    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={},
-                        help='override settings of every row, e.g. test_dataloader.num_workers=8')
+    add_cfg_options(parser, 'override settings of every row, e.g. test_dataloader.num_workers=8')
     return parser.parse_args()
 
 

@@ -13,13 +13,12 @@ import sys
 import warnings
 from pathlib import Path
 
-from mmengine.config import DictAction
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from ovseg.components import named_errors
-from ovseg.config import read_config, setting
+from ovseg.config import add_cfg_options, read_config
 from ovseg.data_check.check import Report, check_dataset
 from ovseg.files import write_text
 from ovseg.program import errors_as_lines
@@ -52,8 +51,7 @@ def show(report: Report) -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={},
-                        help='override settings, e.g. test_dataloader.dataset.data_root=FOLDER')
+    add_cfg_options(parser, 'override settings, e.g. test_dataloader.dataset.data_root=FOLDER')
     parser.add_argument('--seconds', type=float, default=45, help='for how long files are read (default: 45)')
     parser.add_argument('--all', action='store_true', help='read all files, however long it takes')
     parser.add_argument('--nproc', type=int, default=os.cpu_count(), help='files read at a time (default: one per core)')

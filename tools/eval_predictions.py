@@ -7,13 +7,12 @@ A label map is a grey or palette PNG of its image's size, named like its image: 
 """
 import argparse
 
-from mmengine.config import DictAction
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.utils.dl_utils import set_multi_processing
 
 from ovseg.components import named_errors
-from ovseg.config import read_config, setting
+from ovseg.config import add_cfg_options, read_config
 from ovseg.data_check.data_files import check_data_files
 from ovseg.evaluation import LabelMapEvaluator
 from ovseg.program import errors_as_lines
@@ -26,8 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--ids', choices=['original', 'train'], default='original',
                         help="how the files number classes: as the data set's annotation files do (from 1 where 0 is ignored), "
                              'or from 0 in the order of its classes')
-    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={},
-                        help='override settings, e.g. test_dataloader.num_workers=8')
+    add_cfg_options(parser, 'override settings, e.g. test_dataloader.num_workers=8')
     return parser.parse_args()
 
 

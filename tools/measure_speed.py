@@ -10,6 +10,7 @@ import argparse
 import json
 import platform
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Dict, Iterator, List
@@ -45,10 +46,9 @@ def parse_args() -> argparse.Namespace:
 def groups(args: argparse.Namespace, clip_model: str, device: str) -> Iterator[Group]:
     """The groups of a scenario, each built when its turn has come."""
     wanted = set(args.only)
-    if 'job' in wanted and device == 'cpu':
-        yield from workloads.whole_job(clip_model, device, 'fp32', args.baseline, images=1)
-    if 'job' in wanted and device == 'cuda':
-        yield from workloads.whole_job(clip_model, device, 'fp16', args.baseline, images=16, batch_size=96)
+    if 'job' in wanted:
+        precision, images, batch_size = ('fp16', 16, 96) if device == 'cuda' else ('fp32', 1, 32)
+        yield from workloads.whole_job(clip_model, device, precision, args.baseline, images, batch_size)
     if 'disk' in wanted:
         with TemporaryDirectory() as folder:
             yield workloads.label_map_on_disk(clip_model, device, Path(folder))
@@ -61,7 +61,7 @@ def groups(args: argparse.Namespace, clip_model: str, device: str) -> Iterator[G
     if 'text' in wanted:
         yield from workloads.text(clip_model, device)
     if 'start' in wanted:
-        yield workloads.start_up(args.rounds)
+        yield workloads.start_up()
 
 
 def machine(clip_model: str, device: str) -> Dict[str, Any]:
@@ -74,10 +74,6 @@ def cells(row: Row) -> List[str]:
     return [row.what, row.candidate, row.sizes, row.precision, str(row.rounds), f'{row.median_s:.4f}',
             '' if row.images_per_s is None else f'{row.images_per_s:.2f}', f'{row.ratio:.3f}',
             '' if row.peak_mb is None else f'{row.peak_mb:.0f}']
-
-
-def markdown(rows: List[Row], about: Dict[str, Any]) -> str:
-    return ', '.join(f'{key}: {value}' for key, value in about.items()) + '\n\n' + markdown_table(COLUMNS, map(cells, rows))
 
 
 def profile(clip_model: str, device: str) -> None:
@@ -129,8 +125,8 @@ def main() -> None:
     rows: List[Row] = []
     for group in groups(args, clip_model, device):
         rows += measure(group, args.rounds, device)
-    table = terminal_table(COLUMNS, map(cells, rows), ', '.join(f'{key}: {value}' for key, value in about.items()))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    title = ', '.join(f'{key}: {value}' for key, value in about.items())
+    Console(width=None if sys.stdout.isatty() else 200).print(terminal_table(COLUMNS, map(cells, rows), title))
     probes: Dict[str, Any] = {}
     if 'memory' in args.only:
         probes.update(peak_mb_by_queries=workloads.memory_by_vocabulary(),
@@ -142,9 +138,9 @@ def main() -> None:
     if probes:
         print(json.dumps(probes))
     if args.json:
-        write_text(args.json, json.dumps(dict(machine=about, rows=[row.as_dict() for row in rows], probes=probes), indent=1))
+        write_text(args.json, json.dumps(dict(machine=about, rows=list(map(asdict, rows)), probes=probes), indent=1))
     if args.markdown:
-        write_text(args.markdown, markdown(rows, about))
+        write_text(args.markdown, f'{title}\n\n{markdown_table(COLUMNS, map(cells, rows))}')
 
 
 if __name__ == '__main__':

@@ -13,11 +13,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ovseg.components import named_errors
-from ovseg.config import check_config, read_config, setting
+from ovseg.config import add_cfg_options, check_config, read_config
 from ovseg.evaluation.run_record import claimed_label_maps
 from ovseg.launch import end_with_parent, join_processes_on_cpu
 from ovseg.program import errors_as_lines
@@ -39,8 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for painted predictions')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each window stays open')
-    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={},
-                        help='override settings, e.g. model.logit_scale=50 model.slide_crop=0')
+    add_cfg_options(parser, 'override settings, e.g. model.logit_scale=50 model.slide_crop=0')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--tta', action='store_true', help="test-time augmentation, with the config's tta_pipeline")
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)

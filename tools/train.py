@@ -6,11 +6,11 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from ovseg.components import named_errors
-from ovseg.config import read_config, setting
+from ovseg.config import add_cfg_options, read_config
 from ovseg.program import errors_as_lines
 
 NEEDED = ('model.type', 'train_dataloader.dataset.type', 'train_cfg', 'optim_wrapper')
@@ -22,8 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/NAME OF THE CONFIG)')
     parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint in the work dir')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={},
-                        help='override settings, e.g. train_cfg.max_epochs=8 model.heads.n4.top_k=3')
+    add_cfg_options(parser, 'override settings, e.g. train_cfg.max_epochs=8 model.heads.n4.top_k=3')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     return parser.parse_args()

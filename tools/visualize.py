@@ -15,13 +15,12 @@ import argparse
 from pathlib import Path
 from typing import Tuple
 
-from mmengine.config import DictAction
 from rich.console import Console
 
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.image_sources import read_image
 from ovseg.components import named_errors
-from ovseg.config import setting
+from ovseg.config import add_cfg_options
 from ovseg.files import write_figure
 from ovseg.program import errors_as_lines
 from ovseg.utils import expanded, quoted
@@ -46,8 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--classes', nargs='+', default=[], metavar='NAME',
                         help='classes whose scores to show (default: the largest of the prediction)')
     parser.add_argument('--svg', action='store_true', help='write SVG files too')
-    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={},
-                        help='override settings, e.g. model.slide_crop=0')
+    add_cfg_options(parser, 'override settings, e.g. model.slide_crop=0')
     return parser.parse_args()
 
 

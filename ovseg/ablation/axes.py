@@ -155,9 +155,10 @@ class Axis(NamedTuple):
 def axes_of(axes: Axes, model: Mapping[str, Any]) -> List[Axis]:
     """The axes as steps away from a config's ``model``."""
     found = [Axis([_flip(switch, model)], optional=True) for switch in axes.toggle]
-    short = _last_parts(list(axes.grid))
-    for key, values in axes.grid.items():
-        found.append(Axis([_set(key, short[key], value) for value in values], optional=False))
+    ends = [key.split('.')[-1] for key in axes.grid]
+    for (key, values), end in zip(axes.grid.items(), ends):
+        short = end if ends.count(end) == 1 else key
+        found.append(Axis([_set(key, short, value) for value in values], optional=False))
     return found
 
 
@@ -196,9 +197,3 @@ def _set(key: str, short: str, value: Any) -> Step:
     written = as_written(key, value)
     text = ' '.join(written.values())
     return Step(f'{short}={text}', {name: as_read(f'{name}={item}') for name, item in written.items()}, {key: value})
-
-
-def _last_parts(keys: Sequence[str]) -> Dict[str, str]:
-    """The last part of each dotted key, or all of it where several end alike."""
-    last = {key: key.split('.')[-1] for key in keys}
-    return {key: part if list(last.values()).count(part) == 1 else key for key, part in last.items()}

@@ -63,7 +63,7 @@ def lines_along(axis: str, benchmarks: Sequence[Sequence[Result]]) -> Dict[str, 
             if axis not in result.setting.points:
                 continue
             value, beside = result.setting.points[axis]
-            if not _is_number(value):
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
                 return {}
             several = [result.setting.benchmark] if len(benchmarks) > 1 else []
             lines.setdefault(', '.join(filter(None, [*several, beside])), []).append((value, result))
@@ -93,7 +93,3 @@ def draw_line(axis: str, benchmarks: Sequence[Sequence[Result]]) -> Figure:
     figure.suptitle(', '.join(filter(None, [f'Δ mIoU with {INTERVAL}s', limited])), fontsize=11)
     figure.legend(loc='outside lower center', ncols=1, fontsize=8, frameon=False)
     return figure
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

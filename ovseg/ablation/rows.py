@@ -118,11 +118,7 @@ def _whole_lines(path: Path) -> List[Tuple[str, Dict[str, Any]]]:
 
 
 def _rows(path: Path) -> List[Dict[str, Any]]:
-    """The content of all lines of a finished row.
-
-    Raises:
-        ValueError: a line is damaged.
-    """
+    """The content of all lines of a finished row, of which none may be damaged."""
     rows = [row for _, row in _whole_lines(path)]
     if len(rows) != path.read_bytes().rstrip(b'\n').count(b'\n') + 1:
         raise ValueError(f'{quoted(path)} is damaged: the same command evaluates its damaged lines again')

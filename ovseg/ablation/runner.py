@@ -179,8 +179,7 @@ class _RowsEvaluator(Evaluator):
 
 def _build_dataset(cfg: Config) -> BaseSegDataset:
     init_default_scope(cfg.get('default_scope', 'mmseg'))
-    if cfg.test_dataloader.dataset.get('data_root'):  # else it brings its files along
-        check_data_files(cfg.test_dataloader.dataset)
+    check_data_files(cfg.test_dataloader.dataset)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if not isinstance(dataset, BaseSegDataset):
         raise ValueError(f'an ablation needs a data set of images and masks (BaseSegDataset), not {type(dataset).__name__}')

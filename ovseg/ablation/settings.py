@@ -4,6 +4,7 @@ import json
 import shlex
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
@@ -52,9 +53,7 @@ class Setting:
     @cached_property
     def metric(self) -> Dict[str, Any]:
         """The config's ``IoUMetric``."""
-        evaluator = self.cfg.test_evaluator
-        metrics = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
-        return next(metric for metric in metrics if _is_miou(metric))
+        return _iou_metric(self.cfg)
 
     @cached_property
     def digest(self) -> str:
@@ -77,10 +76,7 @@ class Setting:
     @property
     def command(self) -> str:
         """The command that repeats this row alone."""
-        written: Dict[str, str] = {}
-        for key, value in self.options.items():
-            written.update(as_written(key, value))
-        options = [f'{key}={value}' for key, value in written.items()]
+        options = [f'{name}={text}' for key, value in self.options.items() for name, text in as_written(key, value).items()]
         return shlex.join(['python', 'tools/test.py', self.config, *(['--cfg-options', *options] if options else [])])
 
     def _content(self, model: Mapping[str, Any]) -> Dict[str, Any]:
@@ -134,8 +130,8 @@ def short_names(paths: Sequence[str]) -> List[str]:
         raise ValueError(f'several configs are called {", ".join(map(quoted, sorted(twice)))}: tables could not tell '
                          'them apart')
     parts = [stem.split('_') for stem in stems]
-    back = 0 if len(parts) == 1 else _common([part[::-1] for part in parts])
-    front = 0 if len(parts) == 1 else _common(parts)
+    shared = (takewhile(lambda items: len(set(items)) == 1, zip(*some)) for some in (parts, [part[::-1] for part in parts]))
+    front, back = (0 if len(parts) == 1 else len(list(some)) for some in shared)
     for first, last in ((front, back), (0, back), (front, 0)):
         names = ['_'.join(part[first:len(part) - last]) for part in parts]
         if all(names):
@@ -167,17 +163,12 @@ def _name(start: Sequence[str], steps: Sequence[Step]) -> str:
 
 
 def _checked(config: str, options: Mapping[str, Any]) -> Config:
-    """A config that this tool can compare.
-
-    Raises:
-        ValueError: it cannot.
-    """
+    """The config of a file, if this tool can compare it."""
     cfg = read_config(config, options, ['model.type', 'test_dataloader.dataset', 'test_evaluator'])
     if MODELS.get(type_name(cfg.model.type)) is not CLIPSegmentor:
         raise ValueError(f'{quoted(config)} has model.type={shown(cfg.model.type)}; only settings of CLIPSegmentor are '
                          'compared here')
-    evaluator = cfg.test_evaluator
-    if not any(_is_miou(metric) for metric in (evaluator if isinstance(evaluator, (list, tuple)) else [evaluator])):
+    if _iou_metric(cfg) is None:
         raise ValueError(f'{quoted(config)} has no IoUMetric with mIoU in its test_evaluator, which tables and intervals '
                          'are made of')
     if cfg.get('load_from'):
@@ -185,10 +176,15 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
     return cfg
 
 
-def _is_miou(metric: Mapping[str, Any]) -> bool:
-    if not isinstance(metric, Mapping) or not metric.get('type'):
-        raise ValueError(f'test_evaluator has {shown(metric)}, which must be a dict with a type')
-    return METRICS.get(type_name(metric['type'])) is METRICS.get('IoUMetric') and 'mIoU' in metric.get('iou_metrics', ['mIoU'])
+def _iou_metric(cfg: Config) -> Any:
+    """The first ``IoUMetric`` with mIoU of a config; None where there is none."""
+    evaluator, type_ = cfg.test_evaluator, METRICS.get('IoUMetric')
+    for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
+        if not isinstance(metric, Mapping) or not metric.get('type'):
+            raise ValueError(f'test_evaluator has {shown(metric)}, which must be a dict with a type')
+        if METRICS.get(type_name(metric['type'])) is type_ and 'mIoU' in metric.get('iou_metrics', ['mIoU']):
+            return metric
+    return None
 
 
 def _warn_of_no_effect(setting: Setting) -> None:
@@ -198,16 +194,6 @@ def _warn_of_no_effect(setting: Setting) -> None:
         if switch and not switch_value(setting.cfg.model, switch):
             print_log(f'{quoted(setting.benchmark)}, {quoted(setting.name)}: {key} has no effect, model.{switch} is off',
                       'current', 30)
-
-
-def _common(parts: Sequence[Sequence[str]]) -> int:
-    """Number of first items that all sequences share."""
-    count = 0
-    for items in zip(*parts):
-        if len(set(items)) > 1:
-            break
-        count += 1
-    return count
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -92,13 +92,11 @@ class SettingsModel(BaseModel):
 def _equal_ones_built_once(configs: Sequence[Union[str, Mapping[str, Any]]]) -> List[DenseEncoder]:
     """The encoder of each config; equal configs have the same one."""
     built: List[Tuple[Dict[str, Any], DenseEncoder]] = []
-    encoders = []
     for cfg in configs:
         encoder = build_registered('image_encoder', DENSE_ENCODERS, DenseEncoder, cfg, 'LastBlockEncoder')
         resolved = with_defaults(DENSE_ENCODERS, {'type': 'LastBlockEncoder', **cfg} if isinstance(cfg, Mapping) else cfg)
-        encoders.append(next((other for found, other in built if found == resolved), encoder))
-        built.append((resolved, encoders[-1]))
-    return encoders
+        built.append((resolved, next((other for found, other in built if found == resolved), encoder)))
+    return [encoder for _, encoder in built]
 
 
 def _equal(a: WindowBatch, b: WindowBatch) -> bool:

@@ -3,18 +3,8 @@ import threading
 import time
 from http.client import HTTPException
 from typing import List, Union
+from urllib import request
 from urllib.parse import quote
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-    UnknownHandler,
-)
 
 from ovseg.utils import one_line, quoted
 from ovseg.version import __version__
@@ -33,8 +23,15 @@ def download(url: str) -> bytes:
             message names it.
     """
     results: List[Union[bytes, Exception]] = []
+
+    def collect() -> None:
+        try:
+            results.append(_get(url, time.monotonic() + TOTAL))
+        except (OSError, HTTPException, ValueError) as error:  # ValueError: a port that is no number, for instance
+            results.append(error)
+
     # A server may send a header byte by byte without end; a daemon thread can be abandoned.
-    thread = threading.Thread(target=_collect, args=(url, results), daemon=True)
+    thread = threading.Thread(target=collect, daemon=True)
     thread.start()
     thread.join(TOTAL)
     result = results[0] if results else TimeoutError(f'it takes more than {TOTAL} seconds')
@@ -43,20 +40,12 @@ def download(url: str) -> bytes:
     return result
 
 
-def _collect(url: str, results: List[Union[bytes, Exception]]) -> None:
-    """Append the content of ``url`` to ``results``, or the error."""
-    try:
-        results.append(_get(url, time.monotonic() + TOTAL))
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: a port that is no number, for instance
-        results.append(error)
-
-
 def _get(url: str, deadline: float) -> bytes:
     escaped = quote(url, safe="%/:=&?~#+!$,;'@()*[]")  # letters that URLs cannot hold
     # some servers refuse Python's own user agent; _opener() opens http and https only
-    request = Request(escaped, headers={'User-Agent': f'ovseg/{__version__}'})  # noqa: S310
+    asked = request.Request(escaped, headers={'User-Agent': f'ovseg/{__version__}'})  # noqa: S310
     content = bytearray()
-    with _opener().open(request, timeout=SILENCE) as response:
+    with _opener().open(asked, timeout=SILENCE) as response:
         expected = response.length  # None where the server does not state it
         if (expected or 0) > MAX_BYTES:
             raise OSError(f'it has {expected} bytes, and {MAX_BYTES} are allowed')
@@ -71,10 +60,10 @@ def _get(url: str, deadline: float) -> bytes:
     return bytes(content)
 
 
-def _opener() -> OpenerDirector:
+def _opener() -> request.OpenerDirector:
     """Urllib's opener without those for ``file:``, ``ftp:`` and ``data:``."""
-    opener = OpenerDirector()
-    for handler in (ProxyHandler, HTTPHandler, HTTPSHandler, HTTPDefaultErrorHandler, HTTPRedirectHandler, HTTPErrorProcessor,
-                    UnknownHandler):
+    opener = request.OpenerDirector()
+    for handler in (request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler, request.HTTPDefaultErrorHandler,
+                    request.HTTPRedirectHandler, request.HTTPErrorProcessor, request.UnknownHandler):
         opener.add_handler(handler())
     return opener

@@ -36,10 +36,8 @@ def find_sources(images: Any) -> Union[List[Source], Iterator[Source]]:
         TypeError: something else than these.
         ValueError: a sequence or a folder without images.
     """
-    if isinstance(images, (str, os.PathLike, np.ndarray, Image.Image)):
+    if isinstance(images, (str, os.PathLike, np.ndarray, Image.Image)) or not isinstance(images, Iterable):
         return _sources_of(images)
-    if not isinstance(images, Iterable):
-        raise _wrong_type(images)
     if not isinstance(images, Sequence):
         return (source for item in images for source in _sources_of(item))
     if not images:
@@ -114,7 +112,8 @@ def _sources_of(item: Any) -> List[Source]:
     if isinstance(item, (np.ndarray, Image.Image)):
         return [item]
     if not isinstance(item, (str, os.PathLike)):
-        raise _wrong_type(item)
+        raise TypeError('an image is a path, a URL, a NumPy array or a PIL image, and several come as a folder, a sequence or '
+                        f'an iterable of these; this is {type(item).__name__}: {item!r:.80}')
     if isinstance(item, str) and _is_url(item):
         return [item]
     if item == '':  # perhaps an unset variable of the shell; Path('') is the working directory
@@ -129,11 +128,6 @@ def _sources_of(item: Any) -> List[Source]:
     if not path.is_file():
         raise FileNotFoundError(f'there is no image or folder {quoted(path.absolute())}')
     return [path]
-
-
-def _wrong_type(item: Any) -> TypeError:
-    return TypeError('an image is a path, a URL, a NumPy array or a PIL image, and several come as a folder, a sequence or an '
-                     f'iterable of these; this is {type(item).__name__}: {item!r:.80}')
 
 
 def _is_url(text: str) -> bool:

@@ -25,10 +25,11 @@ from ovseg.apis.model_config import config_name, load_config
 from ovseg.apis.request import ClassList, Request, make_request
 from ovseg.apis.result_folder import ResultFolder
 from ovseg.components import named_errors
+from ovseg.devices import usable
 from ovseg.models import CLIPSegmentor
 from ovseg.models.segmentors.diagnosis import explain_nonfinite
 from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS
-from ovseg.utils import check_integer, quoted, shown, type_name
+from ovseg.utils import check_integer, quoted, type_name
 from ovseg.visualization.legend import painted_with_legend
 from ovseg.visualization.palette import distinct_colours
 
@@ -86,10 +87,10 @@ class OVSegInferencer:
                  weights: Union[str, Path, None] = None, device: Union[str, torch.device, None] = None, *,
                  cfg_options: Optional[Mapping[str, Any]] = None, max_pixels: int = 80_000_000) -> None:
         self.max_pixels = check_integer('max_pixels', max_pixels, 1)
-        usable = _usable(get_device() if device is None else device)
+        device = usable(get_device() if device is None else device)
         self.cfg = load_config(WITHOUT_A_MODEL if model is None else model, weights, cfg_options or {})
         self.model, self.pipeline = _build(self.cfg)
-        self.model.to(usable).eval()
+        self.model.to(device).eval()
         self.model.cfg = self.cfg  # where mmseg.apis.inference_model looks for the pipeline
         self._configured = self.model.vocabulary, self.model.decoder
         self._lock = threading.Lock()
@@ -246,21 +247,6 @@ class OVSegInferencer:
                              f'{UNRESIZED}th of max_pixels={self.max_pixels} may, for each takes some 160 bytes of memory: '
                              'choose a config whose pipeline has a Resize, make the image smaller, or raise max_pixels')
         return packed
-
-
-def _usable(device: Union[str, torch.device]) -> torch.device:
-    """``device``, if it computes.
-
-    Raises:
-        ValueError: it does not; says why.
-    """
-    try:
-        number = torch.zeros(1, device=device)
-        number.cpu()  # fails on 'meta', which has no values
-        return number.device
-    except (RuntimeError, TypeError, AssertionError, ImportError) as error:  # the last two: torch was built without it
-        reason = str(error).splitlines()[0].split('. ')[0]
-        raise ValueError(f'device={shown(str(device))} cannot be used: {reason}') from error
 
 
 def _build(cfg: Config) -> Tuple[CLIPSegmentor, Compose]:

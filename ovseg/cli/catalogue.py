@@ -1,6 +1,7 @@
 """Entries of ``ovseg list``. Every description is taken from where the thing itself is described."""
 import inspect
 import operator
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Callable, Dict, List
@@ -10,7 +11,7 @@ from mmengine.registry import Registry
 
 import ovseg.models  # noqa: F401  fills the registries
 from ovseg.models.towers.backbones import Backbone, pretrained_backbones
-from ovseg.registry import ATTENTIONS, DENSE_ENCODERS, GUIDES, POST_PROCESSORS, REFINERS, UPSAMPLERS
+from ovseg.registry import ATTENTIONS, DENSE_ENCODERS, GUIDES, POST_PROCESSORS, REFINERS, REGIONS, UPSAMPLERS
 from ovseg.resources import configs_dir
 from ovseg.vocabulary import bundled_class_lists, read_class_list
 
@@ -30,39 +31,17 @@ def methods() -> Entries:
             for readme in sorted(configs_dir().glob('*/README.md'))]
 
 
-def attentions() -> Entries:
-    """Values of ``model_type``."""
-    return _registered(ATTENTIONS)
-
-
-def post_processors() -> Entries:
-    """Types of ``post_processors``."""
-    return _registered(POST_PROCESSORS)
-
-
-def dense_encoders() -> Entries:
-    """Types of ``image_encoder``."""
-    return _registered(DENSE_ENCODERS)
-
-
-def guides() -> Entries:
-    """Types of ``guide``, in the components that have one."""
-    return _registered(GUIDES)
-
-
-def upsamplers() -> Entries:
-    """Types of ``upsampler``."""
-    return _registered(UPSAMPLERS)
-
-
-def refiners() -> Entries:
-    """Types of ``refine``."""
-    return _registered(REFINERS)
+def registered_types(registry: Registry) -> Entries:
+    """Types of a component."""
+    return [dict(name=name, description=_summary(module)) for name, module in sorted(registry.module_dict.items())]
 
 
 def class_lists() -> Entries:
     """Values of ``vocabulary.names``."""
-    return [dict(name=name, description=_size_and_first_names(read_class_list(name))) for name in bundled_class_lists()]
+    lists = {name: read_class_list(name) for name in bundled_class_lists()}
+    return [dict(name=name, description=f'{len(classes)} classes, {sum(map(len, classes))} names: '
+                                        f'{", ".join(synonyms[0] for synonyms in classes[:4])}, ...')
+            for name, classes in lists.items()]
 
 
 def config_backbones() -> Entries:
@@ -82,13 +61,11 @@ def open_clip_backbones() -> Entries:
 
 
 KINDS: Dict[str, Callable[[], Entries]] = {
-    'configs': configs, 'methods': methods, 'attentions': attentions, 'post-processors': post_processors,
-    'dense-encoders': dense_encoders, 'guides': guides, 'upsamplers': upsamplers, 'refiners': refiners,
+    'configs': configs, 'methods': methods,
+    **{kind: partial(registered_types, registry) for kind, registry in {
+        'attentions': ATTENTIONS, 'post-processors': POST_PROCESSORS, 'dense-encoders': DENSE_ENCODERS, 'guides': GUIDES,
+        'regions': REGIONS, 'upsamplers': UPSAMPLERS, 'refiners': REFINERS}.items()},
     'class-lists': class_lists, 'backbones': config_backbones}
-
-
-def _registered(registry: Registry) -> Entries:
-    return [dict(name=name, description=_summary(module)) for name, module in sorted(registry.module_dict.items())]
 
 
 def _summary(module: Any) -> str:
@@ -106,11 +83,6 @@ def _idea(readme: Path) -> str:
     """The first paragraph under a README's heading that is no line of links."""
     _, *paragraphs = readme.read_text(encoding='utf-8').split('\n\n')
     return ' '.join(next(paragraph for paragraph in paragraphs if not paragraph.startswith('[')).split())
-
-
-def _size_and_first_names(classes: List[List[str]]) -> str:
-    first = ', '.join(synonyms[0] for synonyms in classes[:4])
-    return f'{len(classes)} classes, {sum(map(len, classes))} names: {first}, ...'
 
 
 def _sizes(backbone: Backbone) -> str:

@@ -4,7 +4,7 @@ import argparse
 from rich.console import Console
 from rich.text import Text
 
-from ovseg.cli.catalogue import KINDS, Entries, open_clip_backbones
+from ovseg.cli.catalogue import KINDS, open_clip_backbones
 
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
@@ -32,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
     for kind, entries in found.items():
         if args.kind is None:
             console.print(Text(f'\n{kind}', style='bold underline'))
-        _print_entries(console, entries)
+        width = max((len(entry['name']) for entry in entries), default=0)
+        for entry in entries:  # in one line, never broken, so that grep finds the whole of it
+            console.print(Text.assemble((entry['name'].ljust(width), 'bold'), f'  {entry["description"]}'), soft_wrap=True)
     return 0
 
 
@@ -44,10 +46,3 @@ def print_overview() -> None:
         names = [entry['name'] for entry in entries()]
         console.print(Text.assemble((f'  {kind:<16}', 'bold'), f'{len(names):>4}  {", ".join(names)}'),
                       no_wrap=True, overflow='ellipsis')
-
-
-def _print_entries(console: Console, entries: Entries) -> None:
-    """A line for each entry, never broken, so that grep finds the whole of it."""
-    width = max((len(entry['name']) for entry in entries), default=0)
-    for entry in entries:
-        console.print(Text.assemble((entry['name'].ljust(width), 'bold'), f'  {entry["description"]}'), soft_wrap=True)

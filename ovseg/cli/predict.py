@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Union
 
-from mmengine.config import DictAction
 from rich.console import Console
 
 from ovseg.apis import OVSegInferencer
-from ovseg.config import setting
+from ovseg.config import add_cfg_options
 from ovseg.tables import terminal_table
 from ovseg.utils import expanded, quoted
 from ovseg.vocabulary import bundled_class_lists
@@ -41,8 +40,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help='pixels whose best class has a probability under it become background')
     parser.add_argument('--device', help='where to compute: cpu, cuda, cuda:1, ... (default: the GPU, if any)')
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images per forward pass (default: 1)')
-    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={}, metavar='KEY=VALUE',
-                        help='settings of the config: model.image_encoder.precision=fp16 model.apply_ctd=True')
+    add_cfg_options(parser, 'settings of the config: model.image_encoder.precision=fp16 model.apply_ctd=True')
     parser.add_argument('--json', action='store_true', help='print one JSON document: legend.json with the paths written')
     parser.set_defaults(run=run)
 

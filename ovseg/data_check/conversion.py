@@ -23,16 +23,10 @@ COCO_GAPS = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
 
 
 def coco_object_labels(label_map: np.ndarray) -> np.ndarray:
-    """COCO-Object's labels of a COCO-Stuff 164k label map.
+    """COCO-Object's labels of a COCO-Stuff 164k label map as in stuffthingmaps_trainval2017.zip, both ``(H, W)`` of 8 bits.
 
     Things (ids 0 … 90 without gaps) become 1 … 80; stuff (91 … 181) and unlabelled pixels (255) become the background, 0.
     That unlabelled pixels count as background is how GroupViT, and after it SCLIP and NACLIP, made the benchmark.
-
-    Args:
-        label_map: ``(H, W)``, 8 bits, as in stuffthingmaps_trainval2017.zip.
-
-    Returns:
-        ``(H, W)``, 8 bits.
 
     Raises:
         ValueError: not a label map, or ids that COCO-Stuff does not have.
@@ -57,13 +51,9 @@ def _ade20k_847_table() -> np.ndarray:
 
 
 def ade20k_847_labels(segmentation: np.ndarray) -> np.ndarray:
-    """ADE20K-847's labels, as MaskFormer defined them, of the full ADE20K's object segmentation.
+    """ADE20K-847's labels, as MaskFormer defined them: ``(H, W)``, 16 bits, 0 … 846, and 65535 for objects of other classes.
 
-    Args:
-        segmentation: ``(H, W, 3)``, 8-bit RGB of a ``*_seg.png`` file; the object id is ``R // 10 · 256 + G``.
-
-    Returns:
-        ``(H, W)``, 16 bits: 0 … 846, and 65535 for objects outside the 847 classes.
+    ``segmentation (H, W, 3)`` is the 8-bit RGB of a ``*_seg.png`` file; the object id is ``R // 10 · 256 + G``.
 
     Raises:
         ValueError: not an RGB image.
@@ -75,13 +65,9 @@ def ade20k_847_labels(segmentation: np.ndarray) -> np.ndarray:
 
 
 def context459_labels(label_map: np.ndarray) -> np.ndarray:
-    """Context-459's labels of a ``LabelMap`` of PASCAL-Context's full annotation.
+    """Context-459's labels ``(H, W)``, 16 bits: 0 … 458, and 65535 where nothing is labelled.
 
-    Args:
-        label_map: ``(H, W)``, integers 1 … 459; 0 is unlabelled.
-
-    Returns:
-        ``(H, W)``, 16 bits: 0 … 458, and 65535 where nothing is labelled.
+    ``label_map (H, W)`` is a ``LabelMap`` of PASCAL-Context's full annotation, integers 1 … 459; 0 is unlabelled.
 
     Raises:
         ValueError: not a label map, or numbers outside 0 … 459.

@@ -54,13 +54,10 @@ class LabelFile(NamedTuple):
 
 def read_label_files(pairs: Sequence[Mapping[str, Any]], load: BaseTransform, seconds: Optional[float] = None,
                      nproc: Optional[int] = None) -> List[LabelFile]:
-    """Read images and label maps, in an order that is spread over ``pairs``, until ``seconds`` have passed.
+    """Read images and label maps, in an order that is spread over ``pairs``, until ``seconds`` have passed, if they are given.
 
-    Args:
-        pairs: A data set's ``load_data_list()``.
-        load: The transform that reads label maps.
-        seconds: None reads all.
-        nproc: Files read at a time; threads, since decoders run outside Python's lock. None: ``ThreadPoolExecutor`` chooses.
+    ``pairs`` is a data set's ``load_data_list()``, ``load`` its transform for label maps. ``nproc`` threads read, because
+    decoders run outside Python's lock; by default ``ThreadPoolExecutor`` chooses their number.
     """
     order = random.Random(0).sample(list(pairs), len(pairs))  # noqa: S311  an order is no secret
     end = float('inf') if seconds is None else time.monotonic() + seconds
@@ -90,14 +87,7 @@ def _read(pair: Mapping[str, Any], load: BaseTransform) -> LabelFile:
 
 
 def check_label_files(files: Sequence[LabelFile], labels: Labels, benchmark: Benchmark, everything: bool) -> List[Finding]:
-    """Errors in label files and their images.
-
-    Args:
-        files: From ``read_label_files``.
-        labels: How the config reads them.
-        benchmark: What is known of them.
-        everything: Whether ``files`` are all that the data set has.
-    """
+    """Errors in label files that ``read_label_files`` has read, and in their images; ``everything``, if these are all."""
     findings = []
     anew = ('delete them', *benchmark.steps)
 

@@ -1,13 +1,14 @@
-"""Refuse an evaluation whose class list does not fit its data set, and name the list in the results."""
-from collections import defaultdict
-from typing import Dict, List, Sequence
+"""Refuse an evaluation whose class list does not fit its data set, and encode the list for all processes."""
+from typing import Any, List
 
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.utils import quoted
 
 
@@ -17,7 +18,7 @@ class VocabularyCheckHook(Hook):
 
     Labels are compared by index, so a list of another length, or of the same classes in another order, gives a number
     that means nothing, without any error. The list alone moves a score by points: its name stands beside the metrics, as
-    ``class_list``, in the log and in the JSON file of the work directory.
+    ``class_list``, in the log and in the JSON file of the work directory. Then the main process encodes the names for all.
     """
 
     def before_test(self, runner: Runner) -> None:
@@ -34,8 +35,9 @@ class VocabularyCheckHook(Hook):
             raise ValueError(
                 f'vocabulary.names lists {len(model.class_names)} classes ({_ends(model.class_names)}), but '
                 f'{type(dataset).__name__} has {len(classes)} ({_ends(classes)}): their labels would be mixed up')
-        places = _places(classes)
-        if any(index not in places.get(_letters(name), [index]) for index, name in enumerate(model.class_names)):
+        # a data set may repeat a name: ADE20K's full vocabulary has "postbox" and "post box"
+        expected, given = ([_letters(name) for name in names] for names in (classes, model.class_names))
+        if any(own != name and own in expected for own, name in zip(given, expected)):
             raise ValueError(f'vocabulary.names lists the classes of {type(dataset).__name__} in another order: their labels '
                              f"would be mixed up (the data set's order: {', '.join(map(quoted, classes))})")
         threshold, background = model.decoder.prob_thd, model.decoder.bg_idx
@@ -45,14 +47,15 @@ class VocabularyCheckHook(Hook):
         words = model.vocabulary
         print_log(f'class list: {quoted(words.label)} ({len(classes)} classes, {len(words.all_names)} names)', 'current')
         runner.message_hub.update_info('test/class_list', words.label)  # LoggerHook writes what begins with test/
+        _share_text_embeddings(model)
 
 
-def _places(classes: Sequence[str]) -> Dict[str, List[int]]:
-    """Indices by name. A data set may repeat a name: ADE20K's full vocabulary has "postbox" and "post box"."""
-    places: Dict[str, List[int]] = defaultdict(list)
-    for index, name in enumerate(classes):
-        places[_letters(name)].append(index)
-    return places
+def _share_text_embeddings(segmentor: CLIPSegmentor) -> None:
+    """Give all processes the text embeddings of the main one, so that the others neither hash nor run the text tower."""
+    rows: List[Any] = [segmentor.text_embeddings.cpu() if is_main_process() else None]
+    broadcast_object_list(rows)
+    if not is_main_process():
+        segmentor.text_embeddings = rows[0]
 
 
 def _letters(name: str) -> str:

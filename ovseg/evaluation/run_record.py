@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Union
+from typing import Any, Dict, Iterator, List, Mapping, Union
 
 import cv2
 import mmcv
@@ -61,9 +61,7 @@ def custom_code(cfg: Config) -> Dict[str, str]:
 def run_settings(cfg: Config, model: nn.Module) -> Dict[str, Any]:
     """Everything that label maps depend on, apart from the images: what a resumed run must have in common with the first.
 
-    Args:
-        cfg: The config of the run.
-        model: The model that the run has built, in its wrappers.
+    ``model`` is what the run with this config has built, in its wrappers.
     """
     inner: Any = model.module if is_model_wrapper(model) else model
     segmentor = getattr(inner, 'module', inner)  # test-time augmentation wraps the segmentor
@@ -85,23 +83,17 @@ def dataset_stamps(dataset: BaseSegDataset) -> List[Stamps]:
 
     Empty stamps for files of a remote storage (``backend_args``), whose time of change is not known.
     """
-    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-    return [dict(image=_stamp(info['img_path'], dataset), mask=_stamp(info.get('seg_map_path'), dataset)) for info in infos]
-
-
-def _stamp(path: Optional[str], dataset: BaseSegDataset) -> List[int]:
-    return [] if path is None or dataset.backend_args else file_stamp(Path(path))
+    infos = (dataset.get_data_info(index) for index in range(len(dataset)))
+    files = (dict(image=info['img_path'], mask=info.get('seg_map_path')) for info in infos)
+    return [{name: [] if path is None or dataset.backend_args else file_stamp(Path(path)) for name, path in paths.items()}
+            for paths in files]
 
 
 @contextmanager
 def claimed_label_maps(folder: Path, cfg: Config, model: nn.Module, resume: bool) -> Iterator[None]:
-    """Keep ``folder`` for the label maps of this run, of whose processes the main one does so.
+    """Keep ``folder``, made if need be, for the label maps of this run, of whose processes the main one does so.
 
-    Args:
-        folder: Where label maps will be written; made if it does not exist.
-        cfg: The config of the run.
-        model: The model that the run has built.
-        resume: Add to the label maps that are there.
+    ``resume`` adds to the label maps that are there. For ``cfg`` and ``model`` see ``run_settings``.
 
     Raises:
         BlockingIOError: another run is writing there.
@@ -176,12 +168,9 @@ def _compare(folder: Path, noted: Mapping[str, Any], now: Mapping[str, Any]) -> 
 
 def _difference(name: str, noted: Any, now: Any) -> List[str]:
     """The lines of a setting that differ."""
-    before, after = (_lines(value) for value in (noted, now))
+    before, after = ((value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False)).splitlines()
+                     for value in (noted, now))
     return list(difflib.unified_diff(before, after, f'{name} of the label maps', f'{name} of this run', lineterm='', n=0))
-
-
-def _lines(value: Any) -> List[str]:
-    return (value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False)).splitlines()
 
 
 def _stale(folder: Path, now: Mapping[str, Stamps], noted: Mapping[str, Stamps]) -> List[str]:

@@ -7,13 +7,5 @@ from ovseg.models.heads import OutlierImputeHead
 from ovseg.models.refiners import PAMR
 from ovseg.models.segmentors import CLIPSegmentor, CLIPSegTTAModel
 
-__all__ = [
-           'PAMR',
-           'CLIPSegTTAModel',
-           'CLIPSegmentor',
-           'DenseFeatures',
-           'FrozenModelWrapper',
-           'OVSegDataPreProcessor',
-           'OutlierImputeHead',
-           'TokenClassifier',
-]
+__all__ = ['PAMR', 'CLIPSegTTAModel', 'CLIPSegmentor', 'DenseFeatures', 'FrozenModelWrapper', 'OVSegDataPreProcessor',
+           'OutlierImputeHead', 'TokenClassifier']

@@ -1,4 +1,4 @@
-"""Figures of the scores, labels and errors of a whole image. Arrays may be tensors on the CPU."""
+"""Figures of the scores, labels and errors of a whole image, ``(H, W, 3)`` uint8 RGB. Arrays may be tensors on the CPU."""
 from typing import Any, Sequence
 
 import numpy as np
@@ -12,17 +12,11 @@ WRONG, UNSCORED = (0, 0, 0), (255, 255, 255)  # no class has a colour near these
 
 
 @panels.readable
-def score_figure(image: np.ndarray, scores: Any, names: Sequence[str],
-                 title: str = 'Score of each class: cosine similarity to its text embeddings') -> Figure:
-    """Figure of the image and the score of each class, all on one scale: the brightest class of a pixel is its label.
-
-    Args:
-        image: ``(H, W, 3)`` uint8 RGB.
-        scores: ``(K, H, W)`` of the classes to show.
-        names: Their names.
-        title: Stands above all.
+def score_figure(image: np.ndarray, scores: Any, names: Sequence[str]) -> Figure:
+    """Figure of the image and the ``scores (K, H, W)`` of the classes to show, all on one scale: the brightest class of a pixel
+    is its label.
     """
-    scores = np.asarray(scores)
+    scores, title = np.asarray(scores), 'Score of each class: cosine similarity to its text embeddings'
     figure, axes = panels.new_figure(image, ['image', *names], min(1 + len(names), COLUMNS), title, panels.BAR)
     axes[0].imshow(image)
     for axis, values in zip(axes[1:], scores):
@@ -32,15 +26,11 @@ def score_figure(image: np.ndarray, scores: Any, names: Sequence[str],
 
 
 @panels.readable
-def error_figure(image: np.ndarray, labels: Any, ground_truth: Any, names: Sequence[str], title: str = '') -> Figure:
-    """Figure of the image, its ground truth, the labels, and the pixels that are wrong.
+def error_figure(image: np.ndarray, labels: Any, ground_truth: Any, names: Sequence[str]) -> Figure:
+    """Figure of the image, its ground truth, the labels, and the pixels that are wrong, with their share of the scored ones.
 
-    Args:
-        image: ``(H, W, 3)`` uint8 RGB.
-        labels: ``(H, W)`` integers, indices of classes.
-        ground_truth: The same; -1 where nothing is scored.
-        names: Of all classes.
-        title: Stands above all; by default the share of scored pixels that are wrong.
+    ``labels`` and ``ground_truth``, ``(H, W)``, are indices into ``names``, of all classes; the latter is -1 where nothing is
+    scored.
     """
     labels, ground_truth = np.asarray(labels), np.asarray(ground_truth)
     scored = ground_truth >= 0
@@ -55,7 +45,7 @@ def error_figure(image: np.ndarray, labels: Any, ground_truth: Any, names: Seque
     errors[wrong], errors[~scored] = WRONG, UNSCORED
     shown = {'image': image, 'ground truth': colours.paint(image, ground_truth), 'prediction': colours.paint(image, labels),
              'errors': errors}
-    figure, axes = panels.new_figure(image, list(shown), 4, title or f'{share:.1%} of the scored pixels are wrong')
+    figure, axes = panels.new_figure(image, list(shown), 4, f'{share:.1%} of the scored pixels are wrong')
     for axis, pixels in zip(axes, shown.values()):
         axis.imshow(pixels)
     panels.legend(figure, handles)

@@ -1,5 +1,5 @@
 """Images, ground truth and predictions side by side."""
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -42,12 +42,8 @@ def contact_sheet(images: Sequence[np.ndarray], label_maps: Dict[str, Sequence[n
             axis.imshow(panel, aspect='auto')
             if row == 0:
                 axis.set_title(title, fontsize=10)
-    figure.legend(handles=_legend(label_maps, classes, palette), loc='outside lower center', ncols=8, fontsize=8, frameon=False)
-    return figure
-
-
-def _legend(label_maps: Dict[str, Sequence[np.ndarray]], classes: Sequence[str],
-            palette: Sequence[Sequence[int]]) -> List[Patch]:
     present = sorted({label for maps in label_maps.values() for map_ in maps for label in np.unique(map_)})
-    colours: List[Tuple[float, ...]] = [tuple(channel / 255 for channel in rgb) for rgb in palette]
-    return [Patch(color=colours[label], label=classes[label]) for label in present if 0 <= label < len(classes)]
+    handles = [Patch(color=f'#{bytes(palette[label]).hex()}', label=classes[label]) for label in present
+               if 0 <= label < len(classes)]
+    figure.legend(handles=handles, loc='outside lower center', ncols=8, fontsize=8, frameon=False)
+    return figure

@@ -1,6 +1,6 @@
 """All figures of one image: attention, similarity, outliers, clusters, scores, errors."""
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Type, Union
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,7 +14,7 @@ from ovseg.utils import check_choice, quoted, type_name
 from ovseg.visualization import patch_figures
 from ovseg.visualization.class_figures import error_figure, score_figure
 from ovseg.visualization.inspection import Points, WindowInspection, class_scores, predicted_labels
-from ovseg.visualization.panels import thin
+from ovseg.visualization.panels import LabelColours, thin
 
 MODEL_TYPES = ('Vanilla', 'ClearCLIP', 'SCLIP', 'NACLIP', 'Gated')
 MOST_CLASSES = 7  # score maps, where no classes are asked for
@@ -49,7 +49,7 @@ def explain(segmentor: CLIPSegmentor, image: np.ndarray, inputs: Tensor, points:
     inspection = WindowInspection(segmentor, inputs, points, shape)
     labels = predicted_labels(segmentor, inputs, shape)
     figures = window_figures(inspection, model_types)
-    chosen = chosen or _largest(labels)[:MOST_CLASSES]
+    chosen = chosen or LabelColours(labels).largest[:MOST_CLASSES]
     small = thin(image)
     scores = class_scores(segmentor, inputs, small.shape[:2], chosen)
     figures['scores'] = score_figure(small, scores, [names[index] for index in chosen])
@@ -114,9 +114,3 @@ def read_ground_truth(dataset: Mapping[str, Any], path: Union[str, Path], shape:
 
 def _title(text: str, inspection: WindowInspection, kind: Type[PostProcessor]) -> str:
     return text if inspection.is_on(kind) else f'{text} (off in this config: shown with its defaults)'
-
-
-def _largest(labels: np.ndarray) -> List[int]:
-    """The labels that occur, those of most pixels first."""
-    present, counts = np.unique(labels, return_counts=True)
-    return present[(-counts).argsort(kind='stable')].tolist()

@@ -32,7 +32,15 @@ def painted_with_legend(image: np.ndarray, labels: np.ndarray, palette: Sequence
     rows = max(1, PIXELS_AT_ONCE // image.shape[1])
     strips = [overlay(image[start:start + rows], labels[start:start + rows], palette) for start in range(0, len(image), rows)]
     side = min(max(image.shape[:2]), LONGEST_ASPECT * min(image.shape[:2]))
-    return np.concatenate(_same_width([*strips, _legend(legend, side, image.shape[1])]))
+    under = _legend(legend, side, image.shape[1])
+    right = ((0, 0), (0, under.shape[1] - image.shape[1]), (0, 0))
+    return np.concatenate([*(np.pad(strip, right, constant_values=255) for strip in strips), under])
+
+
+def installed_fonts() -> List[str]:
+    """Those of ``FONTS`` that matplotlib finds."""
+    installed = {font.name for font in fontManager.ttflist}
+    return [name for name in FONTS if name in installed]
 
 
 def _legend(entries: Sequence[Entry], side: int, width: int) -> np.ndarray:
@@ -55,12 +63,6 @@ def _legend(entries: Sequence[Entry], side: int, width: int) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def _same_width(images: List[np.ndarray]) -> List[np.ndarray]:
-    """The images, those that are narrower than the widest with white on their right."""
-    width = max(image.shape[1] for image in images)
-    return [np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0)), constant_values=255) for image in images]
-
-
 def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
     """The first of ``FONTS`` that is installed and has every letter of ``text``, or else the first."""
     files = _font_files()
@@ -70,8 +72,7 @@ def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
 
 @cache
 def _font_files() -> List[str]:
-    installed = {font.name for font in fontManager.ttflist}
-    return [str(fontManager.findfont(name)) for name in FONTS if name in installed]
+    return [str(fontManager.findfont(name)) for name in installed_fonts()]
 
 
 @cache

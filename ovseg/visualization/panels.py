@@ -10,12 +10,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Rectangle
 
 from ovseg.visualization.contact_sheet import overlay
-from ovseg.visualization.legend import FONTS
+from ovseg.visualization.legend import installed_fonts
 from ovseg.visualization.palette import distinct_colours
 
 SIDE = 2.3  # inches: the longer side of an image
@@ -30,9 +29,8 @@ MOST = 20  # classes or clusters that get a colour of their own
 OTHERS = (60, 60, 60)  # the colour of all the rest
 
 # A decorator of functions that make a figure; the fonts are those of other alphabets too, where they are installed.
-INSTALLED = {font.name for font in fontManager.ttflist}
 readable = matplotlib.rc_context({
-    'font.family': [name for name in FONTS if name in INSTALLED],
+    'font.family': installed_fonts(),
     'font.size': 9, 'axes.titlesize': 9, 'image.interpolation': 'nearest'})
 
 
@@ -126,6 +124,10 @@ class LabelColours:
 
     Args:
         maps: Integer maps of any shape; negative values are no label.
+
+    Attributes:
+        largest: The labels that occur, those of most pixels first.
+        palette: RGB of each label.
     """
 
     def __init__(self, *maps: np.ndarray) -> None:

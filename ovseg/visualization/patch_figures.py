@@ -1,7 +1,7 @@
 """Figures of the patches of one window. Arrays may be tensors on the CPU.
 
-Every ``image (H, W, 3)`` is uint8 RGB and lies exactly under its grid of ``h`` x ``w`` patches. A patch is given by its row
-and column in that grid.
+Every ``image (H, W, 3)`` is a window, uint8 RGB, and lies exactly under its grid of ``h`` x ``w`` patches. A patch is given by
+its row and column in that grid; there are P ``patches``. A ``title`` stands above all panels.
 """
 from typing import Any, Mapping, Sequence, Tuple
 
@@ -19,22 +19,16 @@ Patches = Sequence[Tuple[int, int]]
 
 
 @panels.readable
-def attention_figure(image: np.ndarray, attention: Mapping[str, Any], patches: Patches,
-                     title: str = 'Where a patch attends to in the last block') -> Figure:
+def attention_figure(image: np.ndarray, attention: Mapping[str, Any], patches: Patches) -> Figure:
     """One row per patch: the image with the patch, then its attention in each variant, from 0 to the largest share there.
 
-    Args:
-        image: The window.
-        attention: Name of a variant to ``(P, h, w)``, the share of its attention that each of the P patches gives to every
-            patch, in [0, 1].
-        patches: Row and column of each of the P patches.
-        title: Stands above all.
+    ``attention`` has by variant ``(P, h, w)``: the share of its attention that each of P patches gives to all, in [0, 1].
     """
     maps = {name: np.asarray(values) for name, values in attention.items()}
     titles = [text for index in range(len(patches)) for text in
               (f'patch {index + 1}', *(f'{name}: max {100 * values[index].max():.3g}%' for name, values in maps.items()))]
     columns = 1 + len(maps)
-    figure, axes = panels.new_figure(image, titles, columns, title, panels.BAR)
+    figure, axes = panels.new_figure(image, titles, columns, 'Where a patch attends to in the last block', panels.BAR)
     for index, patch in enumerate(patches):
         row = axes[columns * index:columns * (index + 1)]
         row[0].imshow(image)
@@ -48,17 +42,10 @@ def attention_figure(image: np.ndarray, attention: Mapping[str, Any], patches: P
 
 
 @panels.readable
-def similarity_figure(image: np.ndarray, similarity: Any, patches: Patches,
-                      title: str = 'Similarity of a patch to all others, in the middle of the network') -> Figure:
-    """The image with the numbered patches, then the similarity map of each, all on one scale.
-
-    Args:
-        image: The window.
-        similarity: ``(P, h, w)``.
-        patches: Row and column of each of the P patches.
-        title: Stands above all.
-    """
+def similarity_figure(image: np.ndarray, similarity: Any, patches: Patches) -> Figure:
+    """The image with the numbered patches, then the similarity map ``(P, h, w)`` of each, all on one scale."""
     maps = np.asarray(similarity)
+    title = 'Similarity of a patch to all others, in the middle of the network'
     titles = ['patches', *(f'patch {number}' for number in range(1, 1 + len(maps)))]
     figure, axes = panels.new_figure(image, titles, min(len(titles), COLUMNS), title, panels.BAR)
     axes[0].imshow(image)
@@ -73,14 +60,9 @@ def similarity_figure(image: np.ndarray, similarity: Any, patches: Patches,
 @panels.readable
 def outlier_figure(image: np.ndarray, scores: Any, replaced: Any, label: str = 'r = attn[CLS, i] / attn[i, i]',
                    title: str = 'Outliers') -> Figure:
-    """The image, and on it the outlier scores, with a cross on what is replaced.
+    """The image, and on it the positive outlier ``scores (h, w)`` with a cross on what is ``replaced``, ``(h, w)`` bool.
 
-    Args:
-        image: The window.
-        scores: ``(h, w)``, positive.
-        replaced: ``(h, w)`` bool.
-        label: Label of the scale.
-        title: Stands above all.
+    ``label`` is that of the scale.
     """
     scores, replaced = np.asarray(scores), np.asarray(replaced)
     figure, axes = panels.new_figure(image, ['window', 'outlier score'], 2, title, panels.BAR)
@@ -103,13 +85,7 @@ def outlier_figure(image: np.ndarray, scores: Any, replaced: Any, label: str = '
 
 @panels.readable
 def cluster_figure(image: np.ndarray, labels: Any, title: str = 'Clusters') -> Figure:
-    """The image, and on it the clusters of its patches.
-
-    Args:
-        image: The window.
-        labels: ``(h, w)`` integers, -1 for noise.
-        title: Stands above all.
-    """
+    """The image, and on it the clusters of its patches: ``labels (h, w)``, integers, -1 for noise."""
     labels = np.asarray(labels)
     colours = panels.LabelColours(labels)
     figure, axes = panels.new_figure(image, ['window', 'clusters'], 2, title)
@@ -129,14 +105,7 @@ def cluster_figure(image: np.ndarray, labels: Any, title: str = 'Clusters') -> F
 
 @panels.readable
 def cls_similarity_figure(image: np.ndarray, before: Any, after: Any, title: str = 'Similarity to the CLS token') -> Figure:
-    """The image, and on it the patches' cosine similarity to the CLS token before and after debiasing, on one scale.
-
-    Args:
-        image: The window.
-        before: ``(h, w)``.
-        after: The same.
-        title: Stands above all.
-    """
+    """The image, and on it the patches' cosine similarity ``(h, w)`` to the CLS token before and after debiasing."""
     before, after = np.asarray(before), np.asarray(after)
     titles = ['window', f'before (mean {before.mean():.2f})', f'after (mean {after.mean():.2f})']
     figure, axes = panels.new_figure(image, titles, 3, title, panels.BAR)

@@ -50,9 +50,7 @@ def read_class_list(names: Union[str, Path, Sequence[str]]) -> List[List[str]]:
         _check_characters(f'class {index} of {where} (line {index + 1})' if isinstance(names, (str, Path))
                           else f'class {index} of {where}', line)
     classes = [[' '.join(name.split()) for name in re.split('[,;]', line)] for line in lines]
-    _check_names(where, classes)
-    if str(names) not in bundled_class_lists():
-        _check_unique(where, classes)
+    _check_names(where, classes, may_repeat=str(names) in bundled_class_lists())
     return classes
 
 
@@ -91,9 +89,10 @@ def _check_characters(where: str, line: str) -> None:
         raise ValueError(f'{where} has a #, and class lists have no comments: {shown(line)}')
 
 
-def _check_names(where: str, classes: Sequence[Sequence[str]]) -> None:
+def _check_names(where: str, classes: Sequence[Sequence[str]], may_repeat: bool) -> None:
     if not classes:
         raise ValueError(f'{where} has no classes')
+    seen: Dict[str, int] = {}
     for index, synonyms in enumerate(classes):
         for name in synonyms:
             if not name:
@@ -101,12 +100,7 @@ def _check_names(where: str, classes: Sequence[Sequence[str]]) -> None:
             if not any(unicodedata.category(character)[0] in 'LNS' for character in name):
                 raise ValueError(f'class {index} of {where} has a name without a letter, digit or symbol: {shown(name)}')
 
-
-def _check_unique(where: str, classes: Sequence[Sequence[str]]) -> None:
-    seen: Dict[str, int] = {}
-    for index, synonyms in enumerate(classes):
-        for name in synonyms:
             key = unicodedata.normalize('NFC', name).casefold()  # CLIP's tokenizer sees neither case nor composition
-            if key in seen:
+            if key in seen and not may_repeat:
                 raise ValueError(f'{shown(name)} stands twice in {where}: in class {seen[key]} and in class {index}')
             seen[key] = index

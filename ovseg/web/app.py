@@ -10,7 +10,6 @@ import gradio as gr
 import numpy as np
 import uvicorn
 from fastapi import FastAPI
-from gradio.data_classes import ImageData
 from gradio.utils import get_upload_folder
 from matplotlib.figure import Figure
 from mmengine.logging import MMLogger
@@ -86,8 +85,9 @@ def build_page(models: Models, max_seconds: int) -> gr.Blocks:
             with gr.Column(scale=2, min_width=340):
                 image = gr.Image(label='Image', type='filepath', image_mode=None, sources=['upload', 'clipboard'],
                                  height=200, elem_id='image')
-                # on the object: of a subclass, gradio would write a stub file beside this one
-                image.preprocess = _path_of
+                # The file, unopened: read_upload has the better messages for a bad one. On the object: of a subclass, gradio
+                # would write a stub file beside this one.
+                image.preprocess = lambda upload: upload and upload.path
                 gr.Examples(EXAMPLES, [image], label='Demo scenes', cache_examples=False, elem_id='examples',
                             api_visibility='private')
                 classes = gr.Textbox(own_class_names(cfg), label='Class names', lines=2, max_lines=12, elem_id='classes',
@@ -213,11 +213,6 @@ def _setting_controls(setting: Setting, letter: str) -> List[gr.components.Compo
         debias = gr.Slider(0, 1, setting.debias, step=0.05, label='Debias factor (0: off)', elem_id=f'debias-{letter}')
         ctd = gr.Checkbox(setting.ctd, label='CTD', elem_id=f'ctd-{letter}', container=True)
     return [attention, similarity, enhancement, outliers, top_k, debias, ctd]
-
-
-def _path_of(upload: Optional[ImageData]) -> Optional[str]:
-    """The file of an image, unopened: ``read_upload`` has the better messages for a bad one."""
-    return None if upload is None else upload.path
 
 
 def _shown(**kwargs: Any) -> gr.Image:

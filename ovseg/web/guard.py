@@ -87,19 +87,18 @@ class Guard:
         await answer(scope, receive, partial(_send_with_headers, send))
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
-        """The application that answers a request.
-
-        Raises:
-            HTTPException: It is none of the page's.
-        """
+        """The application that answers a request of the page; an ``HTTPException`` for any other."""
         path, reads = scope['path'], scope['method'] in ('GET', 'HEAD')
         self._check_host(Headers(scope=scope))
         if reads and path == PROGRESS:
             return Response('data: {"msg": "done"}\n\n', media_type='text/event-stream')  # progress is not reported
-        if reads and (READ.fullmatch(path) or (path.startswith(FILE) and self._is_served(path[len(FILE):]))):
+        # of files those that gradio made for the page; their paths are compared, not resolved
+        is_file = path.startswith(FILE) and any(path[len(FILE):] in files for files in self._page.temp_file_sets)
+        if reads and (READ.fullmatch(path) or is_file):
             return self._app
         if scope['method'] == 'POST' and path == UPLOAD:
-            return await self._upload(scope, receive)
+            request = Request(scope, _limited(receive, self._max_upload_mb * MB + FORM_BYTES))
+            return await _within_time(self._keep(request))
         if scope['method'] == 'POST' and path in CALLS:
             if Headers(scope=scope).get('content-type', '').partition(';')[0].strip().lower() != 'application/json':
                 # a browser sends text/plain to another site without asking that site first
@@ -125,15 +124,8 @@ class Guard:
             if place != host.lower() and place not in self._allowed:
                 raise HTTPException(403, 'this is the request of another site: see --allow-host')
 
-    def _is_served(self, path: str) -> bool:
-        """Membership of a path in the files that gradio made for the page. Paths are compared, not resolved."""
-        return any(path in files for files in self._page.temp_file_sets)
-
-    async def _upload(self, scope: Scope, receive: Receive) -> Response:
-        """Keep one file. Gradio's own route leaves temporary files behind when an upload breaks off."""
-        return await _within_time(self._keep(Request(scope, _limited(receive, self._max_upload_mb * MB + FORM_BYTES))))
-
     async def _keep(self, request: Request) -> Response:
+        """Keep the one file of an upload. Gradio's own route leaves temporary files behind when an upload breaks off."""
         async with self._uploading:
             try:
                 async with request.form(max_files=1, max_fields=0) as form:

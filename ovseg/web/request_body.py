@@ -10,7 +10,7 @@ import gradio as gr
 ACCEPTED: Dict[type, Callable[[Any, Any], bool]] = {
     gr.Textbox: lambda component, value: isinstance(value, str),
     gr.Checkbox: lambda component, value: isinstance(value, bool),
-    gr.Slider: lambda component, value: _is_number(value) and component.minimum <= value <= component.maximum,
+    gr.Slider: lambda component, value: type(value) in (int, float) and component.minimum <= value <= component.maximum,
     gr.Dropdown: lambda component, value: isinstance(value, str) and value in [choice for _, choice in component.choices],
     gr.Dataset: lambda component, value: type(value) is int and 0 <= value < len(component.samples),
 }
@@ -84,7 +84,3 @@ def _checked_place(event: Any) -> Any:
     if not (isinstance(place, list) and len(place) == 2 and all(type(number) is int and number >= 0 for number in place)):
         raise ValueError('event_data has no index of a pixel')
     return place
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)

@@ -4,7 +4,7 @@ import html
 import re
 import time
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 
@@ -30,20 +30,17 @@ from ovseg.vocabulary import read_class_list
 KEPT = 8  # settings whose text embeddings stay in memory
 LONGEST_SIDE = 1024  # of an image on the page, in pixels
 MOST_NAMES, LONGEST_NAME = 1000, 100  # of one request, synonyms included; the length is in characters
+SWITCHES = dict(similarity='apply_similarity_enhancement', self_attn_enhancement='apply_self_attn_enhancement',
+                outlier_suppression='apply_outlier_suppression', debias='global_debias_factor', ctd='apply_ctd')
 FOLDERS = re.compile(r'(?<![\w.<])/(?:[^/\s\'":,]+/)+')  # of an absolute path
 
 
 class Setting(NamedTuple):
-    """Options of a model that the page can change.
+    """Options of a model that the page can change: the switches of ``SWITCHES``, and two more.
 
     Args:
         attention: A name in ``ATTENTIONS``.
-        similarity: ``apply_similarity_enhancement``.
-        self_attn_enhancement: ``apply_self_attn_enhancement``.
-        outlier_suppression: ``apply_outlier_suppression``.
         top_k: Outliers per window; counts only with ``outlier_suppression``.
-        debias: ``global_debias_factor``.
-        ctd: ``apply_ctd``.
     """
     attention: str
     similarity: bool
@@ -56,16 +53,12 @@ class Setting(NamedTuple):
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> 'Setting':
         """The setting of the config of a ``CLIPSegmentor``."""
-        on = partial(switch_value, model)
-        return cls(_attention(model), on('apply_similarity_enhancement'), on('apply_self_attn_enhancement'),
-                   on('apply_outlier_suppression'), module_keyword(model, 'OutlierSuppression', 'top_k'),
-                   on('global_debias_factor'), on('apply_ctd'))
+        return cls(attention=_attention(model), top_k=module_keyword(model, 'OutlierSuppression', 'top_k'),
+                   **{field: switch_value(model, switch) for field, switch in SWITCHES.items()})
 
     def options(self, model: Mapping[str, Any]) -> Dict[str, Any]:
         """``cfg_options`` that give the config of a ``CLIPSegmentor`` this setting."""
-        options: Dict[str, Any] = dict(
-            apply_similarity_enhancement=self.similarity, apply_self_attn_enhancement=self.self_attn_enhancement,
-            apply_outlier_suppression=self.outlier_suppression, global_debias_factor=self.debias, apply_ctd=self.ctd)
+        options = {switch: getattr(self, field) for field, switch in SWITCHES.items()}
         if self.outlier_suppression:
             options['outlier_suppression_cfg'] = dict(top_k=self.top_k)
         if self.attention != _attention(model):  # else it keeps its keywords
@@ -74,13 +67,7 @@ class Setting(NamedTuple):
 
 
 class Models:
-    """Inferencers by setting, all of the same CLIP; the last few stay in memory.
-
-    Args:
-        model: As ``OVSegInferencer`` takes it, for this and the next three.
-        weights: In place of the config's.
-        device: Where to compute.
-        max_pixels: Larger images are refused.
+    """Inferencers by setting, all of the same CLIP; the last few stay in memory. Arguments as of ``OVSegInferencer``.
 
     Attributes:
         cfg: The config, before any setting.
@@ -91,11 +78,8 @@ class Models:
                  device: Union[str, torch.device, None] = None, max_pixels: int = 20_000_000) -> None:
         configured = OVSegInferencer(WITHOUT_A_MODEL if model is None else model, weights, device, max_pixels=max_pixels)
         self.cfg, self.max_pixels = configured.cfg, max_pixels
-
-        def build(setting: Setting) -> OVSegInferencer:
-            return configured.variant(setting.options(self.cfg.model))
-
-        self.get: Callable[[Setting], OVSegInferencer] = lru_cache(maxsize=KEPT)(build)
+        self.get: Callable[[Setting], OVSegInferencer] = lru_cache(maxsize=KEPT)(
+            lambda setting: configured.variant(setting.options(self.cfg.model)))
 
 
 class TypedClasses(NamedTuple):

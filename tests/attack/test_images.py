@@ -28,9 +28,10 @@ MODES = {'png': ['RGB', 'RGBA', 'L', 'P', '1', 'I;16'], 'jpg': ['RGB', 'L', 'CMY
 
 @pytest.fixture(autouse=True)
 def quiet_decoders():
-    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    set_level = cv2.utils.logging.setLogLevel if hasattr(cv2.utils, 'logging') else cv2.setLogLevel  # before OpenCV 5
+    before = set_level(0)
     yield
-    cv2.utils.logging.setLogLevel(before)
+    set_level(before)
 
 
 @pytest.fixture(scope='module')

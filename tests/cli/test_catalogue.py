@@ -76,13 +76,13 @@ def test_a_backbone_names_model_and_weights(tree):
         clip_model='ViT-S', pretrained='mine')]
 
 
-@pytest.mark.parametrize(('entries', 'name', 'file', 'definition'), [
-    (catalogue.attentions, 'KK', 'attention/kk.py', 'kk'), (catalogue.post_processors, 'CTD', 'post_processors/ctd.py', 'CTD'),
-    (catalogue.refiners, 'PAMR', 'refiners/pamr.py', 'PAMR')])
-def test_modules_are_described_by_the_docstring_in_their_file(entries, name, file, definition):
+@pytest.mark.parametrize(('kind', 'name', 'file', 'definition'), [
+    ('attentions', 'KK', 'attention/kk.py', 'kk'), ('post-processors', 'CTD', 'post_processors/ctd.py', 'CTD'),
+    ('refiners', 'PAMR', 'refiners/pamr.py', 'PAMR')])
+def test_modules_are_described_by_the_docstring_in_their_file(kind, name, file, definition):
     tree = ast.parse((Path(ovseg.__file__).parent / 'models' / file).read_text(encoding='utf-8'))
     docstring, = [ast.get_docstring(node) for node in tree.body if getattr(node, 'name', None) == definition]
-    assert described(entries())[name] == docstring.splitlines()[0].replace('``', '')
+    assert described(KINDS[kind]())[name] == docstring.splitlines()[0].replace('``', '')
 
 
 def test_a_docstring_of_many_lines_gives_its_first_paragraph(monkeypatch):
@@ -94,7 +94,7 @@ def test_a_docstring_of_many_lines_gives_its_first_paragraph(monkeypatch):
         """
 
     monkeypatch.setitem(POST_PROCESSORS._module_dict, 'Own', Own)
-    assert described(catalogue.post_processors())['Own'] == 'Does this and that.'
+    assert described(KINDS['post-processors']())['Own'] == 'Does this and that.'
 
 
 def test_class_lists_say_how_many_classes_and_names():

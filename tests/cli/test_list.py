@@ -4,7 +4,7 @@ import pytest
 
 from ovseg.cli import main
 from ovseg.cli.catalogue import KINDS, open_clip_backbones
-from ovseg.registry import ATTENTIONS, DENSE_ENCODERS, GUIDES, POST_PROCESSORS, REFINERS, UPSAMPLERS
+from ovseg.registry import ATTENTIONS, DENSE_ENCODERS, GUIDES, POST_PROCESSORS, REFINERS, REGIONS, UPSAMPLERS
 from ovseg.vocabulary import bundled_class_lists
 
 
@@ -44,7 +44,7 @@ def test_long_lines_are_not_broken(monkeypatch, capsys):
 
 @pytest.mark.parametrize(('kind', 'names'), [
     ('attentions', ATTENTIONS.module_dict), ('post-processors', POST_PROCESSORS.module_dict),
-    ('dense-encoders', DENSE_ENCODERS.module_dict), ('guides', GUIDES.module_dict), ('upsamplers', UPSAMPLERS.module_dict),
+    ('dense-encoders', DENSE_ENCODERS.module_dict), ('guides', GUIDES.module_dict), ('upsamplers', UPSAMPLERS.module_dict), ('regions', REGIONS.module_dict),
     ('refiners', REFINERS.module_dict), ('class-lists', bundled_class_lists())])
 def test_nothing_is_left_out(kind, names, capsys):
     assert [entry['name'] for entry in json.loads(output(capsys, kind, '--json'))[kind]] == sorted(names)

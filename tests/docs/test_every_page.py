@@ -5,6 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
+from packaging.version import Version
 
 HERE = Path(__file__).parent
 PAGES, blocks, commands, prose = map(runpy.run_path(str(HERE / 'pages.py')).get, ('PAGES', 'blocks', 'commands', 'prose'))
@@ -16,6 +18,7 @@ OWN_TESTS = {
     'docs/add_an_attention.md': ('test_add_an_attention.py', dict(command=1, python=2)),
     'docs/add_dense_encoder.md': ('test_add_dense_encoder.py', dict(command=1, python=2)),
     'docs/add_guide.md': ('test_add_guide.py', dict(command=2, python=2)),
+    'docs/add_regions.md': ('test_add_regions.py', dict(command=1, python=2)),
     'docs/add_upsampler.md': ('test_add_upsampler.py', dict(command=1, python=2)),
     'docs/add_image_tower.md': ('test_add_image_tower.py', dict(python=2)),
     'docs/api.md': ('test_api.py', dict(python=6, text=6)),
@@ -42,6 +45,8 @@ def test_own_tests_run_what_is_not_run_below(page):
 
 @pytest.mark.parametrize('command', COMMANDS, ids=lambda command: f'{COMMANDS[command]}: {command}')
 def test_the_command_runs(command, shell):
+    if 'train_tiny_clip' in command and Version(torch.__version__) < Version('2.3'):
+        pytest.skip("this torch refuses the mask of open_clip's text tower under autocast")
     shell.run(command)
 
 

@@ -3,6 +3,7 @@ import ast
 import inspect
 import re
 import runpy
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from ovseg.models.dense import LastBlockEncoder
 from ovseg.models.dense.last_block_encoder import SIMILARITY_KEYS
 from ovseg.models.segmentors.switches import COMPONENTS, FLAT
 from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
-from ovseg.registry import ATTENTIONS, POST_PROCESSORS
+from ovseg.registry import ATTENTIONS, GUIDES, POST_PROCESSORS, REGIONS
 from ovseg.vocabulary import Vocabulary
 
 ROOT = Path(ovseg.__file__).parents[1]
@@ -41,17 +42,20 @@ ELSEWHERE = {  # what looks like one of these and has a test of its own, or is s
     '"model.vocabulary.names=[potted plant,cat]"': 'refused: test_faq.py',
     "clip.name='ViT-B-16'": 'test_faq.py',
     "custom_imports=dict(imports=['ovseg'])": 'of a config',
+    "regions=dict(type='NpzRegions', root='FOLDER')": 'of an encoder: tests/models/regions',
     "default_scope='mmseg'": 'of a config',
     "type='NACLIP'": 'of a registry',
     'reduce_zero_label=True': 'of a data set',
     'classes=None': 'of a call'}
+FIELDS = {f'{field.name}={value!r}' for registry in (GUIDES, REGIONS) for type_ in registry.module_dict.values()
+          for field in fields(type_) for value in (field.default, {})}  # of guides and regions: test_settings.py
 PLACEHOLDERS = {'/path/to/file': str(WEIGHTS_FILE), 'FOLDER': 'data'}
 FLAG = r'(?<![\w-])--[a-z][\w-]*'
 OTHERS_FLAGS = {'--no-deps', '--nproc', '--help'}  # of pip, of mmseg's converters, of every program
 
 
 def left(codes):
-    return [code for code in codes if code not in ELSEWHERE]
+    return [code for code in codes if code not in ELSEWHERE and code not in FIELDS]
 
 
 def fill(code):

@@ -3,6 +3,7 @@ import ast
 import inspect
 import re
 import runpy
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, Mapping, Sequence, Union, get_args, get_origin, get_type_hints
 
@@ -22,7 +23,7 @@ from ovseg.models.segmentors.switches import CHAIN, FLAT, KEYWORDS, NESTED_ONLY,
 from ovseg.models.towers import loading
 from ovseg.models.towers.loading import load_clip
 from ovseg.models.towers.transformers_format import check_settings, flat_settings
-from ovseg.registry import ATTENTIONS, POST_PROCESSORS, UPSAMPLERS
+from ovseg.registry import ATTENTIONS, GUIDES, POST_PROCESSORS, REGIONS, UPSAMPLERS
 from ovseg.vocabulary import Vocabulary
 from ovseg.vocabulary.prompt_templates import PROMPT_TEMPLATES
 
@@ -73,7 +74,7 @@ def test_keys_types_and_defaults_of_components_are_those_of_the_code(component):
                            COMPONENTS[component].__init__)
     for key, type_, _, _ in rows:
         hint = hints[code(key)[0]]
-        if hint is not Any:
+        if Any not in (hint, *get_args(hint)):  # Python 3.9 adds None to Any
             assert set(type_.split(' or ')) == {TYPES[part] for part in
                                                 (get_args(hint) if get_origin(hint) is Union else [hint])}, key
 
@@ -93,6 +94,16 @@ def test_types_and_their_keywords_are_those_of_the_registry(heading, registry, f
     assert given == {name: {key: parameter.default for key, parameter in inspect.signature(type_).parameters.items()
                             if key not in fixed}
                      for name, type_ in registry.module_dict.items() if type_.__module__.startswith('ovseg.')}
+
+
+@pytest.mark.parametrize(('heading', 'registry'), [('guide', GUIDES), ('regions', REGIONS)])
+def test_fields_of_guides_and_regions_are_those_of_the_registry(heading, registry):
+    given = {code(type_)[0]: [text.partition('=')[::2] for text in code(keywords)] for type_, keywords, _ in section(heading)}
+    assert {name: {key: ast.literal_eval(value) if value else MISSING for key, value in keywords}
+            for name, keywords in given.items()} == {
+        name: {each.name: each.default if each.default_factory is MISSING else each.default_factory()
+               for each in fields(type_) if each.init}
+        for name, type_ in registry.module_dict.items() if type_.__module__.startswith('ovseg.')}
 
 
 def test_names_of_one_attention_stand_in_one_row():

@@ -1,13 +1,19 @@
 import json
+import subprocess
+import sys
 from itertools import count
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
+from torch.nn import functional as F
 
+from ovseg.engine import vocabulary_check_hook
 from ovseg.models import CLIPSegmentor
+from ovseg.models.text import TextEncoder
 
 RUN = count()
 
@@ -125,3 +131,53 @@ def test_no_warning_where_nothing_can_go_wrong(evaluate, classes, prob_thd):
     _, log = evaluate(classes, name_path=['everything else', 'dog'], prob_thd=prob_thd)
     assert 'mIoU' in log
     assert 'background class' not in log
+
+
+def test_other_processes_take_the_text_embeddings_of_the_main_one(evaluate, monkeypatch):
+    rows = F.normalize(torch.randn(2, 128), dim=-1)
+    seen = []
+
+    def broadcast(objects):
+        assert objects == [None]
+        objects[:] = [rows]
+
+    def test_step(self, data):
+        seen.append(self.text_embeddings)
+        return original(self, data)
+
+    original = CLIPSegmentor.test_step
+    monkeypatch.setattr(vocabulary_check_hook, 'is_main_process', lambda: False)
+    monkeypatch.setattr(vocabulary_check_hook, 'broadcast_object_list', broadcast)
+    monkeypatch.setattr(TextEncoder, 'encode', None)
+    monkeypatch.setattr(CLIPSegmentor, 'test_step', test_step)
+    evaluate(['sea', 'sky'], name_path=['sea', 'sky'])
+    assert len(seen) == 2 and all(torch.equal(found, rows) for found in seen)
+
+
+ONE_OF_TWO = """
+import sys
+from types import SimpleNamespace
+import torch
+import torch.distributed as dist
+from ovseg.engine import VocabularyCheckHook
+from ovseg.models import CLIPSegmentor
+
+rank, folder = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+torch.manual_seed(rank)
+model = CLIPSegmentor(clip=dict(name='ovseg-tiny-clip', pretrained=None), vocabulary=dict(names=['sea', 'sky']))
+encode, calls = model.text_encoder.encode, []
+model.text_encoder.encode = lambda *args: calls.append(1) or encode(*args)
+loader = SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=['sea', 'sky'])))
+hub = SimpleNamespace(update_info=lambda *args: None)
+VocabularyCheckHook().before_test(SimpleNamespace(model=model, message_hub=hub, test_dataloader=loader))
+torch.save((model.text_embeddings, len(calls)), f'{folder}/{rank}.pt')
+dist.destroy_process_group()
+"""
+
+
+def test_two_processes_encode_once(tmp_path):
+    processes = [subprocess.Popen([sys.executable, '-c', ONE_OF_TWO, str(rank), str(tmp_path)]) for rank in range(2)]
+    assert [process.wait(300) for process in processes] == [0, 0]
+    (first, calls), (second, others) = (torch.load(tmp_path / f'{rank}.pt', weights_only=True) for rank in range(2))
+    assert torch.equal(first, second) and (calls, others) == (1, 0)  # each has weights of its own

@@ -1,16 +1,22 @@
+import hashlib
+
 import pytest
-from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
 
 from ovseg.vocabulary import prompt_templates
 from ovseg.vocabulary.prompt_templates import PROMPT_TEMPLATES
 
 
-@pytest.mark.parametrize(('name', 'published', 'count'), [('imagenet80', OPENAI_IMAGENET_TEMPLATES, 80),
-                                                          ('imagenet7', SIMPLE_IMAGENET_TEMPLATES, 7)])
-def test_bundled_sets_equal_the_published_ones(name, published, count):
-    sentences = [template.format('red panda') for template in prompt_templates(name)]
+@pytest.mark.parametrize(('name', 'count', 'first', 'last', 'digest'), [
+    ('imagenet80', 80, 'a bad photo of a {}.', 'a tattoo of the {}.',
+     '4f976686fb651bb5803d4689dcd849f75efe0ef19a3c801355bc9a6f03c8a5af'),
+    ('imagenet7', 7, 'itap of a {}.', 'a photo of the small {}.',
+     '6ef3883987d224b7949da69fe0b615af152e1560eaac4c5c38555e50c882d415')])
+def test_bundled_sets_are_the_published_ones(name, count, first, last, digest):
+    """They come from open_clip, and published scores depend on every letter: another release must not change them."""
+    sentences = prompt_templates(name)
     assert len(sentences) == len(set(sentences)) == count
-    assert sentences == [template('red panda') for template in published]
+    assert (sentences[0], sentences[-1]) == (first, last)
+    assert hashlib.sha256('\n'.join(sentences).encode()).hexdigest() == digest
 
 
 def test_plain_is_one_sentence():

@@ -94,7 +94,8 @@ def test_the_folder_is_the_users_own(temporary, monkeypatch):
 
 def test_without_fcntl_the_folder_is_made(temporary):
     """As on Windows, where other code of filelock makes the lock."""
-    code = ("import sys\nsys.modules['fcntl'] = None\nimport os\ndel os.getuid\nfrom ovseg.web.folder import own_folder\n"
+    code = ("import sys\nsys.modules['fcntl'] = None\nimport os\nimport mmengine\ndel os.getuid\n"
+            'from ovseg.web.folder import own_folder\n'
             'with own_folder() as folder:\n    assert folder.is_dir()\nassert not folder.exists()')
     ended = subprocess.run([sys.executable, '-c', code], env=dict(os.environ, TMPDIR=str(temporary)), capture_output=True,
                            text=True)

@@ -3,7 +3,7 @@ import resource
 import statistics
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, Callable, Dict, List, Optional
 
@@ -22,9 +22,6 @@ class Row:
     ratio: float
     images_per_s: Optional[float] = None
     peak_mb: Optional[float] = None
-
-    def as_dict(self) -> Dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass

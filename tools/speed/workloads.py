@@ -1,5 +1,6 @@
 """The workloads: groups of candidates for one machine, and probes of memory and start-up that need a process each."""
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from speed.references import loop_decode, loop_outlier_suppression, loop_predict, sklearn_clusters
-from speed.timing import Group, in_fresh_process, peak_memory_mb
+from speed.timing import Group, in_fresh_process, in_turn, peak_memory_mb
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -52,7 +53,7 @@ def original_size(model: CLIPSegmentor, images: List[Tensor], out_size: Tuple[in
 
 
 def whole_job(clip_model: str, device: str, precision: str, baseline: Optional[str], images: int,
-              batch_size: int = 32) -> Iterator[Group]:
+              batch_size: int) -> Iterator[Group]:
     """Image to labels over the plain ViT's forward of the same windows in one batch."""
     for classes in (21, 150, 171):
         model = build(clip_model, device, classes, precision=precision, batch_size=batch_size)
@@ -162,7 +163,7 @@ def text(clip_model: str, device: str) -> Iterator[Group]:
         yield Group('text, second start', '171 names x 80 templates', {'ovseg': lambda: ovseg_encode(all_names, cache=True)})
 
 
-def start_up(rounds: int) -> Group:
+def start_up() -> Group:
     """Seconds to a tiny model, over importing what it stands on."""
     def run(code: str) -> None:
         subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)  # noqa: S603  code of this file
@@ -191,8 +192,8 @@ def decode_memory(classes: int) -> float:
     return peak_memory_mb()
 
 
-def memory_by_vocabulary(vocabularies: Tuple[int, ...] = (19, 847, 10000)) -> Dict[int, float]:
-    return {classes: in_fresh_process(decode_memory, classes) for classes in vocabularies}
+def memory_by_vocabulary() -> Dict[int, float]:
+    return {classes: in_fresh_process(decode_memory, classes) for classes in (19, 847, 10000)}
 
 
 def predict_memory(height: int, width: int) -> float:
@@ -202,30 +203,36 @@ def predict_memory(height: int, width: int) -> float:
     return peak_memory_mb()
 
 
-def memory_by_size(sizes: Sequence[Tuple[int, int]] = ((64, 64), (64, 16_000), (16_000, 64), (60, 60_000))) -> Dict[str, float]:
+def memory_by_size() -> Dict[str, float]:
+    sizes = ((64, 64), (64, 16_000), (16_000, 64), (60, 60_000))
     return {f'{height}x{width}': in_fresh_process(predict_memory, height, width) for height, width in sizes}
 
 
-def geometry_growth(sizes: int = 1000, skipped: int = 20) -> float:
+def geometry_growth() -> float:
     """MB by which resident memory grows while images of different sizes, up to 2,500 x 1,500, are decoded."""
-    classes, start = F.normalize(torch.randn(2, 4), dim=-1), 0.0
-    for index in range(sizes):
-        size = 500 + 2 * index, 500 + index
-        layout = WindowLayout.plan(size, 0, 0, (16, 16))
+    classes = F.normalize(torch.randn(2, 4), dim=-1)
+
+    def decode(index: int) -> None:
+        layout = WindowLayout.plan((500 + 2 * index, 500 + index), 0, 0, (16, 16))
         out_size = (7, 64 + index) if index % 2 else (64 + index, 7)
         best_texts(torch.randn(1, layout.rows.cells * layout.cols.cells, 4), classes, layout, out_size)
-        if index == skipped:
-            start = resident_mb()
-    return resident_mb() - start
+    return growth_mb(decode, calls=1000, skipped=20)
 
 
-def resident_growth(images: int = 300, skipped: int = 30) -> float:
+def resident_growth() -> float:
     """MB by which resident memory grows after the first images of a row."""
     model = build(MODELS['small'], 'cpu', 21)
-    start = 0.0
-    for index in range(images):
+
+    def predict(index: int) -> None:
         height, width = 200 + index % 7 * 16, 260 + index % 5 * 16
         original_size(model, [torch.randn(3, height, width)], (height, width))
+    return growth_mb(predict, calls=300, skipped=30)
+
+
+def growth_mb(call: Callable[[int], None], calls: int, skipped: int) -> float:
+    """MB by which resident memory grows while ``call`` is called with 0, 1, ..., behind the first calls."""
+    for index in range(calls):
+        call(index)
         if index == skipped:
             start = resident_mb()
     return resident_mb() - start
@@ -234,18 +241,6 @@ def resident_growth(images: int = 300, skipped: int = 30) -> float:
 def resident_mb() -> float:
     with open('/proc/self/statm') as file:
         return int(file.read().split()[1]) * 4096 / 2 ** 20
-
-
-def seconds_of(function: Callable[[], Any], device: str) -> float:
-    """Median of three calls after one that does not count."""
-    times = []
-    for _ in range(4):
-        start = time.perf_counter()
-        function()
-        if device.startswith('cuda'):
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return sorted(times[1:])[1]
 
 
 def ranks_throughput(clip_model: str, ranks: int, images: int = 8) -> float:
@@ -277,14 +272,13 @@ def sweeps(clip_model: str, device: str) -> Dict[str, Tuple[str, str, Dict[int, 
     """Per sweep its axis, its unit and the figures: seconds per image, or images per second."""
     def per_image(model: CLIPSegmentor, size: Tuple[int, int], count: int = 1) -> float:
         images = [torch.randn(3, *size, device=device) for _ in range(count)]
-        return seconds_of(lambda: model.predict(images), device) / count
+        seconds, = in_turn({'predict': lambda: model.predict(images)}, 3, device).values()
+        return statistics.median(seconds) / count
 
     model = build(clip_model, device, 21)
     sides = (224, 336, 448, 672)
     area = {side * side: per_image(model, (side, side)) for side in sides}
-    vocabulary = {}
-    for classes in (20, 100, 1000, 10000):
-        vocabulary[classes] = per_image(build(clip_model, device, classes), IMAGE)
+    vocabulary = {classes: per_image(build(clip_model, device, classes), IMAGE) for classes in (20, 100, 1000, 10000)}
     windows = {}
     for stride in (224, 112, 56):
         strided = model.variant(windows=dict(stride=stride), vocabulary=model.vocabulary)

@@ -1,4 +1,5 @@
 """Region maps that were computed before and stored."""
+import io
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -11,13 +12,13 @@ import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from ovseg.files import file_stamp
+from ovseg.files import file_stamp, write_whole
 from ovseg.models.mirrored_axes import mirrored_axes
 from ovseg.models.regions.regions import MOST_REGIONS, Regions
 from ovseg.registry import REGIONS
 from ovseg.utils import expanded, one_line, quoted, shown
 
-ARRAY = 'instance_mask'
+ARRAY, NOWHERE = 'instance_mask', 'no_region'
 
 
 @REGIONS.register_module()
@@ -26,7 +27,7 @@ class NpzRegions(Regions):
     """Region maps in files as CorrCLIP publishes them and tools/make_regions.py writes them.
 
     The map of ``FOLDER/image.jpg`` is the integer array ``instance_mask (H, W)`` in ``ROOT/image.npz``, in the size of the
-    image file. Its smallest number means no region.
+    image file. Its smallest number means no region, unless the file says by the integer ``no_region`` which one does.
 
     Args:
         root: The folder of the files.
@@ -96,14 +97,23 @@ def read_regions(path: Path) -> np.ndarray:
             if ARRAY not in file.files:
                 raise ValueError(f'it has no array {ARRAY!r}, but {", ".join(map(repr, file.files)) or "nothing"}')
             regions: Any = file[ARRAY]
-    except (EOFError, LookupError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            nowhere = int(file[NOWHERE]) if NOWHERE in file.files else None
+    except (EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f'{quoted(path)} cannot be read as region maps: {one_line(error)}') from error
     if regions.ndim != 2 or regions.size == 0 or not np.issubdtype(regions.dtype, np.integer):
         raise ValueError(f'{quoted(path)}: {ARRAY} must be a map of integers (H, W), not {regions.dtype} of shape '
                          f'{regions.shape}')
-    numbers, numbered = np.unique(regions, return_inverse=True)
-    if len(numbers) == 1:
+    numbers, places = np.unique(regions, return_inverse=True)
+    if nowhere is None and len(numbers) == 1:
         raise ValueError(f'{quoted(path)}: {ARRAY} is {numbers[0]} everywhere, which means no region at all')
-    if len(numbers) > MOST_REGIONS + 1:
-        raise ValueError(f'{quoted(path)}: {ARRAY} has {len(numbers) - 1} regions, and at most {MOST_REGIONS} are allowed')
-    return numbered.reshape(regions.shape).astype(np.int64)  # the shape of the inverse differs between versions of NumPy
+    in_region = numbers != (numbers[0] if nowhere is None else nowhere)
+    if in_region.sum() > MOST_REGIONS:
+        raise ValueError(f'{quoted(path)}: {ARRAY} has {in_region.sum()} regions, and at most {MOST_REGIONS} are allowed')
+    return np.where(in_region, in_region.cumsum(), 0)[places].reshape(regions.shape)
+
+
+def write_regions(path: Path, regions: np.ndarray) -> None:
+    """Write a region map ``(H, W)``, 0 for no region, as a file for ``read_regions``."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **{ARRAY: regions.astype(np.uint16), NOWHERE: np.uint16(0)})
+    write_whole(path, lambda part: part.write_bytes(content.getbuffer()))

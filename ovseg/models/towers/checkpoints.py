@@ -46,11 +46,7 @@ def read_checkpoint(path: Path, containers: Sequence[str] = ('state_dict',)) -> 
 
 
 def read_state_dict(path: Path, containers: Sequence[str] = ('state_dict',)) -> Dict[str, Tensor]:
-    """The weights of a checkpoint, without DDP's ``module.`` and OpenAI's own keys; arguments as in ``read_checkpoint``.
-
-    Raises:
-        ValueError: see ``read_checkpoint``.
-    """
+    """The weights of a checkpoint, without DDP's ``module.`` and OpenAI's own keys; see ``read_checkpoint``."""
     weights = _weights(read_checkpoint(path, containers), containers)
     state = {key.removeprefix('module.'): value for key, value in weights.items()}
     return {key: value for key, value in state.items() if key not in _OPENAI_KEYS}

@@ -73,9 +73,6 @@ class _Archive:
             raise ValueError('its archive is not one of torch, which must have one data.pkl in one folder')
         self.root, = roots
 
-    def has(self, name: str) -> bool:
-        return f'{self.root}/{name}' in self.archive.NameToInfo
-
     def read(self, name: str) -> bytearray:
         """The bytes of an entry, with its checksum verified."""
         entry = self.archive.getinfo(f'{self.root}/{name}')
@@ -85,9 +82,6 @@ class _Archive:
             raise ValueError(f'its entry {name!r} has the compression method {entry.compress_type}, which torch does not use')
         return bytearray(self.archive.read(entry))
 
-    def read_code(self, name: str) -> str:
-        return self.read(name).decode()
-
     def read_storage(self, storage: Storage) -> Tensor:
         return _elements(self.read(f'data/{storage.key}'), storage)
 
@@ -95,14 +89,14 @@ class _Archive:
 def _read_archive(file: BinaryIO, size: int) -> Any:
     with zipfile.ZipFile(file) as opened:
         archive = _Archive(opened, size)
-        if archive.has('byteorder') and archive.read('byteorder') != sys.byteorder.encode():
+        if f'{archive.root}/byteorder' in opened.NameToInfo and archive.read('byteorder') != sys.byteorder.encode():
             raise ValueError('it was written on a machine of another byte order')
         pickle = archive.read('data.pkl')
         if len(pickle) > LONGEST_PICKLE:
             raise ValueError(f'its pickle has {len(pickle)} bytes, more than {LONGEST_PICKLE}')
         tree = parse(io.BytesIO(pickle)).tree
         if is_script(tree):
-            tree = named_weights(tree, archive.read_code)
+            tree = named_weights(tree, lambda name: archive.read(name).decode())
         return rebuild(tree, archive.read_storage, size)
 
 

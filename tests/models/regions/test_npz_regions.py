@@ -7,7 +7,7 @@ import torch
 from mmseg.structures import SegDataSample
 
 from ovseg.models.regions import NpzRegions
-from ovseg.models.regions.npz_regions import read_regions
+from ovseg.models.regions.npz_regions import read_regions, write_regions
 
 REGIONS = np.random.default_rng(0).integers(0, 5, (7, 11)).astype(np.uint16)
 RGB = torch.zeros(3, 5, 3)
@@ -112,3 +112,17 @@ def test_the_digest_changes_with_the_files(source, tmp_path):
     assert NpzRegions(str(tmp_path)).digest() == before
     os.utime(tmp_path / 'here.npz', (0, 0))
     assert source.digest() != before
+
+
+@pytest.mark.parametrize('numbers', [
+    np.zeros((3, 5)), np.ones((3, 5)), np.arange(1, 16).reshape(3, 5), np.arange(15).reshape(3, 5)])
+def test_what_is_written_is_read(tmp_path, numbers):
+    write_regions(tmp_path / 'a.npz', numbers.astype(np.int64))
+    found = read_regions(tmp_path / 'a.npz')
+    assert np.array_equal(found, numbers) and found.dtype == np.int64
+    assert np.load(tmp_path / 'a.npz')['instance_mask'].dtype == np.uint16
+
+
+def test_no_region_may_be_any_number(tmp_path):
+    found = read_regions(store(tmp_path / 'a.npz', instance_mask=np.array([[2, 7, 9], [7, 7, 2]]), no_region=7))
+    assert found.tolist() == [[1, 0, 2], [0, 0, 1]]

@@ -1,0 +1,85 @@
+"""Region maps of all images of a data set, computed once and stored."""
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Dict, List
+
+import torch
+from mmengine.registry import DefaultScope
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import TRANSFORMS
+from mmseg.structures import SegDataSample
+from rich.console import Console
+from rich.progress import track
+
+from ovseg.claims import claim
+from ovseg.files import write_text
+from ovseg.models.regions import NpzRegions, Regions, region_map
+from ovseg.models.regions.npz_regions import write_regions
+from ovseg.utils import quoted
+
+RECORD = 'regions.json'
+
+
+def store_region_maps(dataset: BaseSegDataset, regions: Regions, folder: Path, device: torch.device) -> int:
+    """Write the region maps of all images of a data set that have none yet, as ``NpzRegions`` reads them.
+
+    Args:
+        dataset: Its images are read in their own size.
+        regions: The source of the maps.
+        folder: Where the files go, and ``regions.json``, which says what they come from; made if it does not exist.
+        device: Where a network of ``regions`` runs.
+
+    Returns:
+        The number of maps that were written.
+
+    Raises:
+        BlockingIOError: another process is writing there.
+        FileNotFoundError: weights are missing.
+        ValueError: two images would have one file, or the maps that are there come from another source.
+    """
+    regions.check()
+    images = _images_by_file(dataset, folder)
+    with claim(folder):
+        _check_record(folder / RECORD, regions)
+        missing = {path: image for path, image in images.items() if not path.exists()}
+        if missing:
+            _compute(missing, regions, device)
+        return len(missing)
+
+
+def _images_by_file(dataset: BaseSegDataset, folder: Path) -> Dict[Path, str]:
+    """The path of each image, by the file of its map."""
+    files: Dict[Path, List[str]] = defaultdict(list)
+    of_folder = NpzRegions(str(folder))
+    for index in range(len(dataset)):
+        image = dataset.get_data_info(index)['img_path']
+        files[of_folder.path_of(image)].append(image)
+    for path, images in files.items():
+        if len(images) > 1:
+            raise ValueError(f'{quoted(images[0])} and {quoted(images[1])} would both have the file {quoted(path.name)}: '
+                             'region maps are found by the name of the image without its folder and its ending')
+    return {path: images[0] for path, images in files.items()}
+
+
+def _check_record(path: Path, regions: Regions) -> None:
+    """Refuse a folder with maps of another source; write down the source where there is none."""
+    source = json.dumps(dict(type=type(regions).__name__, files=regions.digest(), **vars(regions)))
+    if not path.exists():
+        write_text(path, source)
+    elif path.read_text(encoding='utf-8', errors='replace') != source:
+        raise ValueError(f'the region maps in {quoted(path.parent)} come from another source than {source}, see '
+                         f'{quoted(path)}: choose another folder, or remove that one')
+
+
+def _compute(images: Dict[Path, str], regions: Regions, device: torch.device) -> None:
+    network = regions.load()
+    if network is not None:
+        network.to(device)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        read = TRANSFORMS.build(dict(type='LoadImage'))
+    for path, image in track(images.items(), 'Computing regions', len(images), console=Console(stderr=True)):
+        pixels = torch.from_numpy(read(dict(img_path=image))['img'][..., ::-1].copy()).permute(2, 0, 1)
+        rgb = pixels.to(device, torch.float32) / 255
+        sample = SegDataSample(metainfo=dict(img_path=image, ori_shape=tuple(rgb.shape[1:])))
+        write_regions(path, region_map(regions, network, rgb, sample).cpu().numpy())

@@ -1,0 +1,89 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS
+from mmseg.structures import SegDataSample
+from PIL import Image
+
+from ovseg.apis.region_maps import store_region_maps
+from ovseg.claims import claim
+from ovseg.models.regions import NpzRegions, Regions
+
+CPU = torch.device('cpu')
+
+
+@dataclass(frozen=True)
+class Brightness(Regions):
+    """Regions of the red channel's levels."""
+
+    step: int = 50
+    calls = []
+
+    def __call__(self, network, rgb, sample):
+        self.calls.append(sample.img_path)
+        return (rgb[0] * 255).long() // self.step
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Two images of different sizes, and a function that builds their data set."""
+    (tmp_path / 'images').mkdir()
+    for name, size in dict(a=(7, 11), b=(13, 5)).items():
+        pixels = np.random.default_rng(len(name)).integers(0, 256, (*size, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / 'images' / f'{name}.png')
+    Brightness.calls.clear()
+
+    def build():
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            return DATASETS.build(dict(type='BaseSegDataset', data_root=str(tmp_path), data_prefix=dict(img_path='images'),
+                                       img_suffix='.png', metainfo=dict(classes=['a'], palette=[[0, 0, 0]]), pipeline=[]))
+    return build
+
+
+def test_maps_of_all_images_are_stored(dataset, tmp_path):
+    out = tmp_path / 'out'
+    assert store_region_maps(dataset(), Brightness(), out, CPU) == 2
+    for name in 'ab':
+        path = tmp_path / 'images' / f'{name}.png'
+        red = np.asarray(Image.open(path))[..., 0]
+        sample = SegDataSample(metainfo=dict(img_path=str(path), ori_shape=red.shape))
+        assert np.array_equal(NpzRegions(str(out))(None, None, sample).numpy(), red // 50)
+
+
+def test_only_missing_maps_are_computed(dataset, tmp_path):
+    out = tmp_path / 'out'
+    store_region_maps(dataset(), Brightness(), out, CPU)
+    (out / 'b.npz').unlink()
+    Brightness.calls.clear()
+    assert store_region_maps(dataset(), Brightness(), out, CPU) == 1
+    assert [path.rsplit('/', 1)[1] for path in Brightness.calls] == ['b.png']
+    assert store_region_maps(dataset(), Brightness(), out, CPU) == 0
+
+
+def test_an_error_leaves_what_is_done(dataset, tmp_path):
+    (tmp_path / 'images' / 'b.png').write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'b\.png'):
+        store_region_maps(dataset(), Brightness(), tmp_path / 'out', CPU)
+    assert {path.name for path in (tmp_path / 'out').glob('*.npz')} == {'a.npz'}
+
+
+def test_maps_of_two_sources_are_not_mixed(dataset, tmp_path):
+    store_region_maps(dataset(), Brightness(), tmp_path / 'out', CPU)
+    with pytest.raises(ValueError, match=r'out come from another source than .*"step": 60.*regions\.json: choose'):
+        store_region_maps(dataset(), Brightness(60), tmp_path / 'out', CPU)
+
+
+def test_two_images_of_one_name_are_refused(dataset, tmp_path):
+    (tmp_path / 'images' / 'sub').mkdir()
+    (tmp_path / 'images' / 'sub' / 'a.png').write_bytes((tmp_path / 'images' / 'a.png').read_bytes())
+    with pytest.raises(ValueError, match=r'would both have the file a\.npz'):
+        store_region_maps(dataset(), Brightness(), tmp_path / 'out', CPU)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_folder_in_use_is_refused(dataset, tmp_path):
+    with claim(tmp_path / 'out'), pytest.raises(BlockingIOError, match='is in use'):
+        store_region_maps(dataset(), Brightness(), tmp_path / 'out', CPU)
