@@ -108,6 +108,25 @@ def test_windows_of_a_batch_do_not_depend_on_each_other(tower, windows, encode):
     torch.testing.assert_close(together.cls_token, torch.cat([each.cls_token for each in alone]), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize('value', [torch.nan, torch.inf])
+def test_a_window_that_is_not_finite_leaves_the_others_alone(value, tower, windows, encode):
+    images, features, _ = windows
+    expected = encode(tower, *windows).patches
+    images[0, 0, 3, 5] = features[0, 7, 2] = value
+    found = encode(tower, *windows).patches
+    assert found[0].isnan().all()
+    torch.testing.assert_close(found[1:], expected[1:], atol=1e-5, rtol=1e-4)
+
+
+def test_as_many_regions_as_patches(tower, windows, encode):
+    images, features, _ = windows
+    regions = torch.randperm(21 * 35).view(1, 21, 35).expand(3, -1, -1)
+    found = encode(tower, images, features, regions, eps=0.01)
+    expected = torch.stack([loop_corrclip(tower, *window, GUIDE_GRID, regions[0], 0.01, 4.0, 2)
+                            for window in zip(images, features)])
+    torch.testing.assert_close(torch.stack(found.patches.chunk(3, dim=-1), dim=1), expected, atol=2e-5, rtol=1e-4)
+
+
 def test_names_of_regions_do_not_matter_but_for_their_order(tower, windows, encode):
     images, features, regions = windows
     renamed = torch.where(regions == 0, 0, 60_000 + 7 * regions)

@@ -141,6 +141,15 @@ def test_strides_of_the_inputs_do_not_matter(tower, images, features, batch_of, 
     torch.testing.assert_close(found.patches, expected.patches, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize('value', [torch.nan, torch.inf])
+def test_a_window_that_is_not_finite_leaves_the_others_alone(value, tower, images, features, batch_of, given_guide):
+    expected = ProxyCLIPEncoder(given_guide).tokens(tower, batch_of(images, features, GUIDE_GRID)).patches
+    images[1, 0, 3, 5] = features[1, 7, 2] = value
+    found = ProxyCLIPEncoder(given_guide).tokens(tower, batch_of(images, features, GUIDE_GRID)).patches
+    assert found[1].isnan().all()
+    torch.testing.assert_close(found[[0, 2]], expected[[0, 2]], atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize('dtype', HALVES)
 def test_half_precision_leaves_the_attention_in_float32(dtype, tower, images, features, batch_of, given_guide, monkeypatch):
     seen = []

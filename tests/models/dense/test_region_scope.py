@@ -79,9 +79,17 @@ def test_scope_equals_masks():
             torch.testing.assert_close(one, loop_scope(similarity, own, 4.0), atol=1e-5, rtol=1e-4)
 
 
+def test_regions_of_another_window_link_none():
+    features = torch.tensor([[[1.0, 0.0], [-1.0, 0.1], [0.0, 1.0], [0.0, 1.0]],
+                             [[0.0, 1.0], [1.0, 0.1], [1.0, 0.0], [1.0, 0.2]]])
+    regions = torch.tensor([[1, 2, 0, 0], [0, 1, 2, 3]])  # the first window has no region 3, to which both would be near
+    assert merge_regions(features, regions, 1.5).tolist() == [[1, 2, 0, 0], [0, 1, 1, 1]]
+
+
+@pytest.mark.parametrize('value', [0.0, 1.0])
 @pytest.mark.parametrize('regions', [[0, 0, 0], [0, 1, 2]])
-def test_patches_that_are_all_alike_attend_at_least_to_themselves(regions):
-    weights = scope_attention(torch.ones(1, 3, 7), torch.tensor([regions]), 4.0)
+def test_patches_that_are_all_alike_attend_at_least_to_themselves(regions, value):
+    weights = scope_attention(torch.full((1, 3, 7), value), torch.tensor([regions]), 4.0)
     torch.testing.assert_close(weights.sum(dim=-1), torch.ones(1, 3))
     assert (weights.diagonal(dim1=1, dim2=2) > 0).all()
 
