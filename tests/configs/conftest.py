@@ -45,7 +45,7 @@ def model_of(load):
 
 
 def without_files(model):
-    """A copy of a model's config in which guides are small and have random weights, as have upsamplers; regions: superpixels."""
+    """A copy of a model's config with small guides, random weights in them and in upsamplers, and superpixels as regions."""
     model = deepcopy(model)
     encoder = model.get('image_encoder', {})
     if 'root' in encoder.get('regions', {}):
