@@ -246,7 +246,8 @@ def test_attention_is_computed_only_when_needed(build, windows, monkeypatch, cfg
     (dict(global_debias_factor=0.2, post_processors=[]), ('global_debias_factor', 'post_processors')),
     (dict(apply_ctd=True, apply_outlier_suppression=True, post_processors=[]),
      ('apply_ctd', 'apply_outlier_suppression', 'post_processors')),
-    (dict(post_processors=[dict(type='Blur')]), ("type='Blur'", 'CTD, GlobalDebias, LPOSS, OutlierSuppression, SelfAttnEnhancement')),
+    (dict(post_processors=[dict(type='Blur')]),
+     ("type='Blur'", 'CTD, GlobalDebias, LPOSS, OutlierSuppression, SelfAttnEnhancement')),
     (dict(post_processors=[dict(type='CTD'), dict(type='OutlierSuppression')]),
      ('post_processors', 'OutlierSuppression works on tokens', 'CTD')),
 ], ids=str)

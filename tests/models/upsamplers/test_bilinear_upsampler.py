@@ -5,6 +5,7 @@ import torch
 
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.upsamplers import BilinearUpsampler
+from ovseg.models.upsamplers.bilinear_upsampler import upsample_bilinear
 
 RGB = torch.rand(2, 3, 24, 40)
 
@@ -43,3 +44,13 @@ def test_the_type_stays(dtype):
 def test_other_scales_are_refused(scale):
     with pytest.raises(ValueError, match=r'^upsampler.scale=.* must be an integer >= 1$'):
         BilinearUpsampler(scale)
+
+
+def test_long_embeddings_have_no_more_weight_once_they_are_normalised():
+    features = DenseFeatures(torch.randn(2, 15, 7) * torch.rand(2, 15, 1) * 9, None, None, (3, 5))
+    unit = features.replace(patches=features.patches / features.patches.square().sum(dim=2, keepdim=True).sqrt())
+    found = BilinearUpsampler(2, normalize=True)(features, torch.rand(2, 3, 24, 40))
+    torch.testing.assert_close(found.patches, upsample_bilinear(unit, 2).patches)
+    assert (found.patches - upsample_bilinear(features, 2).patches).abs().max() > 0.1
+    with pytest.raises(ValueError, match=r'upsampler\.normalize=1'):
+        BilinearUpsampler(2, normalize=1)
