@@ -57,7 +57,8 @@ class ResCLIPEncoder(DenseEncoder):
         rcs_layers: The first and the last of these blocks.
         gaussian_std: Of NACLIP's window and of the smoothing of the connections, in patches.
         logit_scale: Multiplies the scores of the first segmentation in front of its softmax.
-        memory_mb: Bound for the dense scores of the first segmentation held at a time.
+        memory_mb: Bound for the dense scores of the first segmentation held at a time; more is slower on a CPU, whose caches it
+            exceeds.
         precision: ``'fp32'``, ``'fp16'`` or ``'bf16'``: what the image tower computes in.
 
     Raises:
@@ -66,7 +67,7 @@ class ResCLIPEncoder(DenseEncoder):
 
     def __init__(self, temp_thd: float = 0.25, sfr_weights: Optional[Sequence[float]] = (2.1, 0.7),
                  rcs_weights: Sequence[float] = (2.0, 0.3), rcs_layers: Sequence[int] = (6, 9), gaussian_std: float = 5.0,
-                 logit_scale: float = 40, memory_mb: float = 256, precision: str = 'fp32') -> None:
+                 logit_scale: float = 40, memory_mb: float = 64, precision: str = 'fp32') -> None:
         super().__init__()
         self.temp_thd = check_number('image_encoder.temp_thd', temp_thd, 0, 1)
         self.sfr_weights = None if sfr_weights is None else _checked_weights('sfr_weights', sfr_weights)

@@ -13,7 +13,7 @@ DILATIONS, ROUNDS = (8, 16), 10  # of PAMR
 
 
 def segmented_patches(images: Tensor, scores: Tensor, grid_size: Grid, patch_size: Tuple[int, int], logit_scale: float,
-                      threshold: float, memory_mb: float = 256) -> Tensor:
+                      threshold: float, memory_mb: float = 64) -> Tensor:
     """The text embedding that most pixels of each patch belong to.
 
     The scores are interpolated to the windows' size and refined by PAMR. A pixel belongs to the text embedding of the largest
@@ -56,7 +56,8 @@ def refined_labels(images: Tensor, scores: Tensor, grid_size: Grid, logit_scale:
         values, place = dense.max(dim=1)
         labels = torch.where(values > best, first + place, labels)
         largest = torch.maximum(best, values)
-        total = total * (logit_scale * (best - largest)).exp() + (logit_scale * (dense - largest.unsqueeze(1))).exp().sum(dim=1)
+        total = total * (logit_scale * (best - largest)).exp()
+        total += dense.sub_(largest.unsqueeze(1)).mul_(logit_scale).exp_().sum(dim=1)
         best = largest
     return labels.masked_fill_(total.reciprocal() < threshold, 0)
 
