@@ -18,6 +18,7 @@ from typing import Any, Dict, Iterator, List
 import torch
 from rich.console import Console
 from speed import workloads
+from speed.methods import methods
 from speed.timing import Group, Row, in_fresh_process, measure
 
 import ovseg
@@ -26,7 +27,7 @@ from ovseg.program import errors_as_lines
 from ovseg.tables import markdown_table, terminal_table
 from ovseg.utils import check_integer
 
-GROUPS = ('job', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'memory', 'labels')
+GROUPS = ('job', 'methods', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'memory', 'labels')
 COLUMNS = ('what', 'candidate', 'sizes', 'precision', 'rounds', 'median s', 'images/s', 'ratio', 'peak MB')
 
 
@@ -49,6 +50,9 @@ def groups(args: argparse.Namespace, clip_model: str, device: str) -> Iterator[G
     if 'job' in wanted:
         precision, images, batch_size = ('fp16', 16, 96) if device == 'cuda' else ('fp32', 1, 32)
         yield from workloads.whole_job(clip_model, device, precision, args.baseline, images, batch_size)
+    if 'methods' in wanted:
+        precision = 'fp16' if device == 'cuda' else 'fp32'
+        yield from methods(clip_model, device, precision, args.baseline, args.scenario == 'cpu-small')
     if 'disk' in wanted:
         with TemporaryDirectory() as folder:
             yield workloads.label_map_on_disk(clip_model, device, Path(folder))

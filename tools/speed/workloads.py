@@ -42,9 +42,13 @@ def build(clip_model: str, device: str, classes: int, precision: str = 'fp32', b
         vocabulary=dict(names=[f'thing {index}' for index in range(classes)], templates=['{}']),
         image_encoder=dict(attention='Gated', similarity={}, precision=precision),
         windows=dict(batch_size=batch_size)).to(device)
-    rows = torch.randn(classes, model.tower.output_width, generator=torch.Generator().manual_seed(1))
-    model.text_embeddings = F.normalize(rows, dim=-1)
+    model.text_embeddings = unit_rows(classes, model.tower.output_width)
     return model
+
+
+def unit_rows(count: int, width: int) -> Tensor:
+    """Random rows of length 1, in place of text embeddings."""
+    return F.normalize(torch.randn(count, width, generator=torch.Generator().manual_seed(1)), dim=-1)
 
 
 def original_size(model: CLIPSegmentor, images: List[Tensor], out_size: Tuple[int, int]) -> List[Any]:
