@@ -49,7 +49,7 @@ def test_a_terminal_that_cannot_show_every_letter_is_written_to_all_the_same(arg
     if '--json' in arguments:
         assert json.loads(text)
     else:
-        assert 'naclip' in text
+        assert 'clearclip' in text
 
 
 @pytest.mark.parametrize('error', [ValueError('wrong'), OSError('wrong'), MemoryError('wrong')])

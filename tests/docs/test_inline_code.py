@@ -4,6 +4,7 @@ import inspect
 import re
 import runpy
 from dataclasses import fields
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,9 @@ from ovseg.models.dense import LastBlockEncoder
 from ovseg.models.dense.last_block_encoder import SIMILARITY_KEYS
 from ovseg.models.segmentors.switches import COMPONENTS, FLAT
 from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
-from ovseg.registry import ATTENTIONS, GUIDES, POST_PROCESSORS, REGIONS
+from ovseg.registry import ATTENTIONS, DENSE_ENCODERS, GUIDES, POST_PROCESSORS, REFINERS, REGIONS, UPSAMPLERS
 from ovseg.vocabulary import Vocabulary
+from tests.method_goldens import golden_clip
 
 ROOT = Path(ovseg.__file__).parents[1]
 PAGES, read, inline = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, ('PAGES', 'read', 'inline'))
@@ -37,6 +39,7 @@ ELSEWHERE = {  # what looks like one of these and has a test of its own, or is s
     '--cfg-options model.image_encoder.guide.model=vit_base_patch14_reg4_dinov2.lvd142m': 'test_config_readmes.py',
     '--cfg-options model.image_encoder.regions.root=FOLDER': 'test_config_readmes.py',
     'model.image_encoder.regions.type=SuperpixelRegions': 'test_config_readmes.py',
+    '--cfg-options model.upsampler.pretrained=FILE': "a file of SegEarth-OV's: tests/models/upsamplers",
     'model.post_processors.1.top_k=10': 'on top of another config: test_settings.py',
     'model.post_processors=[GlobalDebias,Sharpen]': 'test_add_a_post_processor.py',
     '"model.vocabulary.names=[potted plant,cat]"': 'refused: test_faq.py',
@@ -49,7 +52,13 @@ ELSEWHERE = {  # what looks like one of these and has a test of its own, or is s
     'classes=None': 'of a call'}
 FIELDS = {f'{field.name}={value!r}' for registry in (GUIDES, REGIONS) for type_ in registry.module_dict.values()
           for field in fields(type_) for value in (field.default, {})}  # of guides and regions: test_settings.py
-PLACEHOLDERS = {'/path/to/file': str(WEIGHTS_FILE), 'FOLDER': 'data'}
+PLACEHOLDERS = {'/path/to/file': str(WEIGHTS_FILE), 'FOLDER': 'data', '=FILE': '=None', 'guide=...': "guide='CLIPGuide'",
+                '(τ_r, λ_r)': '(2.0, 0.3)', '(τ_s, λ_s)': '(2.1, 0.7)'}
+TYPES = {POST_PROCESSORS: lambda cfg: dict(post_processors=[cfg]),
+         ATTENTIONS: lambda cfg: dict(image_encoder=dict(attention=cfg)),
+         DENSE_ENCODERS: lambda cfg: dict(image_encoder=cfg), UPSAMPLERS: lambda cfg: dict(upsampler=cfg),
+         REFINERS: lambda cfg: dict(decoder=dict(refiner=cfg))}
+REQUIRED = dict(guide='CLIPGuide', regions='SuperpixelRegions')  # beside the setting that is tried
 FLAG = r'(?<![\w-])--[a-z][\w-]*'
 OTHERS_FLAGS = {'--no-deps', '--nproc', '--help'}  # of pip, of mmseg's converters, of every program
 
@@ -104,10 +113,10 @@ def test_values_are_taken_at_their_places(code):
 
 @pytest.mark.parametrize('code', left(SETTINGS))
 def test_settings_are_taken(code):
-    """By the model, in either form, by a component or its similarity map, or by every type that has such a keyword."""
+    """By the model, in either form, by a component or its similarity map, or by every type of the first kind with that key."""
     given = eval(f'dict({fill(code)})')
     if set(given) <= {*COMPONENTS, *FLAT}:
-        build(**given)
+        build(**given, **(dict(clip=golden_clip()) if 'type' in given.get('image_encoder', {}) else {}))
         return
     component = next((key for key, class_ in CLASSES.items() if set(given) <= keywords(class_)), None)
     if component:
@@ -116,16 +125,18 @@ def test_settings_are_taken(code):
     if set(given) <= set(SIMILARITY_KEYS):
         build(image_encoder=dict(similarity=given))
         return
-    types = [*POST_PROCESSORS.module_dict.items(), *ATTENTIONS.module_dict.items()]
-    types = [(name, type_) for name, type_ in types if type_.__module__.startswith('ovseg.') and set(given) <= keywords(type_)]
+    kinds = [(place, {name: type_ for name, type_ in registry.module_dict.items()
+                      if type_.__module__.startswith('ovseg.') and set(given) <= keywords(type_)})
+             for registry, place in TYPES.items()]
+    place, types = next(filter(itemgetter(1), kinds), (None, {}))
     assert types, f'{code} on {CODE[code]} is a key of nothing'
-    for name, _ in types:
-        build(**dict(post_processors=[dict(type=name, **given)]) if name in POST_PROCESSORS.module_dict else
-              dict(image_encoder=dict(attention=dict(type=name, **given))))
+    for name, type_ in types.items():
+        beside = {key: value for key, value in REQUIRED.items() if key in keywords(type_)}
+        build(clip=golden_clip(), **place(dict(type=name, **beside, **given)))
 
 
 def test_every_flag_belongs_to_a_program():
-    programs = [*ROOT.glob('tools/**/*.py'), *ROOT.glob('ovseg/cli/*.py')]
+    programs = [*ROOT.glob('tools/**/*.py'), *ROOT.glob('ovseg/cli/*.py'), ROOT / 'ovseg' / 'config.py']
     known = {flag for path in programs for flag in re.findall(rf"add_argument\((?:'[\w-]+', )?'({FLAG})'", path.read_text())}
     combinations = {f'--{name}' for name in ('one-at-a-time', 'cumulative', 'full')}
     assert {flag for page in PAGES for flag in re.findall(FLAG, read(page))} <= known | combinations | OTHERS_FLAGS
