@@ -1,5 +1,6 @@
 """Region maps that were computed before and stored."""
 import io
+import lzma
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ def read_regions(path: Path) -> np.ndarray:
                 raise ValueError(f'it has no array {ARRAY!r}, but {", ".join(map(repr, file.files)) or "nothing"}')
             regions: Any = file[ARRAY]
             nowhere = int(file[NOWHERE]) if NOWHERE in file.files else None
-    except (EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError, TypeError, ValueError, lzma.LZMAError,
+            zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f'{quoted(path)} cannot be read as region maps: {one_line(error)}') from error
     if regions.ndim != 2 or regions.size == 0 or not np.issubdtype(regions.dtype, np.integer):
         raise ValueError(f'{quoted(path)}: {ARRAY} must be a map of integers (H, W), not {regions.dtype} of shape '

@@ -1,5 +1,7 @@
+import io
 import os
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -72,6 +74,27 @@ def test_another_file_is_named(tmp_path, content):
             np.save(file, REGIONS)
     else:
         path.write_bytes(content)
+    with pytest.raises(ValueError, match=r'a\.npz cannot be read as region maps: '):
+        read_regions(path)
+
+
+@pytest.mark.parametrize('shape', ['(1000000000, 1000000000)', '(0, 10000000000000000000000)'])
+def test_a_header_of_an_impossible_size_is_named(tmp_path, shape):
+    header = f"{{'descr': '<u2', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b'\n'
+    with zipfile.ZipFile(tmp_path / 'a.npz', 'w') as file:
+        file.writestr('instance_mask.npy', b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little') + header)
+    with pytest.raises(ValueError, match=r'a\.npz cannot be read as region maps: '):
+        read_regions(tmp_path / 'a.npz')
+
+
+@pytest.mark.parametrize('compression', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_corrupt_content_is_named(tmp_path, compression):
+    array, path = io.BytesIO(), tmp_path / 'a.npz'
+    np.save(array, REGIONS)
+    with zipfile.ZipFile(path, 'w', compression) as file:
+        file.writestr('instance_mask.npy', array.getvalue())
+    content = path.read_bytes()
+    path.write_bytes(content[:60] + b'\xff' * 20 + content[80:])
     with pytest.raises(ValueError, match=r'a\.npz cannot be read as region maps: '):
         read_regions(path)
 
