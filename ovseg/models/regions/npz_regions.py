@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 import numpy as np
 import torch
@@ -54,6 +54,14 @@ class NpzRegions(Regions):
             raise FileNotFoundError(f'NpzRegions root={quoted(self.root)} is no folder; tools/make_regions.py CONFIG writes '
                                     'the region maps of a data set')
 
+    def check_images(self, images: Iterable[str]) -> None:
+        """See ``Regions``."""
+        there = {path.name for path in self.folder.iterdir()}
+        for image in images:
+            path = self.path_of(image)
+            if path.name not in there:
+                raise _missing(path)
+
     def digest(self) -> str:
         """Digest of names, sizes and times of the files."""
         files = sorted(self.folder.glob('*.npz'))
@@ -89,8 +97,7 @@ def read_regions(path: Path) -> np.ndarray:
         ValueError: it holds no map of integers, one number alone, or more than 65,535 regions; names file and key.
     """
     if not path.is_file():
-        raise FileNotFoundError(f'{quoted(path)} does not exist: NpzRegions needs a region map of each image; '
-                                'tools/make_regions.py CONFIG writes them')
+        raise _missing(path)
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError('it is no .npz archive')
@@ -112,6 +119,11 @@ def read_regions(path: Path) -> np.ndarray:
     if in_region.sum() > MOST_REGIONS:
         raise ValueError(f'{quoted(path)}: {ARRAY} has {in_region.sum()} regions, and at most {MOST_REGIONS} are allowed')
     return np.where(in_region, in_region.cumsum(), 0)[places].reshape(regions.shape)
+
+
+def _missing(path: Path) -> FileNotFoundError:
+    return FileNotFoundError(f'{quoted(path)} does not exist: NpzRegions needs a region map of each image; '
+                             'tools/make_regions.py CONFIG writes them')
 
 
 def write_regions(path: Path, regions: np.ndarray) -> None:

@@ -109,6 +109,12 @@ def test_a_missing_file_is_named(source):
         source(None, RGB, sample_of('there.jpg'))
 
 
+def test_images_without_files_are_refused(source):
+    source.check_images(['here.jpg', 'folder/here.png'])
+    with pytest.raises(FileNotFoundError, match=r'there\.npz does not exist'):
+        source.check_images(['here.jpg', 'there.jpg'])
+
+
 def test_an_image_without_path_is_refused(source):
     with pytest.raises(ValueError, match='NpzRegions finds region maps by img_path, and the image has none'):
         source(None, RGB, SegDataSample())
