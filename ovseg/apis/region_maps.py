@@ -16,7 +16,7 @@ from ovseg.claims import claim
 from ovseg.files import write_text
 from ovseg.models.regions import NpzRegions, Regions, region_map
 from ovseg.models.regions.npz_regions import write_regions
-from ovseg.utils import quoted
+from ovseg.utils import expanded, quoted
 
 RECORD = 'regions.json'
 
@@ -38,6 +38,7 @@ def store_region_maps(dataset: BaseSegDataset, regions: Regions, folder: Path, d
         FileNotFoundError: weights are missing.
         ValueError: two images would have one file, or the maps that are there come from another source.
     """
+    folder = expanded('folder', folder)
     regions.check()
     images = _images_by_file(dataset, folder)
     with claim(folder):

@@ -1,4 +1,4 @@
-"""Refuse an evaluation whose class list does not fit its data set, and encode the list for all processes."""
+"""Refuse an evaluation whose class list or region maps do not fit its data set, and encode the list for all processes."""
 from typing import Any, List
 
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -19,12 +19,14 @@ class VocabularyCheckHook(Hook):
     Labels are compared by index, so a list of another length, or of the same classes in another order, gives a number
     that means nothing, without any error. The list alone moves a score by points: its name stands beside the metrics, as
     ``class_list``, in the log and in the JSON file of the work directory. Then the main process encodes the names for all.
+    Images without a region map, where the model needs them from files, are refused too.
     """
 
     def before_test(self, runner: Runner) -> None:
         """See ``Hook``.
 
         Raises:
+            FileNotFoundError: a region map that the model needs is missing.
             ValueError: the numbers of classes differ, or the same names stand in another order.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -47,6 +49,8 @@ class VocabularyCheckHook(Hook):
         words = model.vocabulary
         print_log(f'class list: {quoted(words.label)} ({len(classes)} classes, {len(words.all_names)} names)', 'current')
         runner.message_hub.update_info('test/class_list', words.label)  # LoggerHook writes what begins with test/
+        if model.image_encoder.regions is not None:
+            model.image_encoder.regions.check_images(dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
         _share_text_embeddings(model)
 
 

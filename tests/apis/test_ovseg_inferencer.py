@@ -20,6 +20,7 @@ from PIL import Image
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.model_config import load_config
 from ovseg.models import CLIPSegmentor
+from ovseg.models.regions.npz_regions import write_regions
 from ovseg.models.segmentors.switches import nested_model
 from ovseg.models.towers import loading
 
@@ -400,3 +401,13 @@ def test_names_that_clip_cuts_are_warned_of_once_in_every_call(inferencer, noise
             assert sum(cuts) == calls
     finally:
         logger.removeHandler(handler)
+
+
+def test_stored_region_maps_are_found_by_the_path_of_an_image(noise, tmp_path):
+    write_regions(tmp_path / 'a.npz', np.arange(61 * 83).reshape(61, 83) % 7)
+    Image.fromarray(noise()).save(tmp_path / 'a.png')
+    encoder = dict(type='CorrCLIPEncoder', guide='CLIPGuide', regions=dict(type='NpzRegions', root=str(tmp_path)))
+    inferencer = OVSegInferencer(cfg_options={'model.image_encoder': encoder}, device='cpu')
+    assert len(inferencer(tmp_path / 'a.png', ['cat', 'dog'])['predictions']) == 1
+    with pytest.raises(ValueError, match='NpzRegions finds region maps by img_path, and the image has none'):
+        inferencer(noise(), ['cat', 'dog'])

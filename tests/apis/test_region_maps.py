@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,14 @@ def test_maps_of_all_images_are_stored(dataset, tmp_path):
         red = np.asarray(Image.open(path))[..., 0]
         sample = SegDataSample(metainfo=dict(img_path=str(path), ori_shape=red.shape))
         assert np.array_equal(NpzRegions(str(out))(None, None, sample).numpy(), red // 50)
+
+
+def test_a_folder_of_the_home_folder(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    monkeypatch.chdir(tmp_path)
+    assert store_region_maps(dataset(), Brightness(), Path('~/out'), CPU) == 2
+    assert {path.name for path in (tmp_path / 'home' / 'out').iterdir()} >= {'a.npz', 'b.npz', 'regions.json'}
+    assert not (tmp_path / '~').exists()
 
 
 def test_only_missing_maps_are_computed(dataset, tmp_path):

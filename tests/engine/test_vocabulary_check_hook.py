@@ -93,6 +93,14 @@ def test_two_classes_whose_names_differ_in_a_space_only_are_no_mistake(evaluate)
     assert 0 <= metrics['mIoU'] <= 100
 
 
+def test_a_missing_region_map_is_named_before_the_first_image(evaluate, segmented, tmp_path):
+    np.savez(tmp_path / 'a.npz', instance_mask=np.arange(37 * 53).reshape(37, 53) % 7)
+    encoder = dict(type='CorrCLIPEncoder', guide='CLIPGuide', regions=dict(type='NpzRegions', root=str(tmp_path)))
+    with pytest.raises(FileNotFoundError, match=r'b\.npz does not exist: NpzRegions needs a region map of each image'):
+        evaluate(['cat', 'dog'], name_path=['cat', 'dog'], image_encoder=encoder)
+    assert not segmented
+
+
 @pytest.mark.parametrize('tta', [False, True])
 def test_the_results_name_the_list(evaluate, tmp_path, tta):
     classes = tmp_path / 'classes.txt'

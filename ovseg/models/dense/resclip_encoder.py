@@ -128,8 +128,9 @@ class ResCLIPEncoder(DenseEncoder):
         if batch.texts is None or batch.texts.embeddings is None:
             raise ValueError('the batch has no text embeddings, which the feedback of ResCLIPEncoder reads (sfr_weights=None '
                              'switches it off)')
+        embeddings = tower.project(patches).float()  # in the tower's precision, and that of autocast
         with full_precision(patches):
-            scores = F.normalize(tower.project(patches).float(), dim=-1) @ batch.texts.embeddings.t()
+            scores = F.normalize(embeddings, dim=-1) @ batch.texts.embeddings.t()
             labels = segmented_patches(batch.images, scores, grid_size, tower.patch_size, self.logit_scale, self.temp_thd,
                                        self.memory_mb)
             return connection_map(labels, grid_size, self.gaussian_std)

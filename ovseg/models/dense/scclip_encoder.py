@@ -16,6 +16,7 @@ from ovseg.registry import DENSE_ENCODERS
 from ovseg.utils import check_integer, check_number
 
 SHARPNESS = 3.0  # of the softmax over similarities
+TIE = 1e-5  # relative; if all patches are neighbours, the two farthest have the same factor but for rounding
 
 
 def outlier_factor(patches: Tensor, neighbours: int) -> Tensor:
@@ -46,7 +47,7 @@ def outlier_factor(patches: Tensor, neighbours: int) -> Tensor:
 def find_outliers(patches: Tensor, neighbours: int, contamination: float) -> Tensor:
     """``(B, N)`` bool: patches ``(B, N, D)`` whose factor is above the quantile ``1 - contamination`` of their window."""
     factor = outlier_factor(patches, neighbours)
-    return factor > factor.quantile(1 - contamination, dim=1, keepdim=True)
+    return factor > (1 + TIE) * factor.quantile(1 - contamination, dim=1, keepdim=True)
 
 
 def repair(patches: Tensor, outliers: Tensor, grid_size: Grid) -> Tensor:

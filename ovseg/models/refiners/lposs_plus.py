@@ -80,7 +80,7 @@ class LPOSSPlus(InputRefiner):
     def of_image(self, image: Tensor) -> Callable[[Tensor], Tensor]:
         """See ``InputRefiner``."""
         size = (image.shape[1], image.shape[2])
-        colours = rgb_to_lab(image.float()) / image.new_tensor(LAB_RANGE, dtype=torch.float32).view(3, 1, 1)
+        colours = rgb_to_lab(image.float().clamp(0, 1)) / image.new_tensor(LAB_RANGE, dtype=torch.float32).view(3, 1, 1)
         weights = pixel_weights(colours, self.reach, self.tau)
         degrees = weights.sum(dim=2).view(-1, 1)
         border = (0, 0, *[self.reach] * 4)

@@ -1,11 +1,12 @@
 """Region maps that were computed before and stored."""
 import io
+import lzma
 import zipfile
 import zlib
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterable
 
 import numpy as np
 import torch
@@ -53,6 +54,14 @@ class NpzRegions(Regions):
             raise FileNotFoundError(f'NpzRegions root={quoted(self.root)} is no folder; tools/make_regions.py CONFIG writes '
                                     'the region maps of a data set')
 
+    def check_images(self, images: Iterable[str]) -> None:
+        """See ``Regions``."""
+        there = {path.name for path in self.folder.iterdir()}
+        for image in images:
+            path = self.path_of(image)
+            if path.name not in there:
+                raise _missing(path)
+
     def digest(self) -> str:
         """Digest of names, sizes and times of the files."""
         files = sorted(self.folder.glob('*.npz'))
@@ -88,8 +97,7 @@ def read_regions(path: Path) -> np.ndarray:
         ValueError: it holds no map of integers, one number alone, or more than 65,535 regions; names file and key.
     """
     if not path.is_file():
-        raise FileNotFoundError(f'{quoted(path)} does not exist: NpzRegions needs a region map of each image; '
-                                'tools/make_regions.py CONFIG writes them')
+        raise _missing(path)
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError('it is no .npz archive')
@@ -98,7 +106,8 @@ def read_regions(path: Path) -> np.ndarray:
                 raise ValueError(f'it has no array {ARRAY!r}, but {", ".join(map(repr, file.files)) or "nothing"}')
             regions: Any = file[ARRAY]
             nowhere = int(file[NOWHERE]) if NOWHERE in file.files else None
-    except (EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except (EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError, TypeError, ValueError, lzma.LZMAError,
+            zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f'{quoted(path)} cannot be read as region maps: {one_line(error)}') from error
     if regions.ndim != 2 or regions.size == 0 or not np.issubdtype(regions.dtype, np.integer):
         raise ValueError(f'{quoted(path)}: {ARRAY} must be a map of integers (H, W), not {regions.dtype} of shape '
@@ -110,6 +119,11 @@ def read_regions(path: Path) -> np.ndarray:
     if in_region.sum() > MOST_REGIONS:
         raise ValueError(f'{quoted(path)}: {ARRAY} has {in_region.sum()} regions, and at most {MOST_REGIONS} are allowed')
     return np.where(in_region, in_region.cumsum(), 0)[places].reshape(regions.shape)
+
+
+def _missing(path: Path) -> FileNotFoundError:
+    return FileNotFoundError(f'{quoted(path)} does not exist: NpzRegions needs a region map of each image; '
+                             'tools/make_regions.py CONFIG writes them')
 
 
 def write_regions(path: Path, regions: np.ndarray) -> None:

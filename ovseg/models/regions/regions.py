@@ -1,6 +1,6 @@
 """The interface of sources of region maps."""
 from abc import ABC, abstractmethod
-from typing import Any, Optional, Tuple
+from typing import Any, Iterable, Optional, Tuple
 
 import torch
 from mmseg.structures import SegDataSample
@@ -34,6 +34,16 @@ class Regions(ABC):
     def digest(self) -> str:
         """Digest of the files that the maps depend on; empty for a source without files."""
         return ''
+
+    def check_images(self, images: Iterable[str]) -> None:  # noqa: B027  most sources compute what they need
+        """Refuse images of a data set that the source has no maps of, before the first one is segmented.
+
+        Args:
+            images: Paths.
+
+        Raises:
+            FileNotFoundError: names the first file that is missing.
+        """
 
     @abstractmethod
     def __call__(self, network: Any, rgb: Tensor, sample: SegDataSample) -> Tensor:

@@ -104,6 +104,14 @@ def test_the_feedback_reads_the_text_embeddings():
     assert segmentor.image_encoder.needs_texts and (first - segmentor.embed(images).patches).abs().max() > 0.01 * first.std()
 
 
+def test_feedback_under_autocast(tower):
+    batch = batch_of(torch.randn(2, 3, 21, 35), unit_rows(5))
+    expected = ResCLIPEncoder(**SMALL).tokens(tower, batch).patches
+    with torch.autocast('cpu', torch.bfloat16):
+        found = ResCLIPEncoder(**SMALL).tokens(tower, batch).patches
+    assert torch.nn.functional.cosine_similarity(found.float(), expected, dim=-1).median() > 0.95
+
+
 def test_without_feedback_no_texts_are_read(tower):
     encoder = ResCLIPEncoder(sfr_weights=None, **SMALL)
     assert not encoder.needs_texts and encoder.tokens(tower, batch_of(torch.randn(2, 3, 21, 35))).patches.shape == (2, 15, 22)

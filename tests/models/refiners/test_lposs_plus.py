@@ -116,6 +116,14 @@ def test_each_text_is_refined_on_its_own():
         torch.testing.assert_close(refine(scores)[text], refine(scores[text:text + 1])[0], atol=1e-5, rtol=1e-4)
 
 
+def test_a_colour_out_of_range_leaves_the_other_pixels_alone():
+    image, scores = torch.rand(3, 11, 13), torch.randn(2, 11, 13)
+    image[:, 3, 5] = 1
+    expected = LPOSSPlus().of_image(image)(scores)
+    image[:, 3, 5] = 3e38  # whose square is infinite
+    assert torch.equal(LPOSSPlus().of_image(image)(scores), expected)
+
+
 def test_pixels_without_neighbours_keep_their_scores():
     scores = torch.randn(2, 1, 1)
     torch.testing.assert_close(LPOSSPlus().of_image(torch.rand(3, 1, 1))(scores), scores)

@@ -1,5 +1,7 @@
+import io
 import os
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -76,6 +78,27 @@ def test_another_file_is_named(tmp_path, content):
         read_regions(path)
 
 
+@pytest.mark.parametrize('shape', ['(1000000000, 1000000000)', '(0, 10000000000000000000000)'])
+def test_a_header_of_an_impossible_size_is_named(tmp_path, shape):
+    header = f"{{'descr': '<u2', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b'\n'
+    with zipfile.ZipFile(tmp_path / 'a.npz', 'w') as file:
+        file.writestr('instance_mask.npy', b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little') + header)
+    with pytest.raises(ValueError, match=r'a\.npz cannot be read as region maps: '):
+        read_regions(tmp_path / 'a.npz')
+
+
+@pytest.mark.parametrize('compression', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_corrupt_content_is_named(tmp_path, compression):
+    array, path = io.BytesIO(), tmp_path / 'a.npz'
+    np.save(array, REGIONS)
+    with zipfile.ZipFile(path, 'w', compression) as file:
+        file.writestr('instance_mask.npy', array.getvalue())
+    content = path.read_bytes()
+    path.write_bytes(content[:60] + b'\xff' * 20 + content[80:])
+    with pytest.raises(ValueError, match=r'a\.npz cannot be read as region maps: '):
+        read_regions(path)
+
+
 def test_65535_regions_are_read(tmp_path):
     found = read_regions(store(tmp_path / 'a.npz', instance_mask=np.arange(65536).reshape(64, 1024)))
     assert found.max() == 65535
@@ -84,6 +107,12 @@ def test_65535_regions_are_read(tmp_path):
 def test_a_missing_file_is_named(source):
     with pytest.raises(FileNotFoundError, match=r'there\.npz does not exist: NpzRegions needs a region map of each image'):
         source(None, RGB, sample_of('there.jpg'))
+
+
+def test_images_without_files_are_refused(source):
+    source.check_images(['here.jpg', 'folder/here.png'])
+    with pytest.raises(FileNotFoundError, match=r'there\.npz does not exist'):
+        source.check_images(['here.jpg', 'there.jpg'])
 
 
 def test_an_image_without_path_is_refused(source):
