@@ -129,7 +129,7 @@ class ResCLIPEncoder(DenseEncoder):
             raise ValueError('the batch has no text embeddings, which the feedback of ResCLIPEncoder reads (sfr_weights=None '
                              'switches it off)')
         with full_precision(patches):
-            scores = F.normalize(tower.project(patches).float(), dim=-1) @ batch.texts.embeddings.t()
+            scores = F.normalize(tower.project(patches).float(), dim=-1) @ batch.texts.embeddings.float().t()
             labels = segmented_patches(batch.images, scores, grid_size, tower.patch_size, self.logit_scale, self.temp_thd,
                                        self.memory_mb)
             return connection_map(labels, grid_size, self.gaussian_std)
