@@ -37,6 +37,10 @@ class SharedEncoder(DenseEncoder):
         """See ``DenseEncoder``."""
         self.encoder.check(tower)
 
+    def patch_size(self, tower: ImageTower) -> Tuple[int, int]:
+        """See ``DenseEncoder``."""
+        return self.encoder.patch_size(tower)
+
     def forget(self) -> None:
         """Free the features of the images so far."""
         self.known.clear()

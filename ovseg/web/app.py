@@ -4,7 +4,7 @@ import logging
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Collection, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import gradio as gr
 import numpy as np
@@ -18,6 +18,7 @@ from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.registry import ATTENTIONS
 from ovseg.web.guard import Guard
 from ovseg.web.segment import (
+    AS_CONFIGURED,
     Models,
     Segmented,
     Setting,
@@ -98,9 +99,9 @@ def build_page(models: Models, max_seconds: int) -> gr.Blocks:
                     compare_button = gr.Button('Compare A with B', elem_id='compare')
                 with gr.Tabs():
                     with gr.Tab('Setting A'):
-                        setting_a = _setting_controls(Setting.of(cfg), 'a')
+                        setting_a = _setting_controls(Setting.of(cfg), 'a', models.methods)
                     with gr.Tab('Setting B'):
-                        setting_b = _setting_controls(PLAIN, 'b')
+                        setting_b = _setting_controls(PLAIN, 'b', models.methods)
                     with gr.Tab('Background'):
                         background = gr.Textbox('', label='Names for all the rest', placeholder='wall, sky',
                                                 info='They become one class, background.', elem_id='background')
@@ -199,11 +200,12 @@ class _Answers:
         return read_upload(path, self._models.max_pixels)
 
 
-def _setting_controls(setting: Setting, letter: str) -> List[gr.components.Component]:
-    """One control for each field of a ``Setting``, in their order."""
+def _setting_controls(setting: Setting, letter: str, methods: Iterable[str]) -> List[gr.components.Component]:
+    """One control for each field of a ``Setting``, in their order; ``methods`` are names of ``offered_methods``."""
     with gr.Group():
-        attention = gr.Dropdown(sorted(ATTENTIONS.module_dict), value=setting.attention, label='Attention of the last block',
-                                elem_id=f'attention-{letter}')
+        method = gr.Dropdown([AS_CONFIGURED, *sorted(ATTENTIONS.module_dict), *methods], value=setting.method, label='Method',
+                             info='An attention of the last block, with the switches below; or a whole method, without them.',
+                             elem_id=f'method-{letter}')
         similarity, enhancement, outliers = (
             gr.Checkbox(value, label=label, elem_id=f'{name}-{letter}', container=True) for name, label, value in (
                 ('similarity', 'Similarity map', setting.similarity),
@@ -212,7 +214,7 @@ def _setting_controls(setting: Setting, letter: str) -> List[gr.components.Compo
         top_k = gr.Slider(0, 100, setting.top_k, step=1, label='Outliers per window (top_k)', elem_id=f'top-k-{letter}')
         debias = gr.Slider(0, 1, setting.debias, step=0.05, label='Debias factor (0: off)', elem_id=f'debias-{letter}')
         ctd = gr.Checkbox(setting.ctd, label='CTD', elem_id=f'ctd-{letter}', container=True)
-    return [attention, similarity, enhancement, outliers, top_k, debias, ctd]
+    return [method, similarity, enhancement, outliers, top_k, debias, ctd]
 
 
 def _shown(**kwargs: Any) -> gr.Image:

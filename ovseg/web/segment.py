@@ -18,9 +18,14 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.image_sources import read_image
 from ovseg.apis.ovseg_inferencer import WITHOUT_A_MODEL
-from ovseg.models.segmentors.switches import module_keyword, switch_value
+from ovseg.models import CLIPSegmentor
+from ovseg.models.dense import LastBlockEncoder
+from ovseg.models.segmentors.components import Components
+from ovseg.models.segmentors.switches import DEFAULTS, module_keyword, switch_value
+from ovseg.models.towers import tiny_clip
 from ovseg.registry import ATTENTIONS
-from ovseg.utils import quoted
+from ovseg.resources import configs_dir
+from ovseg.utils import quoted, type_name
 from ovseg.visualization.contact_sheet import overlay
 from ovseg.visualization.inspection import WindowInspection
 from ovseg.visualization.palette import distinct_colours
@@ -32,6 +37,10 @@ LONGEST_SIDE = 1024  # of an image on the page, in pixels
 MOST_NAMES, LONGEST_NAME = 1000, 100  # of one request, synonyms included; the length is in characters
 SWITCHES = dict(similarity='apply_similarity_enhancement', self_attn_enhancement='apply_self_attn_enhancement',
                 outlier_suppression='apply_outlier_suppression', debias='global_debias_factor', ctd='apply_ctd')
+AS_CONFIGURED = 'as configured'
+OF_METHOD = list(DEFAULTS)  # the components that a method consists of
+OF_DEMO = '_tiny-clip_demo.py'  # how configs of the demo end
+LAST_BLOCK = LastBlockEncoder.__name__
 FOLDERS = re.compile(r'(?<![\w.<])/(?:[^/\s\'":,]+/)+')  # of an absolute path
 
 
@@ -39,10 +48,10 @@ class Setting(NamedTuple):
     """Options of a model that the page can change: the switches of ``SWITCHES``, and two more.
 
     Args:
-        attention: A name in ``ATTENTIONS``.
+        method: A name in ``ATTENTIONS``, to which the switches are added; ``AS_CONFIGURED``; or one of ``offered_methods``.
         top_k: Outliers per window; counts only with ``outlier_suppression``.
     """
-    attention: str
+    method: str
     similarity: bool
     self_attn_enhancement: bool
     outlier_suppression: bool
@@ -53,17 +62,27 @@ class Setting(NamedTuple):
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> 'Setting':
         """The setting of the config of a ``CLIPSegmentor``."""
-        return cls(attention=_attention(model), top_k=module_keyword(model, 'OutlierSuppression', 'top_k'),
+        return cls(method=_attention(model) or AS_CONFIGURED, top_k=module_keyword(model, 'OutlierSuppression', 'top_k'),
                    **{field: switch_value(model, switch) for field, switch in SWITCHES.items()})
 
-    def options(self, model: Mapping[str, Any]) -> Dict[str, Any]:
-        """``cfg_options`` that give the config of a ``CLIPSegmentor`` this setting."""
-        options = {switch: getattr(self, field) for field, switch in SWITCHES.items()}
+    def options(self, model: Mapping[str, Any], methods: Mapping[str, Mapping[str, Any]]) -> Dict[str, Any]:
+        """``cfg_options`` that give the config of a ``CLIPSegmentor`` this setting.
+
+        Args:
+            model: The config.
+            methods: The components of methods by name.
+        """
+        if self.method == AS_CONFIGURED:
+            return {}
+        if self.method in methods:
+            return _replaced(model, methods[self.method])
+        encoder = {'model.image_encoder': dict(_delete_=True)} if _attention(model) is None else {}
+        options: Dict[str, Any] = {switch: getattr(self, field) for field, switch in SWITCHES.items()}
         if self.outlier_suppression:
             options['outlier_suppression_cfg'] = dict(top_k=self.top_k)
-        if self.attention != _attention(model):  # else it keeps its keywords
-            options['model_type'] = self.attention
-        return {f'model.{key}': value for key, value in options.items()}
+        if self.method != _attention(model):  # else it keeps its keywords
+            options['model_type'] = self.method
+        return {**encoder, **{f'model.{key}': value for key, value in options.items()}}
 
 
 class Models:
@@ -71,6 +90,7 @@ class Models:
 
     Attributes:
         cfg: The config, before any setting.
+        methods: See ``offered_methods``.
         get: The inferencer of a ``Setting``.
     """
 
@@ -78,8 +98,39 @@ class Models:
                  device: Union[str, torch.device, None] = None, max_pixels: int = 20_000_000) -> None:
         configured = OVSegInferencer(WITHOUT_A_MODEL if model is None else model, weights, device, max_pixels=max_pixels)
         self.cfg, self.max_pixels = configured.cfg, max_pixels
+        self.methods = offered_methods(configured)
         self.get: Callable[[Setting], OVSegInferencer] = lru_cache(maxsize=KEPT)(
-            lambda setting: configured.variant(setting.options(self.cfg.model)))
+            lambda setting: configured.variant(setting.options(self.cfg.model, self.methods)))
+
+
+def offered_methods(inferencer: OVSegInferencer) -> Dict[str, Dict[str, Any]]:
+    """The components of each method of ovseg that fits the CLIP of an inferencer, by name, as far as can be known without
+    reading weights of other networks: with the tiny CLIP the methods of the demo, else those of ``_base_/methods``.
+    """
+    clip, root = inferencer.cfg.model.clip, configs_dir()
+    if clip.name == tiny_clip.MODEL_NAME:
+        found = {path.name[:-len(OF_DEMO)]: Config.fromfile(path).model for path in (root / 'demo').glob(f'*{OF_DEMO}')}
+    else:
+        found = {path.stem: Config.fromfile(path).method for path in (root / '_base_' / 'methods').glob('*.py')}
+    methods = {f'{name} (method)': {key: value for key, value in found[name].to_dict().items() if key in OF_METHOD}
+               for name in sorted(found)}
+    return {name: method for name, method in methods.items() if _fits(method, inferencer.model)}
+
+
+def _fits(method: Mapping[str, Any], segmentor: CLIPSegmentor) -> bool:
+    """True if a segmentor of the same CLIP can have the components of a method; a network's weights may still be missing."""
+    try:
+        Components.build({**DEFAULTS, **method, 'vocabulary': segmentor.vocabulary}).check(segmentor.tower)
+    except (FileNotFoundError, ImportError, ValueError):  # of region maps or a package, and of settings that do not fit
+        return False
+    return True
+
+
+def _replaced(model: Mapping[str, Any], method: Mapping[str, Any]) -> Dict[str, Any]:
+    """``cfg_options`` that give a model the components of a method in place of its own."""
+    wanted = {key: copy.deepcopy(method.get(key, DEFAULTS[key])) for key in OF_METHOD}
+    return {f'model.{key}': dict(value, _delete_=True) if isinstance(value, dict) and isinstance(model.get(key), dict)
+            else value for key, value in wanted.items()}
 
 
 class TypedClasses(NamedTuple):
@@ -246,8 +297,13 @@ def _check_names(names: List[str]) -> None:
             raise ValueError(f'{name!r} has characters that cannot be seen: delete them')
 
 
-def _attention(model: Mapping[str, Any]) -> str:
-    """The attention of the config of a ``CLIPSegmentor``, written as in ``ATTENTIONS``, where it is known."""
+def _attention(model: Mapping[str, Any]) -> Optional[str]:
+    """The attention of the config of a ``CLIPSegmentor``, written as in ``ATTENTIONS``, where it is known; None for a method
+    without one.
+    """
+    encoder = model.get('image_encoder', {})
+    if type_name(encoder.get('type', LAST_BLOCK) if isinstance(encoder, Mapping) else encoder) != LAST_BLOCK:
+        return None
     given = switch_value(model, 'model_type') or 'Gated'
     return next((name for name in ATTENTIONS.module_dict if name.casefold() == given.casefold()), given)
 

@@ -10,6 +10,7 @@ gr = pytest.importorskip('gradio', reason='the web page needs gradio: pip instal
 from mmengine.logging import print_log  # noqa: E402
 
 from ovseg.registry import ATTENTIONS  # noqa: E402
+from ovseg.resources import configs_dir  # noqa: E402
 from ovseg.web import app  # noqa: E402
 from ovseg.web.segment import Setting  # noqa: E402
 
@@ -35,9 +36,12 @@ def components(page, kind):
     return [block for block in page.blocks.values() if type(block) is kind]
 
 
-def test_attentions_of_both_settings_are_those_registered(page):
+def test_methods_of_both_settings_are_the_attentions_registered_and_the_configs(page):
     first, second = components(page, gr.Dropdown)
-    assert [value for value, _ in first.choices] == [value for value, _ in second.choices] == sorted(ATTENTIONS.module_dict)
+    configs = sorted(path.name[:-len('_tiny-clip_demo.py')] for path in (configs_dir() / 'demo').glob('*_tiny-clip_demo.py'))
+    expected = ['as configured', *sorted(ATTENTIONS.module_dict), *(f'{name} (method)' for name in configs)]
+    assert [value for value, _ in first.choices] == [value for value, _ in second.choices] == expected
+    assert 'corrclip (method)' in expected
     assert (first.value, second.value) == ('Gated', 'Vanilla')
 
 
@@ -64,7 +68,7 @@ def test_segment_and_compare(answers, image_file, noise):
     painted, legend, config, tabs = answers.segment(request(), str(image_file), 'snow, sky', '', 0.0, *SETTING)
     assert painted.shape == noise.shape
     assert "attention=dict(type='Gated')" in config and tabs.selected == 'result'
-    plain = SETTING._replace(attention='Vanilla')
+    plain = SETTING._replace(method='Vanilla')
     both_settings = (*SETTING, *plain)
     (left, right), both, config, tabs = answers.compare(request(), str(image_file), 'snow, sky', '', 0.0, *both_settings)
     assert (left == painted).all()

@@ -25,6 +25,7 @@ from ovseg.web.segment import (
     config_text,
     deadline,
     legend,
+    offered_methods,
     own_class_names,
     public,
     read_upload,
@@ -48,7 +49,7 @@ def test_setting_of_a_config_and_back():
 def with_options(model, setting):
     """The model's config with the options of a setting."""
     cfg = Config(dict(model=dict(type='CLIPSegmentor', **model)))
-    merge_options(cfg, setting.options(model), 'the config')
+    merge_options(cfg, setting.options(model, {}), 'the config')
     return cfg.model
 
 
@@ -82,10 +83,40 @@ def test_a_checkbox_is_flipped_without_loading_clip_again(models, noise, monkeyp
     assert segment(on, noise, WORDS).painted.shape == noise.shape
 
 
+def test_each_method_gives_the_labels_of_its_config_without_loading_clip_again(models, noise, monkeypatch):
+    fresh = {name: OVSegInferencer(f'{name[:-len(" (method)")]}_tiny-clip', device='cpu',
+                                   cfg_options={'model.prompt_templates': ['a photo of {}.']}) for name in models.methods}
+    monkeypatch.setattr(loading, 'load_clip', pytest.fail)
+    models.get.cache_clear()
+    for name, expected in fresh.items():
+        inferencer = models.get(FULL._replace(method=name))
+        found, wanted = (one(noise, WORDS.classes)['predictions'][0] for one in (inferencer, expected))
+        np.testing.assert_array_equal(found, wanted)
+        assert len(Config.fromstring(config_text(inferencer, WORDS), '.py').model.image_encoder) > 0
+    assert len(fresh) >= 8
+
+
+def test_settings_of_a_config_of_another_method():
+    other = Models('proxyclip_tiny-clip', device='cpu')
+    assert Setting.of(other.cfg.model).method == 'as configured'
+    assert type(other.get(Setting.of(other.cfg.model)).model.image_encoder).__name__ == 'ProxyCLIPEncoder'
+    full = other.get(FULL).model
+    assert type(full.image_encoder).__name__ == 'LastBlockEncoder' and len(full.post_processors.modules) == 4
+    assert other.get(FULL._replace(method='scclip (method)')).model.post_processors.modules == []
+
+
+def test_only_methods_that_fit_the_clip_and_this_machine_are_offered():
+    named = {name[:-len(' (method)')] for name in offered_methods(OVSegInferencer(
+        'scclip_vit-b16', device='cpu', cfg_options={'model.clip.pretrained': None}))}
+    assert {'clip', 'naclip', 'proxyclip', 'lposs_plus', 'scclip', 'resclip'} <= named
+    assert 'corrclip' not in named  # it has no region maps
+
+
 def test_the_last_models_are_kept_and_no_more(monkeypatch):
     built = []
     inferencer = SimpleNamespace(cfg=Config(dict(model={})), variant=lambda options: built.append(options) or object())
     monkeypatch.setattr(module, 'OVSegInferencer', lambda *args, **kwargs: inferencer)
+    monkeypatch.setattr(module, 'offered_methods', lambda inferencer: {})
     models = Models()
     settings = [GATED._replace(debias=number / 100) for number in range(KEPT + 1)]
     first = models.get(settings[0])

@@ -10,7 +10,7 @@ from ovseg.models.dense.guided import DINO, join_values, some_windows_at_a_time,
 from ovseg.models.dense.last_block_encoder import original_cls
 from ovseg.models.dense.region_scope import merge_regions, rank, scope_attention
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.guides.guide import build_guide
+from ovseg.models.guides.guide import Guide, build_guide
 from ovseg.models.regions.regions import build_regions, resize_regions
 from ovseg.models.towers.image_tower import Grid, ImageTower
 from ovseg.registry import DENSE_ENCODERS
@@ -60,7 +60,7 @@ class CorrCLIPEncoder(DenseEncoder):
                  spatial_layers: Optional[int] = None, spatial_weight: float = 1.0, semantic_weight: float = 0.5,
                  precision: str = 'fp32') -> None:
         super().__init__()
-        self.guide = build_guide('image_encoder.guide', guide)
+        self.guide: Guide = build_guide('image_encoder.guide', guide)
         self.regions = build_regions('image_encoder.regions', regions)
         self.eps = check_number('image_encoder.eps', eps)
         self.temperature = check_number('image_encoder.temperature', temperature, above=True)
@@ -79,6 +79,10 @@ class CorrCLIPEncoder(DenseEncoder):
             raise ValueError('image_encoder: CorrCLIPEncoder needs a CLIP with a CLS token, and this one has none')
         check_integer('image_encoder.spatial_layers', self._spatial_layers(tower), 1, tower.depth - 2,
                       f'the CLIP has {tower.depth} blocks')
+
+    def patch_size(self, tower: ImageTower) -> Tuple[int, int]:
+        """See ``DenseEncoder``: that of the guide."""
+        return self.guide.patch_size or tower.patch_size
 
     def tokens(self, tower: ImageTower, batch: WindowBatch, with_attention: bool = False) -> DenseFeatures:
         """See ``DenseEncoder``; patch features have the width 3 D."""

@@ -59,6 +59,10 @@ class DenseEncoder(FrozenModule, ABC):
             with_attention: Compute ``attn`` of the result too.
         """
 
+    def patch_size(self, tower: ImageTower) -> Tuple[int, int]:
+        """Height and width in pixels of a patch of the features; those of the tower, unless a method has another grid."""
+        return tower.patch_size
+
     def project(self, tower: ImageTower, features: DenseFeatures) -> DenseFeatures:
         """Features of width E behind the tower's projection, of those that ``tokens`` gave and modules of its stage cleaned."""
         return project(tower, features)

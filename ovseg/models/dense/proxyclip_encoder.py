@@ -1,6 +1,6 @@
 """ProxyCLIP: the values of CLIP's last block, attended by the features of a guide."""
 import math
-from typing import Any
+from typing import Any, Tuple
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from ovseg.models.dense.dense_encoder import DenseEncoder, WindowBatch
 from ovseg.models.dense.guided import DINO, cosine_map, join_values, penultimate, some_windows_at_a_time, values_on_grid
 from ovseg.models.dense.last_block_encoder import original_cls
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.guides.guide import build_guide
+from ovseg.models.guides.guide import Guide, build_guide
 from ovseg.models.towers.image_tower import ImageTower
 from ovseg.registry import DENSE_ENCODERS
 from ovseg.utils import check_number
@@ -36,7 +36,7 @@ class ProxyCLIPEncoder(DenseEncoder):
 
     def __init__(self, guide: Any = DINO, beta: float = 1.2, gamma: float = 3.0, precision: str = 'fp32') -> None:
         super().__init__()
-        self.guide = build_guide('image_encoder.guide', guide)
+        self.guide: Guide = build_guide('image_encoder.guide', guide)
         self.beta = check_number('image_encoder.beta', beta, -math.inf)
         self.gamma = check_number('image_encoder.gamma', gamma, above=True)
         self.precision = precision
@@ -45,6 +45,10 @@ class ProxyCLIPEncoder(DenseEncoder):
 
     def check(self, tower: ImageTower) -> None:
         """See ``DenseEncoder``; every tower will do."""
+
+    def patch_size(self, tower: ImageTower) -> Tuple[int, int]:
+        """See ``DenseEncoder``: that of the guide."""
+        return self.guide.patch_size or tower.patch_size
 
     def tokens(self, tower: ImageTower, batch: WindowBatch, with_attention: bool = False) -> DenseFeatures:
         """See ``DenseEncoder``."""

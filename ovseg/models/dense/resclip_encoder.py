@@ -130,7 +130,7 @@ class ResCLIPEncoder(DenseEncoder):
                              'switches it off)')
         embeddings = tower.project(patches).float()  # in the tower's precision, and that of autocast
         with full_precision(patches):
-            scores = F.normalize(embeddings, dim=-1) @ batch.texts.embeddings.t()
+            scores = F.normalize(embeddings, dim=-1) @ batch.texts.embeddings.float().t()
             labels = segmented_patches(batch.images, scores, grid_size, tower.patch_size, self.logit_scale, self.temp_thd,
                                        self.memory_mb)
             return connection_map(labels, grid_size, self.gaussian_std)

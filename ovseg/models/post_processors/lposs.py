@@ -1,5 +1,5 @@
 """LPOSS (Stojnić et al., LPOSS: Label Propagation Over Patches and Pixels for Open-vocabulary Semantic Segmentation, 2025)."""
-from typing import Any
+from typing import Any, Tuple
 
 import torch
 from torch import Tensor
@@ -7,14 +7,17 @@ from torch.nn import functional as F
 
 from ovseg.inference.cache import keep_recent
 from ovseg.inference.windows import WindowLayout
-from ovseg.models.guides.guide import build_guide
+from ovseg.models.guides.guide import Guide, build_guide
 from ovseg.models.patch_scores import PatchScores
 from ovseg.models.post_processors.post_processor import ScoreProcessor, guide_of
 from ovseg.models.propagation import NeighbourGraph, propagate
+from ovseg.models.towers.image_tower import ImageTower
 from ovseg.registry import POST_PROCESSORS
 from ovseg.utils import check_integer, check_number
 
 LARGEST_ALPHA = 0.9999  # at 1 the system is singular
+SAME_GRID = ('choose a guide of the same patch size, or an upsampler to its grid, e.g. '
+             "upsampler=dict(type='BilinearUpsampler', scale=2, normalize=True)")
 MAPS_OF_A_STEP = 9  # of the size of the seeds: what conjugate gradients hold at a time
 
 
@@ -93,7 +96,7 @@ class LPOSS(ScoreProcessor):
 
     def __init__(self, guide: Any, neighbours: int = 400, gamma: float = 3.0, sigma: float = 0.01, power: float = 1.0,
                  alpha: float = 0.95, num_iter: int = 10, tolerance: float = 1e-6, memory_mb: float = 256) -> None:
-        self.guide = build_guide('LPOSS guide', guide)
+        self.guide: Guide = build_guide('LPOSS guide', guide)
         self.neighbours = check_integer('LPOSS neighbours', neighbours, 1)
         self.gamma = check_number('LPOSS gamma', gamma, above=True)
         self.sigma = check_number('LPOSS sigma', sigma)
@@ -102,6 +105,14 @@ class LPOSS(ScoreProcessor):
         self.num_iter = check_integer('LPOSS num_iter', num_iter, 1)
         self.tolerance = check_number('LPOSS tolerance', tolerance, 0, 1)
         self.memory_mb = check_number('LPOSS memory_mb', memory_mb, above=True)
+
+    def check(self, tower: ImageTower, patch_size: Tuple[float, float]) -> None:
+        """See ``ScoreProcessor``."""
+        own = self.guide.patch_size or tower.patch_size
+        if own != patch_size:
+            sizes = [f'{height:g} x {width:g}' for height, width in (own, patch_size)]
+            raise ValueError(f'post_processors: LPOSS guide has patches of {sizes[0]} pixels, and the scores are those of '
+                             f'patches of {sizes[1]}: {SAME_GRID}')
 
     def __call__(self, scores: PatchScores) -> PatchScores:  # type: ignore[override]
         """See ``ScoreProcessor``.
@@ -113,8 +124,7 @@ class LPOSS(ScoreProcessor):
         own_grid = (scores.layout.rows.cells, scores.layout.cols.cells)
         if grid_size != own_grid:
             raise ValueError(f'LPOSS guide has a grid of {grid_size[0]} x {grid_size[1]} patches and the scores one of '
-                             f'{own_grid[0]} x {own_grid[1]}: choose a guide of the same patch size, or an upsampler to its '
-                             "grid, e.g. upsampler=dict(type='BilinearUpsampler', scale=2, normalize=True)")
+                             f'{own_grid[0]} x {own_grid[1]}: {SAME_GRID}')
         centres = patch_centres(scores.layout, patches.device)
         graph = patch_graph(patches.flatten(0, 1), centres, self.neighbours, self.gamma, self.sigma, self.power, self.memory_mb)
         flat = scores.scores.flatten(0, 1)

@@ -1,6 +1,6 @@
 """The interface of the modules of the chain."""
 from abc import ABC, abstractmethod
-from typing import Optional
+from typing import Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.guides.guide import Guide
 from ovseg.models.patch_scores import PatchScores
+from ovseg.models.towers.image_tower import ImageTower
 from ovseg.models.window_batch import GuideFeatures
 
 STAGES = ('tokens', 'embeddings', 'scores')  # in the order of an image's way through a model
@@ -42,6 +43,17 @@ class ScoreProcessor(PostProcessor):
 
     stage = 'scores'
     guide: Optional[Guide] = None
+
+    def check(self, tower: ImageTower, patch_size: Tuple[float, float]) -> None:
+        """Refuse scores of patches that the module does not work with, before weights are read.
+
+        Args:
+            tower: The CLIP's image tower, which has no weights yet.
+            patch_size: Height and width in pixels of the patches that have scores.
+
+        Raises:
+            ValueError: names the module and what is allowed.
+        """
 
     @abstractmethod
     def __call__(self, scores: PatchScores) -> PatchScores:  # type: ignore[override]

@@ -74,6 +74,11 @@ class Components(NamedTuple):
             module = type(self.post_processors.of_scores[0]).__name__
             raise ValueError(f'post_processors: {module} works on the scores of patches, and those of upsampler '
                              f'{type(self.upsampler).__name__} are on a finer grid and not held: leave one of them out')
+        scale = 1 if self.upsampler is None else self.upsampler.scale
+        if scale is not None:
+            height, width = self.image_encoder.patch_size(tower)
+            for score_module in self.post_processors.of_scores:
+                score_module.check(tower, (height / scale, width / scale))
         if self.decoder.cls_token_lambda and not has_cls:
             raise ValueError(f'decoder.cls_token_lambda={self.decoder.cls_token_lambda} needs a CLS token, and there is none')
         if 0 < self.windows.crop < max(tower.patch_size):

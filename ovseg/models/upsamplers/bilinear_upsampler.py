@@ -37,7 +37,7 @@ class BilinearUpsampler(Upsampler):
 
     def __init__(self, scale: int = 2, normalize: bool = False) -> None:
         super().__init__()
-        self.scale = check_integer('upsampler.scale', scale, 1)
+        self.scale: int = check_integer('upsampler.scale', scale, 1)
         self.normalize = check_flag('upsampler.normalize', normalize)
 
     def __call__(self, features: DenseFeatures, rgb: Tensor) -> DenseFeatures:

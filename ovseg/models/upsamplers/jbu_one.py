@@ -43,13 +43,14 @@ class JBUWeights(nn.Module):
         self.fixup_proj = _two_layers(NEIGHBOURS + 3, NEIGHBOURS)
 
     def forward(self, colours: Tensor) -> Tensor:
-        """``(B, H, W, 121)`` of ``colours (B, 3, H, W)``, which are at least 6 x 6."""
+        """``(B, H, W, 121)`` float32 of ``colours (B, 3, H, W)``, which are at least 6 x 6."""
         count, _, height, width = colours.shape
+        colours = colours.to(self.range_temp.dtype)
         keys = self.range_proj(colours)
         padded = F.pad(keys, [RADIUS] * 4, mode='reflect')
         colours = colours.permute(0, 2, 3, 1)
         per_strip = max(1, STRIP_BYTES // (4 * NEIGHBOURS * width * count))
-        result = colours.new_empty(count, height, width, NEIGHBOURS)
+        result = colours.new_empty(count, height, width, NEIGHBOURS, dtype=torch.float32)
         for top in range(0, height, per_strip):
             rows = slice(top, min(top + per_strip, height))
             strip = self._filter(keys[:, :, rows], padded[:, :, top:rows.stop + 2 * RADIUS])
@@ -64,7 +65,7 @@ class JBUWeights(nn.Module):
         for index in range(NEIGHBOURS):
             y, x = divmod(index, side)
             logits[..., index] = (padded[:, :, y:y + height, x:x + width] * keys).sum(dim=1)
-        coordinates = torch.linspace(-1, 1, side, device=keys.device).square()
+        coordinates = torch.linspace(-1, 1, side, dtype=keys.dtype, device=keys.device).square()
         distances = (coordinates.unsqueeze(1) + coordinates).flatten()
         weights = (logits * self.range_temp.exp().clamp(1e-4, 1e4)).softmax(dim=-1)
         weights = weights * (-distances / (2 * self.sigma_spatial ** 2)).exp()
@@ -137,12 +138,12 @@ class JBUOne(LinearUpsampler):
 
     def mix(self, patches: Tensor) -> Tensor:
         """See ``LinearUpsampler``."""
-        return patches + FIXUP * F.linear(patches, self._fixup.weight.flatten(1))
+        return patches + FIXUP * F.linear(patches, self._fixup.weight.flatten(1).float())
 
     @property
     def offset(self) -> Tensor:
         """See ``LinearUpsampler``."""
-        return FIXUP * self._fixup.bias
+        return FIXUP * self._fixup.bias.float()
 
     def finer_grid(self, grid_size: Tuple[int, int]) -> Tuple[int, int]:
         """See ``LinearUpsampler``."""

@@ -1,5 +1,6 @@
 """The interface of upsamplers."""
 from abc import ABC, abstractmethod
+from typing import Optional
 
 from torch import Tensor
 
@@ -12,7 +13,12 @@ from ovseg.precision import full_precision
 class Upsampler(FrozenModule, ABC):
     """Brings the patch embeddings of windows to a finer grid, behind the post-processors and before the product with the
     text embeddings.
+
+    Attributes:
+        scale: Factor of rows and columns, where it is known before the first image; else None.
     """
+
+    scale: Optional[int] = None
 
     def check(self, tower: ImageTower) -> None:
         """Refuse a tower that the upsampler does not work with. It has no weights yet.
