@@ -20,7 +20,7 @@ from ovseg.models.dense import LastBlockEncoder
 from ovseg.models.dense.last_block_encoder import SIMILARITY_KEYS
 from ovseg.models.segmentors.switches import COMPONENTS, FLAT
 from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
-from ovseg.registry import ATTENTIONS, GUIDES, POST_PROCESSORS, REGIONS
+from ovseg.registry import ATTENTIONS, DENSE_ENCODERS, GUIDES, POST_PROCESSORS, REFINERS, REGIONS, UPSAMPLERS
 from ovseg.vocabulary import Vocabulary
 
 ROOT = Path(ovseg.__file__).parents[1]
@@ -37,6 +37,9 @@ ELSEWHERE = {  # what looks like one of these and has a test of its own, or is s
     '--cfg-options model.image_encoder.guide.model=vit_base_patch14_reg4_dinov2.lvd142m': 'test_config_readmes.py',
     '--cfg-options model.image_encoder.regions.root=FOLDER': 'test_config_readmes.py',
     'model.image_encoder.regions.type=SuperpixelRegions': 'test_config_readmes.py',
+    '--cfg-options model.upsampler.pretrained=FILE': 'on top of another config, and needs the file: tests/models/upsamplers',
+    'rcs_weights=(τ_r, λ_r)': 'symbols of a formula',
+    'sfr_weights=(τ_s, λ_s)': 'symbols of a formula',
     'model.post_processors.1.top_k=10': 'on top of another config: test_settings.py',
     'model.post_processors=[GlobalDebias,Sharpen]': 'test_add_a_post_processor.py',
     '"model.vocabulary.names=[potted plant,cat]"': 'refused: test_faq.py',
@@ -49,7 +52,10 @@ ELSEWHERE = {  # what looks like one of these and has a test of its own, or is s
     'classes=None': 'of a call'}
 FIELDS = {f'{field.name}={value!r}' for registry in (GUIDES, REGIONS) for type_ in registry.module_dict.values()
           for field in fields(type_) for value in (field.default, {})}  # of guides and regions: test_settings.py
-PLACEHOLDERS = {'/path/to/file': str(WEIGHTS_FILE), 'FOLDER': 'data'}
+PLACEHOLDERS = {'/path/to/file': str(WEIGHTS_FILE), 'FOLDER': 'data', 'pretrained=FILE': 'pretrained=None',
+                'guide=...': "guide='CLIPGuide'", 'regions=...': "regions='SuperpixelRegions'"}
+OTHER_TYPES = (DENSE_ENCODERS, UPSAMPLERS, REFINERS)  # which may need another CLIP than the tiny one
+REQUIRED = dict(guide='CLIPGuide', regions='SuperpixelRegions')
 FLAG = r'(?<![\w-])--[a-z][\w-]*'
 OTHERS_FLAGS = {'--no-deps', '--nproc', '--help'}  # of pip, of mmseg's converters, of every program
 
@@ -66,6 +72,13 @@ def fill(code):
 
 def keywords(function):
     return set(inspect.signature(function).parameters)
+
+
+def required(type_):
+    """Arguments of a type that have no default."""
+    parameters = inspect.signature(type_).parameters
+    return {name: value for name, value in REQUIRED.items()
+            if name in parameters and parameters[name].default is inspect.Parameter.empty}
 
 
 def build(**components):
@@ -104,8 +117,15 @@ def test_values_are_taken_at_their_places(code):
 
 @pytest.mark.parametrize('code', left(SETTINGS))
 def test_settings_are_taken(code):
-    """By the model, in either form, by a component or its similarity map, or by every type that has such a keyword."""
+    """By the model, in either form, by a component or its similarity map, or by every type that has such a keyword.
+
+    An image encoder is built without a model, because the blocks that it names are not there in the tiny CLIP.
+    """
     given = eval(f'dict({fill(code)})')
+    encoder = given.get('image_encoder')
+    if isinstance(encoder, dict) and 'type' in encoder:
+        DENSE_ENCODERS.build(encoder)
+        return
     if set(given) <= {*COMPONENTS, *FLAT}:
         build(**given)
         return
@@ -118,14 +138,19 @@ def test_settings_are_taken(code):
         return
     types = [*POST_PROCESSORS.module_dict.items(), *ATTENTIONS.module_dict.items()]
     types = [(name, type_) for name, type_ in types if type_.__module__.startswith('ovseg.') and set(given) <= keywords(type_)]
-    assert types, f'{code} on {CODE[code]} is a key of nothing'
-    for name, _ in types:
+    if not types:
+        others = [type_ for registry in OTHER_TYPES for type_ in registry.module_dict.values() if set(given) <= keywords(type_)]
+        assert others, f'{code} on {CODE[code]} is a key of nothing'
+        for type_ in others:
+            type_(**required(type_), **given)
+    for name, type_ in types:
+        given = {**required(type_), **given}
         build(**dict(post_processors=[dict(type=name, **given)]) if name in POST_PROCESSORS.module_dict else
               dict(image_encoder=dict(attention=dict(type=name, **given))))
 
 
 def test_every_flag_belongs_to_a_program():
-    programs = [*ROOT.glob('tools/**/*.py'), *ROOT.glob('ovseg/cli/*.py')]
+    programs = [*ROOT.glob('tools/**/*.py'), *ROOT.glob('ovseg/cli/*.py'), ROOT / 'ovseg' / 'config.py']
     known = {flag for path in programs for flag in re.findall(rf"add_argument\((?:'[\w-]+', )?'({FLAG})'", path.read_text())}
     combinations = {f'--{name}' for name in ('one-at-a-time', 'cumulative', 'full')}
     assert {flag for page in PAGES for flag in re.findall(FLAG, read(page))} <= known | combinations | OTHERS_FLAGS
