@@ -1,6 +1,6 @@
 """Figures of results and of intermediate steps."""
 from ovseg.visualization.class_figures import error_figure, score_figure
-from ovseg.visualization.contact_sheet import contact_sheet
+from ovseg.visualization.contact_sheet import contact_sheet, method_sheet
 from ovseg.visualization.explanation import explain
 from ovseg.visualization.inspection import WindowInspection
 from ovseg.visualization.patch_figures import (
@@ -12,4 +12,4 @@ from ovseg.visualization.patch_figures import (
 )
 
 __all__ = ['WindowInspection', 'attention_figure', 'cls_similarity_figure', 'cluster_figure', 'contact_sheet', 'error_figure',
-           'explain', 'outlier_figure', 'score_figure', 'similarity_figure']
+           'explain', 'method_sheet', 'outlier_figure', 'score_figure', 'similarity_figure']

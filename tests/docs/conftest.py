@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import OrderedDict
 from dataclasses import replace
+from glob import glob
 from pathlib import Path
 from typing import NamedTuple, Sequence
 
@@ -149,8 +150,11 @@ class Shell:
         return None
 
     def _words(self, command):
-        """The words of a line without its comment; ``python`` and what stands in front of it are gone, and heeded."""
+        """The words of a line without its comment, patterns replaced by the files of that name; ``python`` and what stands in
+        front of it are gone, and heeded.
+        """
         words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command, comments=True)]
+        words = [part for word in words for part in (sorted(glob(word)) if '*' in word else [word])]
         if words[0] == 'PYTHONPATH=.':
             self.monkeypatch.syspath_prepend(str(self.folder))
             del words[0]

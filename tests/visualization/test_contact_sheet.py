@@ -2,7 +2,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from ovseg.visualization import contact_sheet
+from ovseg.visualization import contact_sheet, method_sheet
 from ovseg.visualization.contact_sheet import overlay
 
 PALETTE = [[255, 0, 0], [0, 255, 0], [10, 20, 250]]
@@ -94,3 +94,16 @@ def test_it_is_written_without_a_display(tmp_path, monkeypatch):
     contact_sheet(images, {'ground truth': maps}, CLASSES, PALETTE).savefig(tmp_path / 'sheet.png')
     written = matplotlib.image.imread(tmp_path / 'sheet.png')
     assert min(written.shape[:2]) > 100 and written.std() > 0.05
+
+
+def test_a_row_for_each_set_of_maps_below_the_images():
+    images = random_images(3)
+    maps = {title: [np.full(image.shape[:2], label) for image in images]
+            for label, title in enumerate(('ground truth', 'ours'))}
+    figure = method_sheet(images, maps, CLASSES, PALETTE)
+    assert [axis.get_ylabel() for axis in figure.axes] == ['image', '', '', 'ground truth', '', '', 'ours', '', '']
+    expected = [*images, *(overlay(image, map_, PALETTE) for found in maps.values() for image, map_ in zip(images, found))]
+    for axis, panel in zip(figure.axes, expected):
+        np.testing.assert_array_equal(axis.images[0].get_array(), panel)
+    legend, = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == CLASSES[:2]
