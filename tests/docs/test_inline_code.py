@@ -53,7 +53,8 @@ ELSEWHERE = {  # what looks like one of these and has a test of its own, or is s
 FIELDS = {f'{field.name}={value!r}' for registry in (GUIDES, REGIONS) for type_ in registry.module_dict.values()
           for field in fields(type_) for value in (field.default, {})}  # of guides and regions: test_settings.py
 PLACEHOLDERS = {'/path/to/file': str(WEIGHTS_FILE), 'FOLDER': 'data', '=FILE': '=None',
-                'guide=...': "guide='CLIPGuide'", 'regions=...': "regions='SuperpixelRegions'", '(τ_r, λ_r)': '(2.0, 0.3)', '(τ_s, λ_s)': '(2.1, 0.7)'}
+                'guide=...': "guide='CLIPGuide'", 'regions=...': "regions='SuperpixelRegions'",
+                '(τ_r, λ_r)': '(2.0, 0.3)', '(τ_s, λ_s)': '(2.1, 0.7)'}
 TYPES = {POST_PROCESSORS: lambda cfg: dict(post_processors=[cfg]),
          ATTENTIONS: lambda cfg: dict(image_encoder=dict(attention=cfg)),
          DENSE_ENCODERS: lambda cfg: dict(image_encoder=cfg), UPSAMPLERS: lambda cfg: dict(upsampler=cfg),
