@@ -40,7 +40,7 @@ UNRESIZED = 5  # a pixel of the network's input takes as much memory as so many 
 LONGEST_NAME = 40  # letters of a class's name in an image's legend
 UNDEFINED = [255, 255, 255]  # the legend's swatch for pixels without a class
 
-NamedImage = Tuple[str, str, np.ndarray]  # name, description and BGR pixels
+NamedImage = Tuple[str, str, Optional[str], np.ndarray]  # name, description, path (None: an array has none) and BGR pixels
 
 
 class Segmentation(NamedTuple):
@@ -194,16 +194,17 @@ class OVSegInferencer:
         _ = self.model.text_embeddings  # encoded here and now, if need be
 
     def _read(self, sources: Iterable[Source]) -> Iterator[NamedImage]:
-        """Name, description and BGR pixels of each image."""
+        """The images with their names."""
         taken: set = set()
         for index, source in enumerate(sources):
-            yield new_name(source, index, taken), describe(source), read_image(source, self.max_pixels)
+            path = str(source) if isinstance(source, (str, Path)) else None
+            yield new_name(source, index, taken), describe(source), path, read_image(source, self.max_pixels)
 
     def _segment(self, batches: Iterator[List[NamedImage]], request: Request, palette: List[List[int]],
                  folder: Optional[ResultFolder], return_vis: bool, allow_nonfinite: bool) -> Iterator[Segmentation]:
         with folder or nullcontext():
             for batch in batches:
-                for (name, source, image), sample in zip(batch, self._predict(batch, request, allow_nonfinite)):
+                for (name, source, _, image), sample in zip(batch, self._predict(batch, request, allow_nonfinite)):
                     labels, undefined = sample.pred_sem_seg.data[0], sample.get('nonfinite_pixels', 0)
                     areas = _areas(labels, request.names)
                     label_map = labels.cpu().numpy().astype(np.min_scalar_type(len(request.names)))  # 255 stays free
@@ -217,27 +218,27 @@ class OVSegInferencer:
     @torch.no_grad()
     def _predict(self, batch: Sequence[NamedImage], request: Request, allow_nonfinite: bool) -> List[SegDataSample]:
         """The result of ``CLIPSegmentor.predict`` for the images."""
-        packed = [self.prepare(source, image) for _, source, image in batch]
+        packed = [self.prepare(source, image, path) for _, source, path, image in batch]
         data = {key: [item[key] for item in packed] for key in packed[0]}
         with self._lock:  # another call, perhaps of another thread, may have given the model other class names
             self._use(request, anew=False)
             try:
                 samples = self.model.test_step(data)
-                for (_, source, _), inputs, sample in zip(batch, data['inputs'], samples):
+                for (_, source, *_), inputs, sample in zip(batch, data['inputs'], samples):
                     if 'nonfinite_pixels' in sample and not allow_nonfinite:
                         preprocessed = self.model.data_preprocessor(dict(inputs=[inputs]))['inputs'][0]
                         raise FloatingPointError(f'{quoted(source)}: {explain_nonfinite(self.model, preprocessed)}')
                 return samples
             except torch.cuda.OutOfMemoryError as error:
-                sources = ', '.join(quoted(source) for _, source, _ in batch)
+                sources = ', '.join(quoted(source) for _, source, *_ in batch)
                 raise MemoryError(f'{sources}: the GPU has too little memory. Lower batch_size or model.windows.batch_size, '
                                   f"set model.windows.crop, or take device='cpu' ({str(error).splitlines()[0]})") from error
 
-    def prepare(self, source: str, image: np.ndarray) -> Dict[str, Any]:
-        """Apply the config's test pipeline to an image."""
+    def prepare(self, source: str, image: np.ndarray, path: Optional[str] = None) -> Dict[str, Any]:
+        """Apply the config's test pipeline to an image that errors call ``source``; region maps may be found by its path."""
         size = image.shape[:2]
         try:
-            packed = self.pipeline(dict(img=image, img_path=source, img_shape=size, ori_shape=size))
+            packed = self.pipeline(dict(img=image, img_path=path, img_shape=size, ori_shape=size))
         except cv2.error as error:
             raise ValueError(f"{quoted(source)} cannot be resized as the config's pipeline says: {size[1]} x {size[0]} "
                              'pixels are too few or too long and narrow') from error
