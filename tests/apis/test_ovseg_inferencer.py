@@ -23,6 +23,7 @@ from ovseg.models import CLIPSegmentor
 from ovseg.models.regions.npz_regions import write_regions
 from ovseg.models.segmentors.switches import nested_model
 from ovseg.models.towers import loading
+from ovseg.resources import configs_dir
 
 EVIL = runpy.run_path(str(Path(__file__).parents[1] / 'evil_checkpoints.py'), run_name='evil')['EVIL']
 WORDS = ['zebra', 'ladybug; beetle', 'snow']
@@ -74,6 +75,31 @@ def test_all_kinds_of_input_give_the_same_labels(inferencer, noise, tmp_path):
         result = inferencer(images, WORDS)
         assert len(result['predictions']) == 1 and result['visualization'] == []
         np.testing.assert_array_equal(result['predictions'][0], expected)
+
+
+METHODS = [path.stem[:-len('_demo')] for path in sorted((configs_dir() / 'demo').glob('*_tiny-clip_demo.py'))]
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_every_method_by_name_with_paths_arrays_and_pil_images(build, noise, tmp_path, method):
+    Image.fromarray(noise()[..., ::-1]).save(tmp_path / 'a.png')
+    inferencer = build(method)
+    expected, = segmentor_labels(inferencer, [noise()], name_path=WORDS)
+    result = inferencer([tmp_path / 'a.png', noise(), Image.open(tmp_path / 'a.png')], WORDS, batch_size=2)
+    for found in result['predictions']:
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_region_maps_are_found_by_the_path_of_an_image_and_an_array_has_none(build, noise, tmp_path):
+    Image.fromarray(noise()[..., ::-1]).save(tmp_path / 'a.png')
+    write_regions(tmp_path / 'a.npz', np.arange(61 * 83).reshape(61, 83) // 700)
+    inferencer = build('corrclip_tiny-clip', cfg_options={'model.image_encoder.regions.type': 'NpzRegions',
+                                                          'model.image_encoder.regions.root': str(tmp_path)})
+    for source in (tmp_path / 'a.png', str(tmp_path / 'a.png'), (tmp_path / 'a.png').as_uri()):
+        assert inferencer(source, WORDS)['predictions'][0].shape == (61, 83)
+    for source in (noise(), Image.open(tmp_path / 'a.png')):
+        with pytest.raises(ValueError, match=r'^NpzRegions finds region maps by img_path, and the image has none'):
+            inferencer(source, WORDS)
 
 
 @pytest.mark.parametrize('batch_size', [2, 7])

@@ -97,6 +97,13 @@ def test_classes(text, expected, predict, image_files, tmp_path, monkeypatch):
     assert synonyms(tmp_path) == expected
 
 
+@pytest.mark.parametrize('model', ['corrclip_tiny-clip', 'lposs_plus_tiny-clip'])
+def test_a_method_by_name(model, predict, image_files, tmp_path):
+    assert predict(image_files, '--model', model) == 0
+    for name, size in SIZES.items():
+        assert label_map(tmp_path, name).shape == size
+
+
 def test_without_classes_the_names_are_those_of_the_config(predict, image_files, tmp_path):
     assert predict(image_files[:1]) == 0
     assert synonyms(tmp_path) == read_class_list('demo_scenes')

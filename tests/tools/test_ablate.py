@@ -10,6 +10,7 @@ import pytest
 import ovseg
 from ovseg.ablation import runner, sharing
 from ovseg.ablation.rows import RowWriter
+from ovseg.models.dense import ProxyCLIPEncoder
 from ovseg.models.towers import loading
 from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
 from ovseg.vocabulary import read_class_list
@@ -72,6 +73,34 @@ def test_every_row_has_the_score_that_its_command_prints(ablate, in_process, tmp
     assert len(set(scores)) == 4
     assert sorted(path.name for path in tmp_path.glob('*.*')) == [
         '.lock', 'ablation.json', 'delta_gated_tiny-clip_demo.png', 'table.csv', 'table.md', 'table.tex']
+
+
+def test_methods_load_the_clip_once_and_score_as_alone(ablate, in_process, monkeypatch, tmp_path):
+    loaded, original = [], loading.load_clip
+    monkeypatch.setattr(loading, 'load_clip', wraps(original)(lambda *args, **kwargs: loaded.append(args) or original(
+        *args, **kwargs)))
+    encoded, tokens = [], ProxyCLIPEncoder.tokens
+    monkeypatch.setattr(ProxyCLIPEncoder, 'tokens', lambda self, *args, **kwargs: encoded.append(self) or tokens(
+        self, *args, **kwargs))
+    methods = [str(DEMO / f'{name}_tiny-clip_demo.py') for name in ('corrclip', 'proxyclip', 'lposs', 'lposs_plus', 'resclip')]
+    ablate(tmp_path / 'out', '--methods', *methods, '--limit', '2')
+    assert len(loaded) == 1 and len(encoded) == 2
+    table = rows(tmp_path / 'out')
+    assert len(table) == 1 + len(methods) == 6
+    for row in table:
+        printed = in_process('test.py', *shlex.split(row['command'])[2:3], '--work-dir', tmp_path / 'alone',
+                             *shlex.split(row['command'])[3:])
+        found, = re.findall(r'aAcc: ([\d.]+)  mIoU: ([\d.]+)  mAcc: ([\d.]+)', printed)
+        assert found == tuple(f'{float(row[name]):.4f}' for name in ('aAcc', 'mIoU', 'mAcc')), row['setting']
+
+
+def test_equal_guided_encoders_of_several_rows_run_once(ablate, monkeypatch, tmp_path):
+    encoded, tokens = [], ProxyCLIPEncoder.tokens
+    monkeypatch.setattr(ProxyCLIPEncoder, 'tokens', lambda self, *args, **kwargs: encoded.append(self) or tokens(
+        self, *args, **kwargs))
+    ablate(tmp_path, '--toggle', 'apply_ctd', 'global_debias_factor', '--limit', '2',
+           configs=[str(DEMO / 'proxyclip_tiny-clip_demo.py')])
+    assert len(rows(tmp_path)) == 3 and len(encoded) == 2
 
 
 def test_settings_of_every_component_load_the_clip_once_and_score_as_alone(ablate, in_process, monkeypatch, tmp_path):
