@@ -25,6 +25,7 @@ from ovseg.models.mirrored_axes import mirrored_axes
 from ovseg.models.patch_scores import PatchScores
 from ovseg.models.post_processors import PostProcessorChain
 from ovseg.models.regions.regions import region_map, resize_regions
+from ovseg.models.segmentors.batch_size import windows_that_fit
 from ovseg.models.segmentors.components import Components
 from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS, FLAT, NESTED_ONLY, nested_model
 from ovseg.models.towers import LoadedCLIP
@@ -373,17 +374,7 @@ class CLIPSegmentor(BaseSegmentor):
         """
         if not isinstance(self.windows.batch_size, str):
             return self.windows.batch_size
-        largest = max(windows, key=lambda batch: batch[0].numel())
-        if largest.device.type != 'cuda':
-            return 32
-        patches = math.prod(-(-size // patch) for size, patch in zip(largest.shape[2:], self.tower.patch_size)) + 1
-        # input, norm, q, k, v, and the MLP's hidden layer before and behind its activation; last attention's logits
-        floats = patches * 14 * self.tower.width + 4 * self.tower.heads * patches ** 2
-        free = torch.cuda.mem_get_info(largest.device)[0]
-        free += torch.cuda.memory_reserved(largest.device) - torch.cuda.memory_allocated(largest.device)
-        size = (largest.shape[2], largest.shape[3])
-        needed = floats * self.tower.dtype.itemsize + sum(guide.bytes_per_window(size) for guide in self.networks)
-        return max(1, min(512, int(free / 2 / needed)))
+        return windows_that_fit(max(windows, key=lambda batch: batch[0].numel()), self.tower, self.networks)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         """Load weights, and clear the embeddings and copies of former ones."""
