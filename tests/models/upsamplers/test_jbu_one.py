@@ -1,5 +1,6 @@
 """JBUOne against its own code, and in models."""
 import copy
+import math
 import re
 
 import pytest
@@ -13,6 +14,7 @@ from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.segmentors.diagnosis import explain_nonfinite
 from ovseg.models.towers import loading
 from ovseg.models.upsamplers import JBUOne, LinearUpsampler, jbu_one
+from ovseg.models.upsamplers.jbu_one import JBUWeights
 from tests.method_goldens import (
     MEAN,
     SIZES,
@@ -268,3 +270,15 @@ def test_random_weights_are_warned_of(monkeypatch):
     CLIPSegmentor(**MODEL, upsampler='JBUOne')
     (message, _, level), = records
     assert message.startswith('upsampler.pretrained=None: JBUOne runs with random weights') and level == 30
+
+
+@pytest.mark.parametrize(('given', 'limit'), [(20.0, 1e4), (-20.0, 1e-4)])
+def test_the_sharpness_of_the_filter_is_limited(given, limit):
+    weights, colours = JBUWeights(), torch.randn(1, 3, 7, 11)
+    with torch.no_grad():
+        for parameter in weights.range_proj[3].parameters():
+            parameter.mul_(10 * limit ** -0.5)  # so that products of keys, times the limit, are neither tiny nor huge
+        weights.range_temp.fill_(given)
+        found = weights(colours)
+        weights.range_temp.fill_(math.log(limit))
+        torch.testing.assert_close(found, weights(colours), atol=1e-5, rtol=1e-3)
