@@ -18,7 +18,7 @@ from typing import Any, Dict, Iterator, List
 import torch
 from rich.console import Console
 from speed import workloads
-from speed.methods import methods
+from speed.methods import memory_by_method, methods
 from speed.timing import Group, Row, in_fresh_process, measure
 
 import ovseg
@@ -135,6 +135,7 @@ def main() -> None:
     if 'memory' in args.only:
         probes.update(peak_mb_by_queries=workloads.memory_by_vocabulary(),
                       peak_mb_by_size=workloads.memory_by_size(),
+                      peak_mb_by_method=memory_by_method(),
                       growth_mb_over_270_images=in_fresh_process(workloads.resident_growth),
                       growth_mb_over_980_sizes=in_fresh_process(workloads.geometry_growth))
     if 'labels' in args.only:

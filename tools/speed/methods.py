@@ -1,13 +1,13 @@
-"""Every method with its own windows, over the plain forwards of the frozen networks that it needs."""
+"""Time and memory of every method with its own windows."""
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import torch
 from mmengine.config import Config
 from mmseg.structures import SegDataSample
-from speed.timing import Group
-from speed.workloads import IMAGE, OUTPUT, original_size, unit_rows
+from speed.timing import Group, in_fresh_process, peak_memory_mb
+from speed.workloads import IMAGE, MODELS, OUTPUT, original_size, unit_rows
 from torch import Tensor, nn
 
 from ovseg.models import CLIPSegmentor
@@ -68,7 +68,7 @@ def plain_forwards(model: CLIPSegmentor, image: Tensor) -> Callable[[], None]:
 
 
 def methods(clip_model: str, device: str, precision: str, baseline: Optional[str], small: bool) -> Iterator[Group]:
-    """Image to labels, all windows in one batch, and one window at a time as the released codes do it."""
+    """Image to labels over the plain forwards of the networks; all windows in one batch, and one at a time as released."""
     for classes in (21, 150):
         for name, method in method_configs(small).items():
             model = build(clip_model, method, classes, device, precision)
@@ -81,3 +81,23 @@ def methods(clip_model: str, device: str, precision: str, baseline: Optional[str
             windows = f'{len(model.plan(IMAGE))} windows of {model.windows.crop}'
             yield Group(name, f'{IMAGE[0]}x{IMAGE[1]}, {windows}, to {OUTPUT[0]}x{OUTPUT[1]}, {classes} classes', candidates,
                         precision, 1)
+
+
+def method_memory(name: str, classes: int) -> float:
+    """Peak MB of a process that segments an image of 1024 x 2048 pixels with so many classes, by a method of the demo.
+
+    LPOSS+, whose nodes are pixels, is given the 448 x 896 pixels of its protocol, and one step, which holds what all hold.
+    """
+    method = method_configs(small=True)[name]
+    size = (1024, 2048)
+    if 'refiner' in method.get('decoder', {}):
+        method['decoder']['refiner']['num_iter'] = 1
+        size = (448, 896)
+    with torch.no_grad():
+        original_size(build(MODELS['small'], method, classes, 'cpu', 'fp32'), [torch.randn(3, *size)], (1024, 2048))
+    return peak_memory_mb()
+
+
+def memory_by_method(vocabularies: Sequence[int] = (1, 847)) -> Dict[str, Dict[int, float]]:
+    return {name: {classes: in_fresh_process(method_memory, name, classes) for classes in vocabularies}
+            for name in method_configs(small=True)}
