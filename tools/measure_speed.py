@@ -26,7 +26,7 @@ from ovseg.program import errors_as_lines
 from ovseg.tables import markdown_table, terminal_table
 from ovseg.utils import check_integer
 
-GROUPS = ('job', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'memory', 'labels')
+GROUPS = ('job', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'memory', 'methods', 'labels')
 COLUMNS = ('what', 'candidate', 'sizes', 'precision', 'rounds', 'median s', 'images/s', 'ratio', 'peak MB')
 
 
@@ -133,6 +133,8 @@ def main() -> None:
                       peak_mb_by_size=workloads.memory_by_size(),
                       growth_mb_over_270_images=in_fresh_process(workloads.resident_growth),
                       growth_mb_over_980_sizes=in_fresh_process(workloads.geometry_growth))
+    if 'methods' in args.only:
+        probes.update(peak_mb_by_method=workloads.memory_by_method())
     if 'labels' in args.only:
         probes.update(labels_as_in_fp32=workloads.label_agreement(device))
     if probes:

@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from speed.references import loop_decode, loop_outlier_suppression, loop_predict, sklearn_clusters
 from speed.timing import Group, in_fresh_process, in_turn, peak_memory_mb
 from torch import Tensor
@@ -27,6 +28,7 @@ from ovseg.models.dense import project
 from ovseg.models.post_processors import CTD, OutlierSuppression, PostProcessorChain
 from ovseg.models.text.text_encoder import TextEncoder
 from ovseg.models.towers import load_clip
+from ovseg.resources import configs_dir
 from ovseg.vocabulary import prompt_templates, read_class_list
 
 MODELS = {'small': 'ovseg-tiny-clip', 'full': 'ViT-B-16-quickgelu'}
@@ -37,12 +39,20 @@ ALL = [dict(type='SelfAttnEnhancement'), dict(type='OutlierSuppression'), dict(t
 
 def build(clip_model: str, device: str, classes: int, precision: str = 'fp32', batch_size: int = 32) -> CLIPSegmentor:
     """Our method with random weights, and random unit rows in place of text embeddings."""
-    model = CLIPSegmentor(
-        clip=dict(name=clip_model, pretrained=None),
-        vocabulary=dict(names=[f'thing {index}' for index in range(classes)], templates=['{}']),
+    return with_random_texts(CLIPSegmentor(
+        clip=dict(name=clip_model, pretrained=None), vocabulary=words(classes),
         image_encoder=dict(attention='Gated', similarity={}, precision=precision),
-        windows=dict(batch_size=batch_size)).to(device)
-    rows = torch.randn(classes, model.tower.output_width, generator=torch.Generator().manual_seed(1))
+        windows=dict(batch_size=batch_size)).to(device))
+
+
+def words(classes: int) -> Dict[str, Any]:
+    """A vocabulary of so many classes."""
+    return dict(names=[f'thing {index}' for index in range(classes)], templates=['{}'])
+
+
+def with_random_texts(model: CLIPSegmentor) -> CLIPSegmentor:
+    """The model with random unit rows in place of its text embeddings."""
+    rows = torch.randn(model.out_channels, model.tower.output_width, generator=torch.Generator().manual_seed(1))
     model.text_embeddings = F.normalize(rows, dim=-1)
     return model
 
@@ -206,6 +216,29 @@ def predict_memory(height: int, width: int) -> float:
 def memory_by_size() -> Dict[str, float]:
     sizes = ((64, 64), (64, 16_000), (16_000, 64), (60, 60_000))
     return {f'{height}x{width}': in_fresh_process(predict_memory, height, width) for height, width in sizes}
+
+
+def method_memory(config: str, classes: int) -> float:
+    """Peak MB of a process that segments an image of 1024 x 2048 pixels by a method of the demo, with so many classes.
+
+    One with pixels as nodes of a graph is given 448 x 896 pixels, as in its protocol, and one step, which takes what all do.
+    """
+    cfg: Any = Config.fromfile(config).model
+    components = {key: value for key, value in cfg.items() if key not in ('type', 'clip', 'vocabulary')}
+    size = (1024, 2048)
+    if components.get('decoder', {}).get('refiner') is not None:
+        components['decoder']['refiner']['num_iter'] = 1
+        size = (448, 896)
+    model = with_random_texts(CLIPSegmentor(clip=cfg.clip, vocabulary=words(classes), **components))
+    with torch.no_grad():
+        original_size(model, [torch.randn(3, *size)], (1024, 2048))
+    return peak_memory_mb()
+
+
+def memory_by_method() -> Dict[str, Dict[int, float]]:
+    """Per config of the demo with one class and with 847."""
+    return {path.stem: {classes: in_fresh_process(method_memory, str(path), classes) for classes in (1, 847)}
+            for path in sorted((configs_dir() / 'demo').glob('*_tiny-clip_demo.py'))}
 
 
 def geometry_growth() -> float:
