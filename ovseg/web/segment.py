@@ -1,6 +1,7 @@
 """The computations of the page, without gradio."""
 import copy
 import html
+import logging
 import re
 import time
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ovseg.apis import OVSegInferencer
@@ -119,10 +121,15 @@ def offered_methods(inferencer: OVSegInferencer) -> Dict[str, Dict[str, Any]]:
 
 def _fits(method: Mapping[str, Any], segmentor: CLIPSegmentor) -> bool:
     """True if a segmentor of the same CLIP can have the components of a method; a network's weights may still be missing."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # modules log that they are on, and here none is
     try:
         Components.build({**DEFAULTS, **method, 'vocabulary': segmentor.vocabulary}).check(segmentor.tower)
     except (FileNotFoundError, ImportError, ValueError):  # of region maps or a package, and of settings that do not fit
         return False
+    finally:
+        logger.setLevel(level)
     return True
 
 

@@ -70,7 +70,7 @@ def test_no_other_images(page, body, place, value):
 @pytest.mark.parametrize(('place', 'label', 'values'), [
     (1, 'Class names', [None, 5, ['cat'], dict(path='/etc/passwd')]),
     (3, 'Threshold', [True, '0.5', -0.1, 1.1, 10 ** 400, None]),
-    (4, 'Attention', ['No such', None, 5, []]), (5, 'Similarity', [1, 'true', None]), (8, 'Outliers', [101, '30', [3]])])
+    (4, 'Method', ['No such', None, 5, []]), (5, 'Similarity', [1, 'true', None]), (8, 'Outliers', [101, '30', [3]])])
 def test_values_that_the_page_does_not_send(page, body, place, label, values):
     for value in values:
         body['data'][place] = value
