@@ -12,8 +12,8 @@ from ovseg.models.window_batch import GuideFeatures
 class PatchScores:
     """The scores of all patches of an image against all text embeddings.
 
-    They are held for all texts at once, ``4 * windows * N * Q`` bytes, whatever ``decoder.memory_mb`` says. Without a module
-    that needs them they are not computed.
+    They are held for all texts at once, ``4 * windows * N * Q`` bytes, whatever ``decoder.memory_mb`` says, but only where a
+    module needs all of them: see ``TextwiseProcessor``.
 
     Args:
         scores: ``(windows, N, Q)`` float32, row by row, before ``logit_scale``; 0 where a patch is not finite.

@@ -1,10 +1,15 @@
 """The post-processors of a model, in order."""
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
+import torch
+from torch import Tensor
+
+from ovseg.inference.windows import WindowLayout
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.guides.guide import Guide
 from ovseg.models.patch_scores import PatchScores
-from ovseg.models.post_processors.post_processor import STAGES, PostProcessor, ScoreProcessor
+from ovseg.models.post_processors.post_processor import STAGES, PostProcessor, ScoreProcessor, TextwiseProcessor
 from ovseg.models.window_batch import GuideFeatures
 from ovseg.precision import full_precision
 from ovseg.registry import POST_PROCESSORS
@@ -50,6 +55,11 @@ class PostProcessorChain:
     def of_scores(self) -> List[ScoreProcessor]:
         """The modules of the stage ``'scores'``."""
         return [module for module in self.modules if isinstance(module, ScoreProcessor)]
+
+    @property
+    def textwise(self) -> bool:
+        """True if there are modules of the stage ``'scores'`` and each works on the scores of every text alone."""
+        return bool(self.of_scores) and all(isinstance(module, TextwiseProcessor) for module in self.of_scores)
 
     @property
     def guides(self) -> List[Guide]:
@@ -108,6 +118,51 @@ class PostProcessorChain:
             with full_precision(scores.scores):
                 result = module(scores.replace(guide=None if module.guide is None else guides[module.guide]))
             _check_scores(module, scores, result)
+            scores = result
+        return scores
+
+
+    def rescored(self, patches: Tensor, layout: WindowLayout, guides: Mapping[Guide, GuideFeatures]) -> 'RescoredPatches':
+        """The patches of an image whose scores go through the modules of the stage ``'scores'``, which are ``textwise``.
+
+        Args:
+            patches: ``(windows, N, E)``.
+            layout: Where the windows lie.
+            guides: What ``self.guides`` give of the windows.
+        """
+        modules = [(module, module.prepare(layout, guides[module.guide] if module.guide else None))
+                   for module in self.of_scores if isinstance(module, TextwiseProcessor)]
+        return RescoredPatches(patches, modules)
+
+
+@dataclass(frozen=True)
+class RescoredPatches:
+    """Patches of an image whose scores go through modules, computed for the texts that are asked for.
+
+    Args:
+        patches: ``(windows, N, E)``.
+        modules: The modules, and what ``TextwiseProcessor.prepare`` gave of each.
+    """
+    patches: Tensor
+    modules: Sequence[Tuple[PostProcessor, Callable[[Tensor], Tensor]]]
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the scores."""
+        return self.patches.device
+
+    def __matmul__(self, columns: Tensor) -> Tensor:
+        """Scores ``(windows, N, q)`` of text embeddings ``(E, q)``.
+
+        Raises:
+            ValueError: a module changes their shape.
+        """
+        scores = self.patches @ columns
+        for module, function in self.modules:
+            result = function(scores)
+            if result.shape != scores.shape:
+                raise ValueError(f'post-processor {type(module).__name__} must keep the shape of its input: it was given '
+                                 f'scores {tuple(scores.shape)} and returned {tuple(result.shape)}')
             scores = result
         return scores
 

@@ -1,5 +1,5 @@
 """LPOSS (Stojnić et al., LPOSS: Label Propagation Over Patches and Pixels for Open-vocabulary Semantic Segmentation, 2025)."""
-from typing import Any, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ from torch.nn import functional as F
 from ovseg.inference.cache import keep_recent
 from ovseg.inference.windows import WindowLayout
 from ovseg.models.guides.guide import Guide, build_guide
-from ovseg.models.patch_scores import PatchScores
-from ovseg.models.post_processors.post_processor import ScoreProcessor, guide_of
+from ovseg.models.post_processors.post_processor import TextwiseProcessor, guide_of
 from ovseg.models.propagation import NeighbourGraph, propagate
 from ovseg.models.towers.image_tower import ImageTower
+from ovseg.models.window_batch import GuideFeatures
 from ovseg.registry import POST_PROCESSORS
 from ovseg.utils import check_integer, check_number
 
@@ -71,12 +71,12 @@ def propagate_over_patches(scores: Tensor, graph: NeighbourGraph, alpha: float, 
 
 
 @POST_PROCESSORS.register_module()
-class LPOSS(ScoreProcessor):
+class LPOSS(TextwiseProcessor):
     """Propagates scores over the graph of all patches of an image.
 
     ``Z`` of ``(I - alpha D^-½ (W + Wᵀ) D^-½) Z = Y`` takes the place of the scores Y, see ``patch_graph`` and ``propagate``.
-    Beside the scores before and after, ``16 * neighbours`` bytes are held for each patch, about twice that while the graph is
-    built, and a copy of the guide's features.
+    ``16 * neighbours`` bytes are held for each patch, about twice that while the graph is built, and a copy of the guide's
+    features.
 
     Args:
         guide: The guide whose features give the similarities, a config as ``build_guide`` takes it. Its grid must be that of
@@ -114,19 +114,22 @@ class LPOSS(ScoreProcessor):
             raise ValueError(f'post_processors: LPOSS guide has patches of {sizes[0]} pixels, and the scores are those of '
                              f'patches of {sizes[1]}: {SAME_GRID}')
 
-    def __call__(self, scores: PatchScores) -> PatchScores:  # type: ignore[override]
-        """See ``ScoreProcessor``.
+    def prepare(self, layout: WindowLayout, guide: Optional[GuideFeatures]) -> Callable[[Tensor], Tensor]:
+        """See ``TextwiseProcessor``; the graph is built once.
 
         Raises:
-            ValueError: the scores have no features of the guide, or those have another grid.
+            ValueError: there are no features of the guide, or they have another grid than the scores.
         """
-        patches, grid_size = guide_of(scores, self)
-        own_grid = (scores.layout.rows.cells, scores.layout.cols.cells)
+        patches, grid_size = guide_of(guide, self)
+        own_grid = (layout.rows.cells, layout.cols.cells)
         if grid_size != own_grid:
             raise ValueError(f'LPOSS guide has a grid of {grid_size[0]} x {grid_size[1]} patches and the scores one of '
                              f'{own_grid[0]} x {own_grid[1]}: {SAME_GRID}')
-        centres = patch_centres(scores.layout, patches.device)
+        centres = patch_centres(layout, patches.device)
         graph = patch_graph(patches.flatten(0, 1), centres, self.neighbours, self.gamma, self.sigma, self.power, self.memory_mb)
-        flat = scores.scores.flatten(0, 1)
-        result = propagate_over_patches(flat, graph, self.alpha, self.num_iter, self.tolerance, self.memory_mb)
-        return scores.replace(scores=result.view_as(scores.scores))
+
+        def propagated(scores: Tensor) -> Tensor:
+            result = propagate_over_patches(scores.flatten(0, 1), graph, self.alpha, self.num_iter, self.tolerance,
+                                            self.memory_mb)
+            return result.view_as(scores)
+        return propagated

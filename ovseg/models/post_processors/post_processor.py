@@ -1,11 +1,12 @@
 """The interface of the modules of the chain."""
 from abc import ABC, abstractmethod
-from typing import Optional, Tuple
+from typing import Callable, Optional, Tuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovseg.inference.windows import WindowLayout
 from ovseg.models.dense_features import DenseFeatures
 from ovseg.models.guides.guide import Guide
 from ovseg.models.patch_scores import PatchScores
@@ -60,6 +61,26 @@ class ScoreProcessor(PostProcessor):
         """New scores of the same shape; the given ones are not written to."""
 
 
+class TextwiseProcessor(ScoreProcessor):
+    """A score processor that works on the scores of each text alone, so that models hold those of a few texts at a time.
+
+    It must give finite scores where it is given finite ones.
+    """
+
+    @abstractmethod
+    def prepare(self, layout: WindowLayout, guide: Optional[GuideFeatures]) -> Callable[[Tensor], Tensor]:
+        """The function from scores ``(windows, N, q)`` of any texts to new ones of the same shape.
+
+        Args:
+            layout: See ``PatchScores``.
+            guide: See ``PatchScores``.
+        """
+
+    def __call__(self, scores: PatchScores) -> PatchScores:  # type: ignore[override]
+        """See ``ScoreProcessor``."""
+        return scores.replace(scores=self.prepare(scores.layout, scores.guide)(scores.scores))
+
+
 def attention_of(features: DenseFeatures, module: PostProcessor) -> Tensor:
     """``features.attn``, for a module that cannot do without.
 
@@ -83,15 +104,15 @@ def cls_token_of(features: DenseFeatures, module: PostProcessor) -> Tensor:
     return features.cls_token
 
 
-def guide_of(scores: PatchScores, module: ScoreProcessor) -> GuideFeatures:
-    """``scores.guide``, for a module that cannot do without.
+def guide_of(guide: Optional[GuideFeatures], module: ScoreProcessor) -> GuideFeatures:
+    """``guide``, for a module that cannot do without.
 
     Raises:
         ValueError: there is none.
     """
-    if scores.guide is None:
+    if guide is None:
         raise ValueError(f'{type(module).__name__} needs the features of its guide, and the scores hold none')
-    return scores.guide
+    return guide
 
 
 def remove_direction(x: Tensor, amount: Tensor, direction: Tensor, normalize: bool) -> Tensor:

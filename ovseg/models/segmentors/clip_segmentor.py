@@ -2,7 +2,7 @@
 import math
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union, cast
 
 import torch
 from mmengine.structures import PixelData
@@ -268,12 +268,17 @@ class CLIPSegmentor(BaseSegmentor):
     def scored(self, windows: ImagePatches) -> Tuple[ImagePatches, ClassTexts]:
         """Input of the decoder, made of ``window_patches``.
 
-        Without modules of the stage ``'scores'``: the vectors, and the text embeddings. With them: the scores that leave them,
-        ``(windows, N, Q)``, and no embeddings.
+        Without modules of the stage ``'scores'``: the vectors, and the text embeddings. Where each of them works on the scores
+        of a text alone: ``RescoredPatches``, and the text embeddings. Else the scores that leave them, ``(windows, N, Q)``, and
+        no embeddings.
         """
         texts = self.texts
         if not self.post_processors.of_scores:
             return windows, texts
+        if self.post_processors.textwise:
+            with full_precision(self.text_embeddings):
+                rescored = self.post_processors.rescored(cast(Tensor, windows.patches), windows.layout, windows.guides)
+            return windows._replace(patches=rescored), texts
         with full_precision(self.text_embeddings):
             scores = patch_scores(windows.patches, texts.embeddings)
         given = PatchScores(scores, windows.layout, texts.class_of, texts.num_classes)

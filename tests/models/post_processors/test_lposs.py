@@ -42,7 +42,9 @@ def test_scores_and_labels_of_its_own_code(golden, batch_size, images):
         before = segmentor.variant(post_processors=[]).scored(windows)
         assert_close_in_deviations((before[0].patches @ before[1].embeddings.t()).flatten(0, 1),
                                    expected['scores/lposs-repo/before'])
-        assert_close_in_deviations(segmentor.scored(windows)[0].patches.flatten(0, 1), expected['scores/lposs-repo/after'])
+        after = segmentor.scored(windows)
+        assert_close_in_deviations((after[0].patches @ after[1].embeddings.t()).flatten(0, 1),
+                                   expected['scores/lposs-repo/after'])
     for labels in labels_of(segmentor, images):
         assert_same_labels(labels, expected['segment/lposs-repo/crop64-stride32/pred'][0])
 

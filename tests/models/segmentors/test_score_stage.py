@@ -7,6 +7,7 @@ from ovseg.models import CLIPSegmentor
 from ovseg.models.decoder import Decoder
 from ovseg.models.guides import CLIPGuide, TimmGuide, build_guide
 from ovseg.models.post_processors import ScoreProcessor
+from ovseg.models.post_processors.post_processor import TextwiseProcessor
 from ovseg.models.towers import loading
 from ovseg.registry import POST_PROCESSORS
 from ovseg.visualization.inspection import class_scores
@@ -51,6 +52,19 @@ class Smooth(ScoreProcessor):
         unit = F.normalize(cells.flatten(0, 1), dim=-1)
         mixed = (9 * unit @ unit.t()).softmax(dim=-1) @ scores.scores.flatten(0, 1)
         return scores.replace(scores=mixed.view_as(scores.scores))
+
+
+class Shift(TextwiseProcessor):
+    """Adds the first window's mean score of each text to those of all patches, and remembers the shapes that it is given."""
+
+    def __init__(self, result=lambda scores: scores + scores[0].mean(dim=0)):
+        self.result, self.seen = result, []
+
+    def prepare(self, layout, guide):
+        def function(scores):
+            self.seen.append(scores.shape)
+            return self.result(scores)
+        return function
 
 
 class Returns(ScoreProcessor):
@@ -162,6 +176,30 @@ def test_it_stands_behind_the_upsampler(images):
     scores, = segmentor.post_processors.modules[0].seen
     assert (scores.layout.rows.cells, scores.layout.cols.cells) == (12, 12) and scores.scores.shape[1] == 144
     assert scores.guide.grid_size == (4, 4)
+
+
+@pytest.mark.parametrize('decoder', [dict(), dict(prob_thd=0.3), dict(at_input_size=True), dict(with_seg_logits=True)], ids=str)
+def test_scores_of_a_few_texts_at_a_time_give_the_labels_of_all(decoder, images):
+    module = Shift()
+    textwise = build([module], decoder=dict(decoder, memory_mb=0.001))
+    whole = build([Shift(), Nothing()], decoder=decoder)  # Nothing may need all texts
+    for found, expected in pairs(textwise.predict(images), whole.predict(images)):
+        assert same_labels(found.pred_sem_seg.data, expected.pred_sem_seg.data)
+    if not decoder.get('with_seg_logits'):
+        assert [shape[2] for shape in module.seen] == [1] * 10 or decoder.get('at_input_size')
+        assert max(shape[2] for shape in module.seen) < 5
+
+
+def test_a_textwise_module_that_changes_the_shape_is_named():
+    segmentor = build([Shift(lambda scores: scores[:, :-1])])
+    with pytest.raises(ValueError, match='post-processor Shift must keep the shape of its input: it was given scores'):
+        segmentor.predict([torch.randn(3, 61, 97)])
+
+
+def test_class_scores_pass_a_textwise_module():
+    inputs = torch.randint(256, (3, 61, 97), dtype=torch.uint8)
+    found, expected = (class_scores(build(chain), inputs, (31, 47), [3, 1]) for chain in ([Shift()], [Shift(), Nothing()]))
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), atol=1e-5, rtol=1e-4)
 
 
 def test_without_such_a_module_no_scores_of_all_texts_are_held(images, monkeypatch):
