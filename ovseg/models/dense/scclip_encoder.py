@@ -9,6 +9,7 @@ from ovseg.models.attention import similarity_map
 from ovseg.models.dense.dense_encoder import DenseEncoder, WindowBatch, check_layers
 from ovseg.models.dense.last_block_encoder import original_attention, original_cls
 from ovseg.models.dense_features import DenseFeatures
+from ovseg.models.post_processors.outlier_detectors import nearest_patches
 from ovseg.models.post_processors.outlier_suppression import grid_neighbours
 from ovseg.models.towers.image_tower import Grid, ImageTower
 from ovseg.precision import full_precision
@@ -36,11 +37,8 @@ def outlier_factor(patches: Tensor, neighbours: int) -> Tensor:
     count = patches.shape[1]
     if count == 1:
         return torch.ones(patches.shape[:2], device=patches.device)
-    # exact differences: norms of tokens are large beside their distances, and products would lose them
-    distance = torch.cdist(patches.float(), patches.float(), compute_mode='donot_use_mm_for_euclid_dist').square_()
-    distance.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
-    near, index = distance.topk(min(neighbours, count - 1), largest=False)
-    radius = near[..., -1].clamp_min(1e-12)  # 0 where as many patches are equal
+    near, index = nearest_patches(patches, neighbours)
+    radius = near[..., -1].square().clamp_min(1e-12)  # 0 where as many patches are equal
     return radius * radius.reciprocal().unsqueeze(1).expand(-1, count, -1).gather(2, index).mean(dim=-1)
 
 

@@ -16,6 +16,7 @@ from ovseg.registry import POST_PROCESSORS
 from ovseg.utils import check_integer, check_number
 
 LARGEST_ALPHA = 0.9999  # at 1 the system is singular
+LARGEST_POWER = 4  # of a distance in pixels, so that it stays finite
 SAME_GRID = ('choose a guide of the same patch size, or an upsampler to its grid, e.g. '
              "upsampler=dict(type='BilinearUpsampler', scale=2, normalize=True)")
 MAPS_OF_A_STEP = 9  # of the size of the seeds: what conjugate gradients hold at a time
@@ -84,7 +85,7 @@ class LPOSS(TextwiseProcessor):
         neighbours: Number of nearest neighbours of a patch, itself included.
         gamma: Exponent of the similarities.
         sigma: Decay with the distance in pixels.
-        power: Exponent of the distance.
+        power: Exponent of the distance, at most 4.
         alpha: Weight of the neighbours, in [0, 1).
         num_iter: Largest number of conjugate gradient steps.
         tolerance: A text is left alone once its residual is at most this share of its scores.
@@ -100,7 +101,7 @@ class LPOSS(TextwiseProcessor):
         self.neighbours = check_integer('LPOSS neighbours', neighbours, 1)
         self.gamma = check_number('LPOSS gamma', gamma, above=True)
         self.sigma = check_number('LPOSS sigma', sigma)
-        self.power = check_number('LPOSS power', power, above=True)
+        self.power = check_number('LPOSS power', power, 0, LARGEST_POWER, above=True)
         self.alpha = check_number('LPOSS alpha', alpha, 0, LARGEST_ALPHA)
         self.num_iter = check_integer('LPOSS num_iter', num_iter, 1)
         self.tolerance = check_number('LPOSS tolerance', tolerance, 0, 1)

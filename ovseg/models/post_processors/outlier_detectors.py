@@ -1,5 +1,5 @@
 """Outlier scores of patches; larger means more of an outlier."""
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Tuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,23 @@ def norm(patches: Tensor) -> Tensor:
     return patches.float().norm(dim=-1)
 
 
+def nearest_patches(patches: Tensor, neighbours: int) -> Tuple[Tensor, Tensor]:
+    """Euclidean distances from each of ``patches (B, N, D)`` to its nearest others, ascending, and their numbers.
+
+    Args:
+        patches: At least two in a window.
+        neighbours: k, clamped to N - 1.
+
+    Returns:
+        ``(B, N, k)`` float32 and ``(B, N, k)`` int64.
+    """
+    patches = patches.float()
+    # exact differences: norms of tokens are large beside their distances, and products would lose them
+    distance = torch.cdist(patches, patches, compute_mode='donot_use_mm_for_euclid_dist')
+    distance.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
+    return distance.topk(min(neighbours, patches.shape[1] - 1), largest=False)
+
+
 def local_outlier_factor(patches: Tensor, neighbours: int = LOF_NEIGHBOURS) -> Tensor:
     """Local outlier factor of the textbook (Breunig et al., 2000), with Euclidean distances; SC-CLIP's own differs.
 
@@ -36,9 +53,7 @@ def local_outlier_factor(patches: Tensor, neighbours: int = LOF_NEIGHBOURS) -> T
     count = patches.shape[1]
     if count == 1:
         return torch.ones(patches.shape[:2], device=patches.device)
-    distance = torch.cdist(patches.float(), patches.float(), compute_mode='donot_use_mm_for_euclid_dist')
-    distance.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
-    near, index = distance.topk(min(neighbours, count - 1), largest=False)
+    near, index = nearest_patches(patches, neighbours)
     reach = near[..., -1].unsqueeze(1).expand(-1, count, -1).gather(2, index).maximum(near)
     density = 1 / (reach.mean(dim=-1) + 1e-10)
     return density.unsqueeze(1).expand(-1, count, -1).gather(2, index).mean(dim=-1) / density

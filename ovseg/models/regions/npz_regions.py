@@ -105,13 +105,15 @@ def read_regions(path: Path) -> np.ndarray:
             if ARRAY not in file.files:
                 raise ValueError(f'it has no array {ARRAY!r}, but {", ".join(map(repr, file.files)) or "nothing"}')
             regions: Any = file[ARRAY]
-            nowhere = int(file[NOWHERE]) if NOWHERE in file.files else None
+            nowhere: Any = file[NOWHERE] if NOWHERE in file.files else None
     except (EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError, TypeError, ValueError, lzma.LZMAError,
             zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f'{quoted(path)} cannot be read as region maps: {one_line(error)}') from error
     if regions.ndim != 2 or regions.size == 0 or not np.issubdtype(regions.dtype, np.integer):
         raise ValueError(f'{quoted(path)}: {ARRAY} must be a map of integers (H, W), not {regions.dtype} of shape '
                          f'{regions.shape}')
+    if nowhere is not None and (nowhere.ndim or not np.issubdtype(nowhere.dtype, np.integer)):
+        raise ValueError(f'{quoted(path)}: {NOWHERE} must be one integer, not {nowhere.dtype} of shape {nowhere.shape}')
     numbers, places = np.unique(regions, return_inverse=True)
     if nowhere is None and len(numbers) == 1:
         raise ValueError(f'{quoted(path)}: {ARRAY} is {numbers[0]} everywhere, which means no region at all')

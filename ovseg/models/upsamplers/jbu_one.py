@@ -2,7 +2,7 @@
 Images, 2024; after Fu et al., FeatUp, 2024).
 """
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple, Union
 
 import torch
 from mmengine.logging import print_log
@@ -103,11 +103,11 @@ class JBUOne(LinearUpsampler):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, pretrained: Optional[str] = None, memory_mb: float = 256) -> None:
+    def __init__(self, pretrained: Optional[Union[str, Path]] = None, memory_mb: float = 256) -> None:
         super().__init__()
-        if pretrained is not None and (not isinstance(pretrained, str) or not pretrained):
+        if pretrained is not None and (not isinstance(pretrained, (str, Path)) or not str(pretrained)):
             raise ValueError(f'upsampler.pretrained={shown(pretrained)} must be a path, or None')
-        self.pretrained = pretrained
+        self.pretrained = None if pretrained is None else str(pretrained)
         self.memory_mb = check_number('upsampler.memory_mb', memory_mb, above=True)
 
     def load(self, tower: ImageTower) -> None:

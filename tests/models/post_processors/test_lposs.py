@@ -161,7 +161,8 @@ def test_defaults_are_the_released_numbers():
 
 @pytest.mark.parametrize(('settings', 'message'), [
     (dict(neighbours=0), 'LPOSS neighbours=0'), (dict(gamma=0), 'LPOSS gamma=0'), (dict(sigma=-1), 'LPOSS sigma=-1'),
-    (dict(power=0), 'LPOSS power=0'), (dict(alpha=1.0), 'LPOSS alpha=1.0'), (dict(num_iter=0.5), 'LPOSS num_iter=0.5'),
+    (dict(power=0), 'LPOSS power=0'), (dict(power=50), 'LPOSS power=50'),
+    (dict(alpha=1.0), 'LPOSS alpha=1.0'), (dict(num_iter=0.5), 'LPOSS num_iter=0.5'),
     (dict(tolerance=-1), 'LPOSS tolerance=-1'), (dict(memory_mb=0), 'LPOSS memory_mb=0'), (dict(guide=3), 'LPOSS guide=3')])
 def test_numbers_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):

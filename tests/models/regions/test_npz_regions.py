@@ -152,6 +152,13 @@ def test_what_is_written_is_read(tmp_path, numbers):
     assert np.load(tmp_path / 'a.npz')['instance_mask'].dtype == np.uint16
 
 
+@pytest.mark.parametrize('number', [0.5, [1, 2], True])
+def test_no_region_that_is_no_integer_is_refused(tmp_path, number):
+    path = store(tmp_path / 'a.npz', instance_mask=np.array([[2, 7], [7, 2]]), no_region=number)
+    with pytest.raises(ValueError, match=r'a\.npz.*no_region must be one integer, not'):
+        read_regions(path)
+
+
 def test_no_region_may_be_any_number(tmp_path):
     found = read_regions(store(tmp_path / 'a.npz', instance_mask=np.array([[2, 7, 9], [7, 7, 2]]), no_region=7))
     assert found.tolist() == [[1, 0, 2], [0, 0, 1]]

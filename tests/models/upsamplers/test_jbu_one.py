@@ -239,7 +239,7 @@ def test_other_checkpoints_are_refused(state, message, tmp_path):
 
 def test_a_missing_file_and_another_clip(loaded, tmp_path):
     with pytest.raises(FileNotFoundError, match=r'upsampler\.pretrained=.*there is no file'):
-        golden_segmentor('segearth', SEGEARTH, upsampler=dict(type='JBUOne', pretrained=str(tmp_path / 'absent.pth')))
+        golden_segmentor('segearth', SEGEARTH, upsampler=dict(type='JBUOne', pretrained=tmp_path / 'absent.pth'))
     with pytest.raises(ValueError, match='upsampler JBUOne has weights for a width of 48, and this CLIP has '):
         CLIPSegmentor(**MODEL, upsampler=loaded)
 
