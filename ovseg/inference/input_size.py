@@ -42,6 +42,7 @@ def class_scores(patches: Patches, texts: Optional[Tensor], class_of: Tensor, nu
             dense = merge_windows(patch_scores(patches, texts, chunk), layout, size)
             refined = dense if refine is None else refine(dense)
             best.append(best_of_class(refined, class_of[chunk] - classes.start, classes.stop - classes.start))
+            del dense, refined
         scores = best[0] if len(best) == 1 else torch.stack(best).amax(dim=0)
         yield classes.start, F.interpolate(scores.unsqueeze(0), out_size, mode='bilinear', align_corners=False)[0]
 

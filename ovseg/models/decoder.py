@@ -174,6 +174,7 @@ class Decoder:
                 best = Best(size, image.device, self.logit_scale, self.prob_thd > 0)
                 for first, scores in self._scores_by_class(image, windows, texts, size):
                     best.update(slice(None), first, scores.transpose(0, 1))
+                    del scores  # so that they are not held beside the next ones
                 labels, probability = best.index, best.probability()
             else:
                 text, probability = best_texts(windows.patches, texts.embeddings, windows.layout, size, self.logit_scale,

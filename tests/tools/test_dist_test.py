@@ -110,6 +110,7 @@ def counted(found, truth):
     return matrix
 
 
+@pytest.mark.slow
 def test_an_uneven_split_changes_nothing(folder, in_process, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
@@ -137,6 +138,7 @@ def test_pixels_without_a_class_are_counted_over_all_processes(folder):
     assert f'WARNING - {sum(undefined)} pixels of 5 images have no class' in output
 
 
+@pytest.mark.slow
 def test_slurm_starts_the_processes(folder, monkeypatch):
     monkeypatch.delenv('MASTER_ADDR', raising=False)
     output, confusion = run(folder, 'slurm_test.sh', 'a-partition', 'a-job', 'config.py', '--out', 'maps')

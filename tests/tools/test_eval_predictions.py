@@ -65,6 +65,7 @@ class BreakSomePatches(PostProcessor):
         return features.replace(patches=patches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('resume', [False, True])
 def test_pixels_without_a_class_score_the_same_from_files(command, tmp_path, in_process, resume):
     maps, log = tmp_path / 'maps', tmp_path / 'work'

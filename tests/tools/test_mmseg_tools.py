@@ -66,6 +66,7 @@ def test_test_py_takes_a_checkpoint_saved_from_the_segmentor(config, checkpoint)
     assert scores_in(theirs) == scores_in(ours) != scores_in(without)
 
 
+@pytest.mark.slow
 def test_benchmark_py_times_the_segmentor(config, checkpoint):
     repeated = config.parent / 'repeated.py'  # it goes on until it has seen 200 images
     repeated.write_text("_base_ = ['my_config.py']\ndataset = {{_base_.test_dataloader.dataset}}\n"
