@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 LOF_NEIGHBOURS = 30
+EQUAL = 1e-12  # of the sum of two squared norms; a squared distance under it is rounding error
 
 
 def cls_ratio(attn: Tensor, eps: float = 1e-8) -> Tensor:
@@ -23,6 +24,21 @@ def norm(patches: Tensor) -> Tensor:
     return patches.float().norm(dim=-1)
 
 
+def distances(patches: Tensor) -> Tensor:
+    """Euclidean distances ``(B, N, N)`` float32 of all ``patches (B, N, D)`` float32 of a window.
+
+    Norms of tokens are large beside their distances, so that products in float32 would lose digits. GPUs take differences. A
+    CPU, which is ten times slower at those, takes products in float64; equal patches still have a distance of 0.
+    """
+    if patches.device.type != 'cpu':
+        return torch.cdist(patches, patches, compute_mode='donot_use_mm_for_euclid_dist')
+    wide = patches.double()
+    norms = wide.square().sum(dim=-1)
+    sums = norms.unsqueeze(1) + norms.unsqueeze(2)
+    squares = torch.baddbmm(sums, wide, wide.transpose(1, 2), alpha=-2)
+    return squares.masked_fill_(squares < EQUAL * sums, 0).sqrt_().float()
+
+
 def nearest_patches(patches: Tensor, neighbours: int) -> Tuple[Tensor, Tensor]:
     """Euclidean distances from each of ``patches (B, N, D)`` to its nearest others, ascending, and their numbers.
 
@@ -33,9 +49,7 @@ def nearest_patches(patches: Tensor, neighbours: int) -> Tuple[Tensor, Tensor]:
     Returns:
         ``(B, N, k)`` float32 and ``(B, N, k)`` int64.
     """
-    patches = patches.float()
-    # exact differences: norms of tokens are large beside their distances, and products would lose them
-    distance = torch.cdist(patches, patches, compute_mode='donot_use_mm_for_euclid_dist')
+    distance = distances(patches.float())
     distance.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
     return distance.topk(min(neighbours, patches.shape[1] - 1), largest=False)
 

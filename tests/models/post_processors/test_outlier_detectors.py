@@ -4,7 +4,14 @@ import pytest
 import torch
 from sklearn.neighbors import LocalOutlierFactor
 
-from ovseg.models.post_processors.outlier_detectors import DETECTORS, cls_ratio, deviation, local_outlier_factor, norm
+from ovseg.models.post_processors.outlier_detectors import (
+    DETECTORS,
+    cls_ratio,
+    deviation,
+    distances,
+    local_outlier_factor,
+    norm,
+)
 
 
 def plain_lof(patches):
@@ -44,6 +51,19 @@ def test_norm_equals_a_plain_one(features_of, grid):
     patches = features_of(grid).patches
     expected = [[math.sqrt(sum(value ** 2 for value in x)) for x in window] for window in patches.double().tolist()]
     torch.testing.assert_close(norm(patches), torch.tensor(expected))
+
+
+@pytest.mark.parametrize('scale', [1e-12, 1, 1e12])
+def test_distances_equal_differences(scale):
+    """Of tokens that are far from zero beside their distances, and of equal ones."""
+    patches = torch.randn(3, 61, 131)
+    patches[:, 7] *= 1e3
+    patches = (patches + 100) * scale
+    patches[:, 5] = patches[:, 3]
+    found = distances(patches)
+    expected = (patches.double().unsqueeze(1) - patches.double().unsqueeze(2)).norm(dim=-1).float()
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+    assert (found == 0).sum() == 3 * (61 + 2)
 
 
 @pytest.mark.parametrize('detector', [deviation, norm], ids=['deviation', 'norm'])
