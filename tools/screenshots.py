@@ -28,7 +28,7 @@ def served_page(folder: Path) -> Iterator[str]:
     os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED='False')
     from ovseg.cli.web import listen
     from ovseg.web.app import make_server
-    from ovseg.web.segment import Models
+    from ovseg.web.settings import Models
     with listen('127.0.0.1', 0) as listener:
         server = make_server(Models(device='cpu'), max_upload_mb=1)
         thread = threading.Thread(target=server.run, kwargs=dict(sockets=[listener]))

@@ -87,7 +87,7 @@ def one_visit(served, seed):
         assert not message['success'] and 'there are no class names' in message['output']['error'], message
         return 'refused'
     assert message['success'], message
-    painted, legend, _, _ = message['output']['data']
+    painted, legend, *_ = message['output']['data']
     rows = dict(re.findall(r'</span>(.*?)</td><td>(?:&lt; |< )?([\d.]+)%', legend))
     assert set(rows) <= {word.split(';')[0] for word in words} and abs(sum(map(float, rows.values())) - 100) < 0.5, legend
     content = visitor.request('GET', painted['url'][painted['url'].index('/gradio_api'):]).content
