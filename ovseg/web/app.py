@@ -14,7 +14,7 @@ from ovseg.web.examples import demo_scenes, photographs
 from ovseg.web.guard import Guard
 from ovseg.web.segment import own_class_names
 from ovseg.web.settings import AS_CONFIGURED, Models, Setting
-from ovseg.web.style import CLOSE_NOTICES, CSS, FONTS, SHOW_RESULTS
+from ovseg.web.style import CLOSE_NOTICES, CSS, FONTS, SHOW_PROGRESS, SHOW_RESULTS
 
 PLAIN = Setting('Vanilla', False, False, False, 30, 0.0, False)  # initial setting B: unmodified CLIP
 OF_PHOTOGRAPHS = 'The photographs are in the public domain and come with scikit-image'
@@ -96,14 +96,16 @@ def build_page(models: Models, max_seconds: int) -> gr.Blocks:
         answers = Answers(models, max_seconds)
         picked = examples.click(example, examples, [image, classes], queue=False, api_visibility='private')
         gr.on([segment_button.click, compare_button.click, image.change, clicked.select], None, js=CLOSE_NOTICES)
+        gr.on([segment_button.click, compare_button.click, examples.click], None, js=SHOW_PROGRESS)
         image.change(answers.show, image, [clicked, attention], show_progress_on=[clicked], **ONE_AT_A_TIME)
         shown = [result.painted, result.legend, config, tabs, result.drawing, result.names, *result.files, result.details]
+        progress = [result.painted, slider]  # whichever is in the open tab
         for trigger in (segment_button.click, picked.success):
-            segmented = trigger(answers.segment, [image, *typed, *setting_a], shown, show_progress_on=[result.painted],
+            segmented = trigger(answers.segment, [image, *typed, *setting_a], shown, show_progress_on=progress,
                                 **ONE_AT_A_TIME)
             segmented.success(None, js=SHOW_RESULTS)
         compared = compare_button.click(answers.compare, [image, *typed, *setting_a, *setting_b],
-                                        [slider, slider_legend, config, tabs], show_progress_on=[slider], **ONE_AT_A_TIME)
+                                        [slider, slider_legend, config, tabs], show_progress_on=progress, **ONE_AT_A_TIME)
         compared.success(None, js=SHOW_RESULTS)
         gr.on([result.opacity.input, result.names.input], answers.redraw,
               [result.drawing, image, result.opacity, result.names], [result.painted, result.files[-1]],
@@ -144,7 +146,7 @@ def _examples(image: gr.Image, tiny: bool) -> Tuple[gr.Dataset, Callable[[int], 
     dataset = gr.Dataset(components=[image], samples=[[str(sample.path)] for sample in samples], type='index',
                          label='Examples: press one to segment it', samples_per_page=len(samples), elem_id='examples')
     if found:
-        gr.HTML(f'<p class="note">{OF_PHOTOGRAPHS}{". The tiny CLIP does not know them." if tiny else "."}</p>')
+        gr.HTML(f'<p class="note">{OF_PHOTOGRAPHS}{"; the tiny CLIP does not know them." if tiny else "."}</p>', padding=False)
 
     def load_example(index: int) -> Tuple[str, str]:
         return dataset.samples[index][0]['path'], samples[index].classes  # the copy that gradio serves

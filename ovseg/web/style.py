@@ -11,9 +11,9 @@ CSS = """
   #columns {grid-template: "inputs" "results" "settings" / minmax(0, 1fr)}
 }
 #examples .gallery {gap: 0.5rem}
-#examples .gallery-item, #examples .gallery-item :is(div, img) {width: 4.4rem; height: 4.4rem; object-fit: cover}
+#examples .gallery-item, #examples .gallery-item :is(div, img) {width: 4rem; height: 4rem; object-fit: cover}
 #answers {scroll-margin-top: 0.5rem}
-p.note {margin: 0.25rem 0 0.5rem; font-size: 0.9rem}
+p.note {margin: 0 0 0.5rem; font-size: 0.85rem; line-height: 1.4}
 table.legend {border: none !important; width: 100%; border-collapse: collapse; font-size: 0.95rem}
 table.legend :is(td, th) {border: none !important}
 table.legend :is(td, th) {padding: 0.25rem 0.6rem; text-align: right}
@@ -25,8 +25,11 @@ table.legend .swatch {display: inline-block; width: 1rem; height: 1rem; margin-r
 
 # At the start of a request: errors of former ones go.
 CLOSE_NOTICES = "() => document.querySelectorAll('.toast-close').forEach((button) => button.click())"
-# At its end, on a screen where the results begin below the middle or end above the top: scroll there.
+# When a model starts: its progress is shown, with Cancel above it on a narrow screen.
+SHOW_PROGRESS = """() => ['painted', 'slider'].forEach(
+  (id) => document.getElementById(id)?.scrollIntoView({block: 'nearest', behavior: 'smooth'}))"""
+# At its end, on a screen where the results begin below the upper third or end above it: scroll there.
 SHOW_RESULTS = """() => {
   const results = document.getElementById('answers'), {top, bottom} = results.getBoundingClientRect();
-  if (top > innerHeight / 2 || bottom < innerHeight / 4) results.scrollIntoView({behavior: 'smooth'});
+  if (top > innerHeight / 3 || bottom < innerHeight / 3) results.scrollIntoView({behavior: 'smooth'});
 }"""
