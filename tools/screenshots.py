@@ -185,7 +185,7 @@ def main(folder: Path) -> None:
     """Save all screenshots of the page in docs/web.md."""
     from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
     with tempfile.TemporaryDirectory() as temporary, served_page(Path(temporary, 'uploads')) as url:
-        with closing(PageInBrowser(url, Path(temporary, 'screen'))) as page:
+        with closing(PageInBrowser(url, Path(temporary, 'screen'), height=1280)) as page:
             on_a_screen(page, folder)
         photograph, large = Path(temporary, 'IMG_0006.jpg'), Image.new('RGB', (4000, 2400))
         for place, number in enumerate((6, 12, 25, 0)):

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from mmengine.logging import MMLogger
 
 from ovseg.progress import reported_to
-from ovseg.web.drawing import Segmented, legend, write_classes, write_labels, write_overlay
+from ovseg.web.drawing import Drawing, Segmented, legend, write_classes, write_labels, write_overlay
 from ovseg.web.running import CancelledError, stopped
 from ovseg.web.segment import TypedClasses, attention_at, config_text, segment
 from ovseg.web.settings import Models, Setting
@@ -93,23 +93,21 @@ class Answers:
         inferencer = self._models.get(Setting(*setting))
         result = segment(inferencer, upload.image, typed)
         names, painted = list(result.areas), result.painted(opacity)
-        files = [_result_file(f'{Path(str(path)).stem}_{ending}') for ending in ('labels.png', 'classes.json', 'overlay.png')]
+        folder, stem = _new_folder(), Path(str(path)).stem
+        files = [folder / f'{stem}_{ending}' for ending in ('labels.png', 'classes.json', 'overlay.png')]
         write_labels(result, files[0])
         write_classes(result, upload, files[1])
         write_overlay(result, painted, names, files[2])
         return [painted, legend({'area': result}, upload.note), config_text(inferencer, typed), gr.Tabs(selected='result'),
-                result.for_the_page(), gr.CheckboxGroup(names, value=names), *map(str, files), gr.Column(visible=True)]
+                Drawing(result.for_the_page(), folder, stem), gr.CheckboxGroup(names, value=names), *map(str, files),
+                gr.Column(visible=True)]
 
     @_guarded
-    def redraw(self, request: gr.Request, result: Optional[Segmented], path: Optional[str], opacity: float,
-               shown: List[str]) -> Tuple[np.ndarray, str]:
-        """The last result with another opacity or other classes, and a file of it; the model is not run."""
-        if result is None:  # of a tab that was left alone for long
+    def redraw(self, request: gr.Request, drawing: Optional[Drawing], opacity: float, shown: List[str]) -> Tuple[str, str]:
+        """Files of the last result with another opacity or other classes, without and with a legend; the model is not run."""
+        if drawing is None:  # of a tab that was left alone for long
             raise ValueError('the result is not on the server any more: press Segment again')
-        painted = result.painted(opacity, shown)
-        file = _result_file(f'{Path(str(path)).stem}_overlay.png')
-        write_overlay(result, painted, shown, file)
-        return painted, str(file)
+        return drawing.redrawn(opacity, shown)
 
     @_guarded
     def compare(self, request: gr.Request, path: Optional[str], classes: str, background: str, threshold: float,
@@ -143,11 +141,11 @@ def _show_progress(unit: str, done: int, total: int) -> None:
     gr.Progress()((done, total), desc=STAGES[unit], unit=unit)
 
 
-def _result_file(name: str) -> Path:
-    """A path of a new file, in a folder of its own as an upload has it, which cannot be guessed."""
+def _new_folder() -> Path:
+    """A folder beside those of uploads, whose name cannot be guessed."""
     folder = Path(get_upload_folder()) / uuid.uuid4().hex
     folder.mkdir(parents=True)
-    return folder / name
+    return folder
 
 
 @contextmanager

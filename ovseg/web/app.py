@@ -108,7 +108,7 @@ def build_page(models: Models, max_seconds: int) -> gr.Blocks:
                                         [slider, slider_legend, config, tabs], show_progress_on=progress, **ONE_AT_A_TIME)
         compared.success(None, js=SHOW_RESULTS)
         gr.on([result.opacity.input, result.names.input], answers.redraw,
-              [result.drawing, image, result.opacity, result.names], [result.painted, result.files[-1]],
+              [result.drawing, result.opacity, result.names], [result.painted, result.files[-1]],
               show_progress='hidden', trigger_mode='always_last', **WITHOUT_MODEL)
         clicked.select(answers.attention, [image, *setting_a], attention, **ONE_AT_A_TIME)
         cancel_button.click(answers.cancel, queue=False, api_visibility='private')

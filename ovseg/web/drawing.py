@@ -44,6 +44,37 @@ class Segmented(NamedTuple):
         return self._replace(labels=small(self.labels, cv2.INTER_NEAREST))
 
 
+class Drawing(NamedTuple):
+    """The last result of a browser tab, which can be redrawn.
+
+    Args:
+        result: The result ``for_the_page``.
+        folder: Of its files; those of former drawings are deleted, so that a moving slider does not fill the disk.
+        stem: How the names of files begin.
+    """
+    result: Segmented
+    folder: Path
+    stem: str
+
+    def redrawn(self, opacity: float, shown: Collection[str]) -> Tuple[str, str]:
+        """The paths of new files: the painted image, and the same above a legend."""
+        self.folder.mkdir(exist_ok=True)  # the oldest folders are deleted
+        numbers = [int(path.stem) for path in self.folder.glob('*.jpg')]
+        number = max(numbers, default=1) + 1
+        for old in numbers:
+            if old < number - 1:  # the last one may still be on its way to the browser
+                for path in self._paths(old):
+                    path.unlink(missing_ok=True)
+        picture, overlay_file = self._paths(number)
+        painted = self.result.painted(opacity, shown)
+        write_image(painted, picture, quality=95, subsampling=0)
+        write_overlay(self.result, painted, shown, overlay_file)
+        return str(picture), str(overlay_file)
+
+    def _paths(self, number: int) -> Tuple[Path, Path]:
+        return self.folder / f'{number}.jpg', self.folder / f'{self.stem}_overlay_{number}.png'
+
+
 def legend(columns: Mapping[str, Segmented], note: str = '') -> str:
     """HTML table: a row for each class that occurs, with colour and area in each of ``columns``, and a row of times; above it
     a note.
@@ -82,8 +113,10 @@ def write_overlay(result: Segmented, painted: np.ndarray, shown: Collection[str]
     """Write a painted image as a PNG, above a legend of the classes ``shown``."""
     entries: List[Tuple[str, List[int]]] = [(f'{name} {_percent(area)}', result.colours[name])
                                             for name, area in result.areas.items() if name in shown]
-    without_a_class = np.ones(painted.shape[:2], np.uint8)  # the image is painted already
-    write_image(painted_with_legend(painted, without_a_class, [[0, 0, 0]], entries) if entries else painted, path)
+    if entries:
+        without_a_class = np.ones(painted.shape[:2], np.uint8)  # the image is painted already
+        painted = painted_with_legend(painted, without_a_class, [[0, 0, 0]], entries)
+    write_image(painted, path, compress_level=1)
 
 
 def _percent(share: float) -> str:

@@ -112,8 +112,9 @@ def test_opacity_classes_and_downloads(page, uploads, tmp_path):
     page.driver.execute_cdp_cmd('Browser.setDownloadBehavior', dict(behavior='allow', downloadPath=str(tmp_path)))
     for name in ('labels', 'classes', 'overlay'):
         page.press(f'{name}-file')
-    files = [tmp_path / name for name in ('006_labels.png', '006_classes.json', '006_overlay.png')]
-    page._wait.until(lambda driver: all(file.exists() for file in files), 'the downloads')
+    patterns = '006_labels.png', '006_classes.json', '006_overlay_*.png'
+    files = page._wait.until(lambda driver: [file for pattern in patterns for file in tmp_path.glob(pattern)][2:] and
+                             [next(tmp_path.glob(pattern)) for pattern in patterns], 'the downloads')
     with Image.open(files[0]) as labels, Image.open(SCENE) as scene, Image.open(files[2]) as overlay:
         assert labels.mode == 'P' and labels.size == scene.size
         shown = np.asarray(overlay)[:scene.height, :scene.width]

@@ -1,11 +1,12 @@
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.web.drawing import Segmented, legend, write_classes, write_labels, write_overlay
+from ovseg.web.drawing import Drawing, Segmented, legend, write_classes, write_labels, write_overlay
 from ovseg.web.uploads import Upload
 
 
@@ -86,3 +87,19 @@ def test_a_label_map_of_many_classes_has_16_bits(tmp_path):
     write_labels(Segmented(np.zeros((15, 20, 3), np.uint8), labels, {}, colours, 1.0), tmp_path / 'labels.png')
     with Image.open(tmp_path / 'labels.png') as image:
         np.testing.assert_array_equal(np.asarray(image), labels)
+
+
+def test_redrawing_keeps_the_last_two_drawings_of_one_folder(drawn, tmp_path):
+    drawing = Drawing(drawn.for_the_page(), tmp_path / 'result', 'a_overlay_b')
+    drawing.folder.mkdir()
+    labels = drawing.folder / 'a_overlay_b_labels.png'
+    labels.write_bytes(b'')
+    paths = [drawing.redrawn(share / 7, ['cat']) for share in range(7)]
+    assert len(set(paths)) == 7
+    assert sorted(map(str, drawing.folder.iterdir())) == sorted([str(labels), *paths[-1], *paths[-2]])
+    labels.unlink()
+    for path in (*paths[-1], *paths[-2]):
+        Path(path).unlink()
+    drawing.folder.rmdir()  # as if it was the oldest
+    with Image.open(drawing.redrawn(1.0, [])[1]) as image:
+        np.testing.assert_array_equal(np.asarray(image), drawn.image)

@@ -118,10 +118,10 @@ def test_the_queue_cannot_be_avoided(page, body):
             check(page, dict(example, data=[number]), queued=False)
 
 
-def test_a_state_of_the_server_and_names_that_are_no_list(page, upload):
-    body = dict(data=[None, upload, 0.5, ['snow']], fn_index=index_of(page, 'redraw'), session_hash='a')
+def test_a_state_of_the_server_and_names_that_are_no_list(page):
+    body = dict(data=[None, 0.5, ['snow']], fn_index=index_of(page, 'redraw'), session_hash='a')
     assert check(page, body)['data'][0] is None
-    for place, values in ((0, [{}, 'a.png', [], 0]), (3, [None, 'snow', [5], [['snow']], {}])):
+    for place, values in ((0, [{}, 'a.png', [], 0]), (2, [None, 'snow', [5], [['snow']], {}])):
         for value in values:
             with pytest.raises(ValueError, match='is not what the page sends'):
                 check(page, dict(body, data=[*body['data'][:place], value, *body['data'][place + 1:]]))
