@@ -22,7 +22,7 @@ CHROMIUM, DRIVER = Path('/usr/bin/chromium'), Path('/usr/bin/chromedriver')
 FLAGS = ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-background-networking',
          'disable-component-update', 'disable-sync', 'disable-dev-shm-usage', 'hide-scrollbars', 'force-device-scale-factor=1')
 PATIENCE = 60  # seconds; a busy machine takes some of them for the first image
-COLOURS = 128  # of a screenshot, whose file then has under 300 kB
+QUALITY = 80  # of a screenshot, whose file then has under 300 kB
 ASSETS = Path(__file__).parents[1] / 'docs' / 'assets'
 
 
@@ -138,16 +138,16 @@ class PageInBrowser:
         self.driver.execute_script('scrollTo(0, 0)')
 
     def save(self, path: Path) -> None:
-        """A screenshot of the window, in few colours, after a pause for animations."""
+        """A screenshot of the window as a JPEG, after a pause for animations."""
         time.sleep(1.5)
         with Image.open(io.BytesIO(self.driver.get_screenshot_as_png())) as image:
-            image.convert('RGB').quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+            image.convert('RGB').save(path, quality=QUALITY, subsampling=0, optimize=True)
 
 
 def on_a_screen(page: PageInBrowser, folder: Path) -> None:
     """Save screenshots of start, result, comparison and attention."""
     page.loaded('#examples')
-    page.save(folder / 'web-start.png')
+    page.save(folder / 'web-start.jpg')
     page.pick_example(0)
     before = page.legend()
     page.type('classes', 'ladybug, grass; lawn, snow, gravel')
@@ -156,29 +156,29 @@ def on_a_screen(page: PageInBrowser, folder: Path) -> None:
     page.legend(other_than=before)
     page.loaded('#painted')
     page.scroll_to_top()
-    page.save(folder / 'web-result.png')
+    page.save(folder / 'web-result.jpg')
     page.press('compare')
     page.legend('slider-legend')
     page.loaded('#slider')
-    page.save(folder / 'web-compare.png')
+    page.save(folder / 'web-compare.jpg')
     page.open_tab('Attention')
     page.loaded('#clicked').click()
     page.loaded('#attention')
-    page.save(folder / 'web-attention.png')
+    page.save(folder / 'web-attention.jpg')
 
 
 def on_a_phone(page: PageInBrowser, photograph: Path, folder: Path) -> None:
     """Save screenshots of start, progress and result."""
     page.loaded('#examples')
-    page.save(folder / 'web-phone-start.png')
+    page.save(folder / 'web-phone-start.jpg')
     page.drop(photograph)
     page.loaded('#image')
     page.press('segment')
     page.wait_for_text('#painted', 'windows')
-    page.save(folder / 'web-phone-progress.png')
+    page.save(folder / 'web-phone-progress.jpg')
     page.legend()
     page.loaded('#painted')
-    page.save(folder / 'web-phone-result.png')
+    page.save(folder / 'web-phone-result.jpg')
 
 
 def main(folder: Path) -> None:

@@ -65,10 +65,10 @@ def test_limits_are_those_of_the_code(arguments):
 
 def test_images_are_those_that_the_tool_makes():
     tool = (Path(cli.__file__).parents[2] / 'tools' / 'screenshots.py').read_text()
-    assert re.findall(r'\(assets/([\w-]+\.png)\)', PAGE) == re.findall(r"'(web-[\w-]+\.png)'", tool)
+    assert re.findall(r'\(assets/([\w-]+\.jpg)\)', PAGE) == re.findall(r"'(web-[\w-]+\.jpg)'", tool)
 
 
 def test_screenshots_are_small_files():
     assets = Path(cli.__file__).parents[2] / 'docs' / 'assets'
-    names = re.findall(r'\(assets/([\w-]+\.png)\)', PAGE)
+    names = re.findall(r'\(assets/([\w-]+\.jpg)\)', PAGE)
     assert names and all((assets / name).stat().st_size < 300_000 for name in names)
