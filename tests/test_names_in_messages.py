@@ -27,7 +27,7 @@ from ovseg.image_files import read_file
 from ovseg.models.decoder import Decoder
 from ovseg.models.text.text_cache import load_rows, store_rows
 from ovseg.models.towers.loading import load_clip
-from ovseg.web.segment import read_upload
+from ovseg.web.uploads import read_upload
 
 NAME = 'a\nb\x1b[31m'
 QUOTED = r'a\nb\x1b[31m'

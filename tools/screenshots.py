@@ -1,16 +1,19 @@
-"""Make the screenshots of the web page that the docs show. Needs Debian's chromium and chromium-driver, and selenium.
+"""Make the screenshots of the web page that the docs show. Needs Debian's chromium and chromium-driver, selenium, and
+scikit-image for its photographs among the examples.
 
 python tools/screenshots.py [FOLDER]
 """
 import argparse
+import io
 import os
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Iterator, Optional
 
+from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -19,6 +22,7 @@ CHROMIUM, DRIVER = Path('/usr/bin/chromium'), Path('/usr/bin/chromedriver')
 FLAGS = ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-background-networking',
          'disable-component-update', 'disable-sync', 'disable-dev-shm-usage', 'hide-scrollbars', 'force-device-scale-factor=1')
 PATIENCE = 60  # seconds; a busy machine takes some of them for the first image
+QUALITY = 80  # of a screenshot, whose file then has under 300 kB
 ASSETS = Path(__file__).parents[1] / 'docs' / 'assets'
 
 
@@ -28,7 +32,7 @@ def served_page(folder: Path) -> Iterator[str]:
     os.environ.update(GRADIO_TEMP_DIR=str(folder), GRADIO_ANALYTICS_ENABLED='False')
     from ovseg.cli.web import listen
     from ovseg.web.app import make_server
-    from ovseg.web.segment import Models
+    from ovseg.web.settings import Models
     with listen('127.0.0.1', 0) as listener:
         server = make_server(Models(device='cpu'), max_upload_mb=1)
         thread = threading.Thread(target=server.run, kwargs=dict(sockets=[listener]))
@@ -41,9 +45,12 @@ def served_page(folder: Path) -> Iterator[str]:
 
 
 class PageInBrowser:
-    """The page at ``url`` in a headless Chromium whose profile lies in ``profile``; ``close`` ends it."""
+    """The page at ``url`` in a headless Chromium whose profile lies in ``profile``; ``close`` ends it.
 
-    def __init__(self, url: str, profile: Path, width: int = 1280, height: int = 1000) -> None:
+    The window has ``width`` and ``height``, or is the screen of a ``phone``.
+    """
+
+    def __init__(self, url: str, profile: Path, width: int = 1280, height: int = 1000, phone: bool = False) -> None:
         options = ChromeOptions()
         options.binary_location = str(CHROMIUM)
         for flag in (*FLAGS, f'user-data-dir={profile}', f'window-size={width},{height}'):
@@ -51,6 +58,9 @@ class PageInBrowser:
         options.set_capability('goog:loggingPrefs', {'performance': 'ALL', 'browser': 'ALL'})
         self.driver = Chrome(options, ChromeService(str(DRIVER)))
         self._wait = WebDriverWait(self.driver, PATIENCE, poll_frequency=0.2)
+        if phone:  # a window cannot be as narrow
+            self.driver.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(
+                width=width, height=height, deviceScaleFactor=1, mobile=True))
         self.driver.get(url)
         self.find('#segment')
 
@@ -68,7 +78,7 @@ class PageInBrowser:
         self.driver.find_element(By.CSS_SELECTOR, '#image input[type=file]').send_keys(str(path))
 
     def pick_example(self, number: int) -> None:
-        """Pick one of the demo scenes."""
+        """Pick an example, which segments it."""
         self.find('#examples button')
         self.driver.find_elements(By.CSS_SELECTOR, '#examples button')[number].click()
 
@@ -108,36 +118,82 @@ class PageInBrowser:
         self._wait.until(lambda driver: image.get_property('naturalWidth'))
         return image
 
+    def other_image(self, selector: str, source: str) -> str:
+        """The address of the first image in this element, as soon as it is not ``source``."""
+        return self._wait.until(lambda driver: next(
+            (image.get_property('src') for image in driver.find_elements(By.CSS_SELECTOR, f'{selector} img')
+             if image.get_property('src') != source), None), f'another image in {selector}')
+
+    def wait_for_text(self, selector: str, text: str) -> None:
+        """Return as soon as this element shows the text, in whatever case."""
+        self._wait.until(lambda driver: text in driver.find_element(By.CSS_SELECTOR, selector).text.lower(), text)
+
+    def in_view(self, selector: str) -> bool:
+        """True if the top half of this element is in the window."""
+        return self.driver.execute_script('const {top, height} = document.querySelector(arguments[0]).getBoundingClientRect(); '
+                                          'return top >= 0 && top + height / 2 <= innerHeight', selector)
+
+    def scroll_to_top(self) -> None:
+        """Show the beginning of the page."""
+        self.driver.execute_script('scrollTo(0, 0)')
+
     def save(self, path: Path) -> None:
-        """A screenshot of the window, after a pause for animations."""
+        """A screenshot of the window as a JPEG, after a pause for animations."""
         time.sleep(1.5)
-        self.driver.save_screenshot(str(path))
+        with Image.open(io.BytesIO(self.driver.get_screenshot_as_png())) as image:
+            image.convert('RGB').save(path, quality=QUALITY, subsampling=0, optimize=True)
+
+
+def on_a_screen(page: PageInBrowser, folder: Path) -> None:
+    """Save screenshots of start, result, comparison and attention."""
+    page.loaded('#examples')
+    page.save(folder / 'web-start.jpg')
+    page.pick_example(0)
+    before = page.legend()
+    page.type('classes', 'ladybug, grass; lawn, snow, gravel')
+    page.toggle('ctd-a')
+    page.press('segment')
+    page.legend(other_than=before)
+    page.loaded('#painted')
+    page.scroll_to_top()
+    page.save(folder / 'web-result.jpg')
+    page.press('compare')
+    page.legend('slider-legend')
+    page.loaded('#slider')
+    page.save(folder / 'web-compare.jpg')
+    page.open_tab('Attention')
+    page.loaded('#clicked').click()
+    page.loaded('#attention')
+    page.save(folder / 'web-attention.jpg')
+
+
+def on_a_phone(page: PageInBrowser, photograph: Path, folder: Path) -> None:
+    """Save screenshots of start, progress and result."""
+    page.loaded('#examples')
+    page.save(folder / 'web-phone-start.jpg')
+    page.drop(photograph)
+    page.loaded('#image')
+    page.press('segment')
+    page.wait_for_text('#painted', 'windows')
+    page.save(folder / 'web-phone-progress.jpg')
+    page.legend()
+    page.loaded('#painted')
+    page.save(folder / 'web-phone-result.jpg')
 
 
 def main(folder: Path) -> None:
-    """Save screenshots of start, result, comparison and attention."""
+    """Save all screenshots of the page in docs/web.md."""
+    from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
     with tempfile.TemporaryDirectory() as temporary, served_page(Path(temporary, 'uploads')) as url:
-        page = PageInBrowser(url, Path(temporary, 'profile'))
-        try:
-            page.loaded('#examples')
-            page.save(folder / 'web-start.png')
-            page.pick_example(0)
-            page.loaded('#image')
-            page.type('classes', 'ladybug, grass; lawn, snow, gravel')
-            page.press('segment')
-            page.legend()
-            page.loaded('#painted')
-            page.save(folder / 'web-result.png')
-            page.press('compare')
-            page.legend('slider-legend')
-            page.loaded('#slider')
-            page.save(folder / 'web-compare.png')
-            page.open_tab('Attention')
-            page.loaded('#clicked').click()
-            page.loaded('#attention')
-            page.save(folder / 'web-attention.png')
-        finally:
-            page.close()
+        with closing(PageInBrowser(url, Path(temporary, 'screen'), height=1280)) as page:
+            on_a_screen(page, folder)
+        photograph, large = Path(temporary, 'IMG_0006.jpg'), Image.new('RGB', (4000, 2400))
+        for place, number in enumerate((6, 12, 25, 0)):
+            with Image.open(DEMO_SCENES / 'images' / f'{number:03d}.jpg') as scene:
+                large.paste(scene.resize((2000, 1200)), (place % 2 * 2000, place // 2 * 1200))
+        large.save(photograph, quality=50)
+        with closing(PageInBrowser(url, Path(temporary, 'phone'), 390, 844, phone=True)) as page:
+            on_a_phone(page, photograph, folder)
 
 
 def parse_args() -> argparse.Namespace:

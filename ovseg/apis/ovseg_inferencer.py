@@ -175,7 +175,10 @@ class OVSegInferencer:
         for key in {**old, **new}:
             if key not in VARIABLE and old.get(key) != new.get(key):
                 raise ValueError(f'model.{key} cannot be changed in a variant, which may have others of {", ".join(VARIABLE)}')
-        other.model = self.model.variant(**{key: new.get(key, DEFAULTS.get(key)) for key in VARIABLE})
+        components = {key: new.get(key, DEFAULTS.get(key)) for key in VARIABLE}
+        if old.get('upsampler') == new.get('upsampler'):
+            components['upsampler'] = self.model.upsampler  # the only component with weights of its own
+        other.model = self.model.variant(**components)
         other.model.cfg, other.pipeline = other.cfg, _pipeline(other.cfg)
         other._configured, other._lock = (other.model.vocabulary, other.model.decoder), threading.Lock()  # noqa: SLF001
         return other

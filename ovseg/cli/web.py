@@ -20,7 +20,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--port', type=int, default=7860, help='port to listen on; 0: any (default: %(default)s)')
     parser.add_argument('--max-upload-mb', type=int, default=50, metavar='MB', help='largest file (default: %(default)s)')
     parser.add_argument('--max-pixels', type=int, default=20_000_000, metavar='N',
-                        help='largest image (default: %(default)s; see OVSegInferencer)')
+                        help='larger images are scaled down to so many pixels (default: %(default)s; of which the tiny '
+                             'CLIP takes a fifth)')
     parser.add_argument('--max-seconds', type=int, default=300, metavar='N',
                         help='longest wait for the model, and longest time it takes for a request (default: %(default)s)')
     parser.add_argument('--allow-host', action='append', default=[], metavar='NAME',
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         os.environ.update(GRADIO_TEMP_DIR=str(folder / 'files'), OVSEG_CACHE=str(folder / 'cache'),
                           GRADIO_ANALYTICS_ENABLED='False')
         from ovseg.web.app import make_server
-        from ovseg.web.segment import Models, Setting
+        from ovseg.web.settings import Models, Setting
         models = Models(args.model, args.weights, args.device, args.max_pixels)
         models.get(Setting.of(models.cfg.model))  # so that errors of model, weights or device are raised now
         server = make_server(models, args.max_upload_mb, args.max_seconds, args.host, args.allow_host)

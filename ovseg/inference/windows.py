@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ovseg.inference.cache import keep_recent
+from ovseg.progress import report
 from ovseg.utils import check_choice, check_integer
 
 PAD_MODES = ('center', 'none')
@@ -162,7 +163,7 @@ def _mosaic_index(layout: WindowLayout, device: torch.device) -> Tensor:
 
 def map_windows(function: Callable[..., Sequence[Tensor]], windows: Sequence[Tensor], batch_size: int,
                 *others: Sequence[Tensor]) -> List[Tuple[Tensor, ...]]:
-    """Apply ``function`` to the windows of several images in as few batches as possible.
+    """Apply ``function`` to the windows of several images in as few batches as possible, and ``report`` each.
 
     Args:
         function: Maps a batch of equally large windows ``(B, C, h, w)``, and those of ``others``, to tensors ``(B, ...)``.
@@ -177,10 +178,17 @@ def map_windows(function: Callable[..., Sequence[Tensor]], windows: Sequence[Ten
     for index, batch in enumerate(windows):
         by_size.setdefault(batch.shape[1:], []).append(index)
     results: List[Tuple[Tensor, ...]] = [()] * len(windows)
+    done, total = 0, sum(map(len, windows))
     for indices in by_size.values():
         together = [torch.cat([each[index] for index in indices]).split(batch_size) for each in (windows, *others)]
-        mapped = map(torch.cat, zip(*(function(*batches) for batches in zip(*together))))
+        parts = []
+        for batches in zip(*together):
+            report('windows', done, total)
+            parts.append(function(*batches))
+            done += len(batches[0])
+        mapped = map(torch.cat, zip(*parts))
         counts = [len(windows[index]) for index in indices]
         for index, result in zip(indices, zip(*(each.split(counts) for each in mapped))):
             results[index] = result
+    report('windows', done, total)
     return results

@@ -1,59 +1,30 @@
 """The page, made of gradio components, and its server."""
-import functools
-import logging
-import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Collection, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, List, NamedTuple, Tuple
 
 import gradio as gr
-import numpy as np
 import uvicorn
 from fastapi import FastAPI
 from gradio.utils import get_upload_folder
-from matplotlib.figure import Figure
-from mmengine.logging import MMLogger
 
-from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.registry import ATTENTIONS
+from ovseg.web.answers import Answers
+from ovseg.web.drawing import OPACITY
+from ovseg.web.examples import demo_scenes, photographs
 from ovseg.web.guard import Guard
-from ovseg.web.segment import (
-    AS_CONFIGURED,
-    Models,
-    Segmented,
-    Setting,
-    TypedClasses,
-    attention_at,
-    config_text,
-    deadline,
-    legend,
-    own_class_names,
-    public,
-    read_upload,
-    segment,
-    small,
-)
+from ovseg.web.segment import own_class_names
+from ovseg.web.settings import AS_CONFIGURED, Models, Setting
+from ovseg.web.style import CLOSE_NOTICES, CSS, FONTS, SHOW_PROGRESS, SHOW_RESULTS
 
 PLAIN = Setting('Vanilla', False, False, False, 30, 0.0, False)  # initial setting B: unmodified CLIP
-EXAMPLES = [[str(DEMO_SCENES / 'images' / f'{number:03d}.jpg')] for number in (6, 0, 2, 12, 25)]
+OF_PHOTOGRAPHS = 'The photographs are in the public domain and come with scikit-image'
 QUEUE = 20  # requests that may wait
 SESSIONS = 50  # browser tabs whose values gradio keeps
 CONNECTIONS = 200  # at a time; an open page has up to three
 
-# The style of legend(). Nothing on the page comes from another server, fonts included.
-CSS = """
-table.legend {border: none !important; width: 100%; border-collapse: collapse; font-size: 0.95rem}
-table.legend :is(td, th) {border: none !important}
-table.legend :is(td, th) {padding: 0.25rem 0.6rem; text-align: right}
-table.legend :is(td, th):first-child {text-align: left; overflow-wrap: anywhere}
-table.legend tr {border: solid var(--border-color-primary) !important; border-width: 0 0 1px !important}
-table.legend .swatch {display: inline-block; width: 1rem; height: 1rem; margin-right: 0.6rem; vertical-align: -0.15rem;
-                      border: 1px solid var(--body-text-color-subdued)}
-"""
-FONTS: Dict[str, Any] = dict(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'])
-
 # One request at a time goes through a model, whoever asks; none is an interface for programs.
 ONE_AT_A_TIME: Dict[str, Any] = dict(concurrency_id='model', concurrency_limit=1, api_visibility='private')
+WITHOUT_MODEL: Dict[str, Any] = dict(concurrency_id='drawing', concurrency_limit=2, api_visibility='private')
 
 
 def make_server(models: Models, max_upload_mb: int, max_seconds: int = 300, host: str = 'localhost',
@@ -78,43 +49,32 @@ def make_server(models: Models, max_upload_mb: int, max_seconds: int = 300, host
 
 
 def build_page(models: Models, max_seconds: int) -> gr.Blocks:
-    """The page: image, class names and settings on the left, results on the right."""
+    """The page. On a wide screen inputs and settings are on the left, results on the right; see ``CSS``."""
     cfg = models.cfg.model
     with gr.Blocks(title='ovseg', analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as page:
         gr.Markdown(_heading(cfg))
-        with gr.Row():
-            with gr.Column(scale=2, min_width=340):
+        with gr.Row(elem_id='columns'):
+            with gr.Column(elem_id='inputs'):
                 image = gr.Image(label='Image', type='filepath', image_mode=None, sources=['upload', 'clipboard'],
-                                 height=200, elem_id='image')
+                                 height=220, elem_id='image')
                 # The file, unopened: read_upload has the better messages for a bad one. On the object: of a subclass, gradio
                 # would write a stub file beside this one.
                 image.preprocess = lambda upload: upload and upload.path
-                gr.Examples(EXAMPLES, [image], label='Demo scenes', cache_examples=False, elem_id='examples',
-                            api_visibility='private')
+                examples, example = _examples(image, _is_tiny(cfg))
                 classes = gr.Textbox(own_class_names(cfg), label='Class names', lines=2, max_lines=12, elem_id='classes',
                                      placeholder='cat, sofa; couch, grass',
-                                     info='Commas or lines separate classes, semicolons synonyms.')
+                                     info='Separate classes by commas or lines, synonyms of a class by semicolons.')
                 with gr.Row():
-                    segment_button = gr.Button('Segment', variant='primary', elem_id='segment')
-                    compare_button = gr.Button('Compare A with B', elem_id='compare')
-                with gr.Tabs():
-                    with gr.Tab('Setting A'):
-                        setting_a = _setting_controls(Setting.of(cfg), 'a', models.methods)
-                    with gr.Tab('Setting B'):
-                        setting_b = _setting_controls(PLAIN, 'b', models.methods)
-                    with gr.Tab('Background'):
-                        background = gr.Textbox('', label='Names for all the rest', placeholder='wall, sky',
-                                                info='They become one class, background.', elem_id='background')
-                        threshold = gr.Slider(0, 1, 0, step=0.01, label='Threshold', elem_id='threshold',
-                                              info='Pixels less probable than this become background, too.')
-            with gr.Column(scale=3, min_width=480), gr.Tabs(elem_id='results') as tabs:
+                    segment_button = gr.Button('Segment', variant='primary', elem_id='segment', min_width=100)
+                    compare_button = gr.Button('Compare', elem_id='compare', min_width=100)
+                    cancel_button = gr.Button('Cancel', elem_id='cancel', min_width=80)
+            with gr.Column(elem_id='answers'), gr.Tabs(elem_id='results') as tabs:
                 with gr.Tab('Result', id='result'):
-                    painted = _shown(label='Classes', elem_id='painted')
-                    painted_legend = gr.HTML('Choose an image, type class names, press Segment.', elem_id='legend')
+                    result = _result()
                 with gr.Tab('Compare', id='compare'):
                     slider = gr.ImageSlider(label='Setting A (left) and B (right)', interactive=False, format='png',
                                             max_height=600, buttons=['fullscreen'], elem_id='slider')
-                    slider_legend = gr.HTML('Press Compare A with B, then move the line in the image.',
+                    slider_legend = gr.HTML('Press Compare: the results of settings A and B, and a line to move between them.',
                                             elem_id='slider-legend')
                 with gr.Tab('Attention', id='attention'):
                     clicked = _shown(label='Click a patch to see where it attends with setting A', elem_id='clicked')
@@ -122,82 +82,87 @@ def build_page(models: Models, max_seconds: int) -> gr.Blocks:
                 with gr.Tab('Config', id='config'):
                     config = gr.Code(label='The model of setting A, for a config of tools/test.py', language='python',
                                      interactive=False, max_lines=40, elem_id='config')
-        typed = [classes, background, threshold]
-        answers = _Answers(models, max_seconds)
-        image.change(answers.show, image, [clicked, attention], **ONE_AT_A_TIME)
-        segment_button.click(answers.segment, [image, *typed, *setting_a], [painted, painted_legend, config, tabs],
-                             **ONE_AT_A_TIME)
-        compare_button.click(answers.compare, [image, *typed, *setting_a, *setting_b],
-                             [slider, slider_legend, config, tabs], **ONE_AT_A_TIME)
+            with gr.Column(elem_id='settings'), gr.Tabs():
+                with gr.Tab('Setting A'):
+                    setting_a = _setting_controls(Setting.of(cfg), 'a', models.methods)
+                with gr.Tab('Setting B'):
+                    setting_b = _setting_controls(PLAIN, 'b', models.methods)
+                with gr.Tab('Background'):
+                    background = gr.Textbox('', label='Names for all the rest', placeholder='wall, sky',
+                                            info='They become one class, background.', elem_id='background')
+                    threshold = gr.Slider(0, 1, 0, step=0.01, label='Threshold', elem_id='threshold',
+                                          info='Pixels less probable than this become background, too.')
+        typed = [classes, background, threshold, result.opacity]
+        answers = Answers(models, max_seconds)
+        picked = examples.click(example, examples, [image, classes], queue=False, api_visibility='private')
+        gr.on([segment_button.click, compare_button.click, image.change, clicked.select], None, js=CLOSE_NOTICES)
+        gr.on([segment_button.click, compare_button.click, examples.click], None, js=SHOW_PROGRESS)
+        image.change(answers.show, image, [clicked, attention], show_progress_on=[clicked], **ONE_AT_A_TIME)
+        shown = [result.painted, result.legend, config, tabs, result.drawing, result.names, *result.files, result.details]
+        progress = [result.painted, slider]  # whichever is in the open tab
+        for trigger in (segment_button.click, picked.success):
+            segmented = trigger(answers.segment, [image, *typed, *setting_a], shown, show_progress_on=progress,
+                                **ONE_AT_A_TIME)
+            segmented.success(None, js=SHOW_RESULTS)
+        compared = compare_button.click(answers.compare, [image, *typed, *setting_a, *setting_b],
+                                        [slider, slider_legend, config, tabs], show_progress_on=progress, **ONE_AT_A_TIME)
+        compared.success(None, js=SHOW_RESULTS)
+        gr.on([result.opacity.input, result.names.input], answers.redraw,
+              [result.drawing, result.opacity, result.names], [result.painted, result.files[-1]],
+              show_progress='hidden', trigger_mode='always_last', **WITHOUT_MODEL)
         clicked.select(answers.attention, [image, *setting_a], attention, **ONE_AT_A_TIME)
+        cancel_button.click(answers.cancel, queue=False, api_visibility='private')
     page.state_session_capacity = SESSIONS
     return page.queue(max_size=QUEUE, api_open=False)
 
 
-def _guarded(answer: Callable[..., Any]) -> Callable[..., Any]:
-    """Show the message of an error on the page, and warnings of the log."""
-    @functools.wraps(answer)
-    def guarded(self: '_Answers', request: gr.Request, *args: Any) -> Any:
-        try:
-            if time.monotonic() - request.request.scope['arrived'] > self.max_seconds:
-                raise ValueError(f'the request has waited for more than {self.max_seconds} seconds: try again later')
-            with _noted_warnings() as warnings, deadline(self.max_seconds):
-                result = answer(self, request, *args)
-        except (FloatingPointError, MemoryError, OSError, ValueError) as error:
-            raise gr.Error(public(str(error)), duration=None, print_exception=False) from error
-        for warning in warnings:
-            gr.Warning(public(warning))
-        return result
-    return guarded
+class _Result(NamedTuple):
+    """The components of a result; ``details`` holds those that are of use only after the first one."""
+    painted: gr.Image
+    legend: gr.HTML
+    drawing: gr.State
+    details: gr.Column
+    opacity: gr.Slider
+    names: gr.CheckboxGroup
+    files: List[gr.DownloadButton]
 
 
-class _Answers:
-    """Answers of the page to its controls. Values come in the order of the inputs."""
+def _result() -> _Result:
+    painted = _shown(label='Classes', elem_id='painted')
+    legend = gr.HTML('Choose an image, type class names, press Segment. Or choose an example.', elem_id='legend')
+    with gr.Column(visible=False, elem_id='details') as details:
+        opacity = gr.Slider(0, 1, OPACITY, step=0.05, label='Opacity of the colours', elem_id='opacity')
+        names = gr.CheckboxGroup([], label='Classes shown', elem_id='names')
+        with gr.Row():
+            files = [gr.DownloadButton(f'↓ {label}', size='sm', min_width=80, elem_id=name) for name, label in (
+                ('labels-file', 'Label map'), ('classes-file', 'Classes'), ('overlay-file', 'Overlay'))]
+    return _Result(painted, legend, gr.State(), details, opacity, names, files)
 
-    def __init__(self, models: Models, max_seconds: int) -> None:
-        self._models = models
-        self.max_seconds = max_seconds
 
-    @_guarded
-    def show(self, request: gr.Request, path: Optional[str]) -> Tuple[Optional[np.ndarray], None]:
-        """The image to click, and no attention yet."""
-        return None if path is None else small(self._read(path))[..., ::-1], None
+def _examples(image: gr.Image, tiny: bool) -> Tuple[gr.Dataset, Callable[[int], Tuple[str, str]]]:
+    """The examples, first those that the model knows, and a function that returns file and class names of one."""
+    scenes, found = demo_scenes(), photographs()
+    samples = [*scenes, *found] if tiny else [*found, *scenes]
+    dataset = gr.Dataset(components=[image], samples=[[str(sample.path)] for sample in samples], type='index',
+                         label='Examples: press one to segment it', samples_per_page=len(samples), elem_id='examples')
+    if found:
+        gr.HTML(f'<p class="note">{OF_PHOTOGRAPHS}{"; the tiny CLIP does not know them." if tiny else "."}</p>', padding=False)
 
-    @_guarded
-    def segment(self, request: gr.Request, path: Optional[str], classes: str, background: str, threshold: float,
-                *setting: Any) -> Tuple[np.ndarray, str, str, gr.Tabs]:
-        """The result, its legend, its config, and the tab that shows it."""
-        image, typed = self._read(path), TypedClasses.parse(classes, background, threshold)
-        inferencer = self._models.get(Setting(*setting))
-        result = segment(inferencer, image, typed)
-        return result.painted, legend({'area': result}), config_text(inferencer, typed), gr.Tabs(selected='result')
+    def load_example(index: int) -> Tuple[str, str]:
+        return dataset.samples[index][0]['path'], samples[index].classes  # the copy that gradio serves
+    return dataset, load_example
 
-    @_guarded
-    def compare(self, request: gr.Request, path: Optional[str], classes: str, background: str, threshold: float,
-                *settings: Any) -> Tuple[Tuple[np.ndarray, np.ndarray], str, str, gr.Tabs]:
-        """Two results, their legend, the config of setting A, and the tab that shows them."""
-        image, typed = self._read(path), TypedClasses.parse(classes, background, threshold)
-        half = len(Setting._fields)
-        results: Dict[str, Segmented] = {}
-        for title, setting in (('B', settings[half:]), ('A', settings[:half])):
-            inferencer = self._models.get(Setting(*setting))
-            results[title] = segment(inferencer, image, typed)
-        results = {title: results[title] for title in 'AB'}
-        return ((results['A'].painted, results['B'].painted), legend(results), config_text(inferencer, typed),
-                gr.Tabs(selected='compare'))
 
-    @_guarded
-    def attention(self, request: gr.Request, event: gr.SelectData, path: Optional[str], *setting: Any) -> Figure:
-        """The figure of the patch that was clicked."""
-        image = self._read(path)
-        shown, (x, y) = small(image), event.index
-        if not (x < shown.shape[1] and y < shown.shape[0]):
-            raise ValueError(f'there is no pixel ({x}, {y}) in the image')
-        place = ((y + 0.5) / shown.shape[0], (x + 0.5) / shown.shape[1])
-        return attention_at(self._models.get(Setting(*setting)), image, place)
+def _is_tiny(model: Any) -> bool:
+    return bool(model.clip.pretrained == 'embedded')
 
-    def _read(self, path: Optional[str]) -> np.ndarray:
-        return read_upload(path, self._models.max_pixels)
+
+def _heading(cfg: Any) -> str:
+    weights = Path(str(cfg.clip.pretrained)).name  # without the folder of a file, which is the server's business
+    text = f'# ovseg\nOpen-vocabulary segmentation without training, by **{cfg.clip.name}** ({weights}).'
+    if _is_tiny(cfg):
+        text += ' It knows 16 class names and no photographs; `ovseg web --model gated_vit-b16` takes a real CLIP.'
+    return text
 
 
 def _setting_controls(setting: Setting, letter: str, methods: Iterable[str]) -> List[gr.components.Component]:
@@ -220,25 +185,3 @@ def _setting_controls(setting: Setting, letter: str, methods: Iterable[str]) -> 
 def _shown(**kwargs: Any) -> gr.Image:
     """An image that cannot be edited."""
     return gr.Image(interactive=False, format='png', buttons=['download', 'fullscreen'], **kwargs)
-
-
-def _heading(cfg: Any) -> str:
-    weights = Path(str(cfg.clip.pretrained)).name  # without the folder of a file, which is the server's business
-    text = f'# ovseg\nOpen-vocabulary segmentation without training, by **{cfg.clip.name}** ({weights}).'
-    if cfg.clip.pretrained == 'embedded':
-        text += ' It knows 16 class names and no photographs; `ovseg web --model gated_vit-b16` takes a real CLIP.'
-    return text
-
-
-@contextmanager
-def _noted_warnings() -> Iterator[List[str]]:
-    """The warnings that ovseg logs meanwhile, for instance of class names that CLIP cuts."""
-    messages: List[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(handler)
-    try:
-        yield messages
-    finally:
-        logger.removeHandler(handler)

@@ -11,8 +11,10 @@ ACCEPTED: Dict[type, Callable[[Any, Any], bool]] = {
     gr.Textbox: lambda component, value: isinstance(value, str),
     gr.Checkbox: lambda component, value: isinstance(value, bool),
     gr.Slider: lambda component, value: type(value) in (int, float) and component.minimum <= value <= component.maximum,
+    gr.CheckboxGroup: lambda component, value: isinstance(value, list) and all(isinstance(item, str) for item in value),
     gr.Dropdown: lambda component, value: isinstance(value, str) and value in [choice for _, choice in component.choices],
     gr.Dataset: lambda component, value: type(value) is int and 0 <= value < len(component.samples),
+    gr.State: lambda component, value: value is None,  # the server keeps it
 }
 SESSION = re.compile(r'\w{1,64}', re.ASCII)
 GONE = 'this image is not on the server: drop it again'
@@ -38,7 +40,7 @@ def checked_body(page: gr.Blocks, content: bytes, queued: bool) -> bytes:
         raise ValueError('the body is no JSON object')
     index, session, data, event = (body.get(key) for key in ('fn_index', 'session_hash', 'data', 'event_data'))
     function = page.fns.get(index) if type(index) is int else None
-    if function is None or function.queue != queued:
+    if function is None or function.fn is None or function.queue != queued:
         raise ValueError('fn_index is not that of an endpoint')
     if not (isinstance(session, str) and SESSION.fullmatch(session)):
         raise ValueError('session_hash must be 1 to 64 letters, digits or underscores')

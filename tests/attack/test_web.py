@@ -87,7 +87,7 @@ def one_visit(served, seed):
         assert not message['success'] and 'there are no class names' in message['output']['error'], message
         return 'refused'
     assert message['success'], message
-    painted, legend, _, _ = message['output']['data']
+    painted, legend, *_ = message['output']['data']
     rows = dict(re.findall(r'</span>(.*?)</td><td>(?:&lt; |< )?([\d.]+)%', legend))
     assert set(rows) <= {word.split(';')[0] for word in words} and abs(sum(map(float, rows.values())) - 100) < 0.5, legend
     content = visitor.request('GET', painted['url'][painted['url'].index('/gradio_api'):]).content
@@ -150,13 +150,14 @@ def test_bodies_of_requests(served, attack):
     visitor = served.visitor
     [path] = json.loads(visitor.upload(image_file(0)).content)
     endpoints = list(served.endpoints.values())
+    kinds = {component['id']: component['type'] for component in served.config['components']}
     for seed in attack.seeds(120, 5000):
         with attack.one_case(seed):
             chance = random.Random(seed)
             endpoint = chance.choice(endpoints)
             data = VISITOR['defaults'](served.config, endpoint)
-            if endpoint['api_name'] != 'load_example':
-                data[0] = visitor.file(path)
+            data = [visitor.file(path) if kinds[number] == 'image' else value
+                    for number, value in zip(endpoint['inputs'], data)]
             body = dict(data=data, fn_index=endpoint['id'], session_hash=f's{seed}', trigger_id=8,
                         event_data=dict(index=[3, 5], value=None))
             route = '/gradio_api/' + ('queue/join' if endpoint['queue'] else 'run/predict')

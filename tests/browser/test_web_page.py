@@ -15,6 +15,9 @@ from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 pytest.importorskip('gradio', reason='the web page needs gradio: pip install "ovseg[web]"')
 pytest.importorskip('selenium', reason='selenium is not installed')
 
+from selenium.webdriver import Keys
+from selenium.webdriver.common.by import By
+
 pytestmark = pytest.mark.browser
 
 TOOL = runpy.run_path(str(Path(ovseg.__file__).parents[1] / 'tools' / 'screenshots.py'))
@@ -51,11 +54,14 @@ def areas(legend):
     return {name: float(share) for name, share in re.findall(r'^(.+?) (?:< )?([\d.]+)%$', legend, re.MULTILINE)}
 
 
-def requested_hosts(page):
-    """Hosts that the page, not the browser's own services, sent requests to."""
+def requests(page):
+    """Addresses that the page, not the browser's own services, sent requests to."""
     messages = (json.loads(entry['message'])['message'] for entry in page.driver.get_log('performance'))
-    urls = [message['params']['request']['url'] for message in messages if message['method'] == 'Network.requestWillBeSent']
-    return {urlparse(url).hostname for url in urls if urlparse(url).scheme in ('http', 'https', 'ws', 'wss')}
+    return [message['params']['request']['url'] for message in messages if message['method'] == 'Network.requestWillBeSent']
+
+
+def requested_hosts(page):
+    return {urlparse(url).hostname for url in requests(page) if urlparse(url).scheme in ('http', 'https', 'ws', 'wss')}
 
 
 def test_upload_words_and_a_module(page):
@@ -85,11 +91,71 @@ def test_upload_words_and_a_module(page):
     assert [entry for entry in page.driver.get_log('browser') if entry['level'] == 'SEVERE'] == []
 
 
-def test_a_demo_scene_and_its_words(page):
+def test_an_example_is_segmented_by_one_click(page):
     page.pick_example(1)
+    assert next(iter(areas(page.legend()))) == 'grass'
+    assert page.loaded('#image') and 'ladybug' in page.find('#classes textarea').get_property('value')
+
+
+def test_opacity_classes_and_downloads(page, uploads, tmp_path):
+    page.pick_example(0)
+    page.legend()
+    first = page.loaded('#painted').get_property('src')
+    before = {path.name for path in uploads.glob('*/*_labels.png')}
+    box = page.find('#names input[type=checkbox]')
+    box.click()
+    without = page.other_image('#painted', first)
+    slider = page.find('#opacity input[type=range]')
+    slider.send_keys(Keys.HOME)
+    assert page.other_image('#painted', without) != first
+    assert {path.name for path in uploads.glob('*/*_labels.png')} == before  # the model was not run again
+    page.driver.execute_cdp_cmd('Browser.setDownloadBehavior', dict(behavior='allow', downloadPath=str(tmp_path)))
+    for name in ('labels', 'classes', 'overlay'):
+        page.press(f'{name}-file')
+    patterns = '006_labels.png', '006_classes.json', '006_overlay_*.png'
+    files = page._wait.until(lambda driver: [file for pattern in patterns for file in tmp_path.glob(pattern)][2:] and
+                             [next(tmp_path.glob(pattern)) for pattern in patterns], 'the downloads')
+    with Image.open(files[0]) as labels, Image.open(SCENE) as scene, Image.open(files[2]) as overlay:
+        assert labels.mode == 'P' and labels.size == scene.size
+        shown = np.asarray(overlay)[:scene.height, :scene.width]
+        assert np.abs(shown - np.asarray(scene).astype(int)).max() <= 1  # the opacity is 0
+    assert {item['name'] for item in json.loads(files[1].read_text())['classes']} >= {'ladybug', 'snow'}
+
+
+def test_cancel_stops_the_model_and_the_page_goes_on(page, tmp_path):
+    large = tmp_path / 'large.png'
+    Image.new('RGB', (2400, 1600), 'green').save(large)
+    page.drop(large)
     page.loaded('#image')
     page.press('segment')
+    page.find('#painted .progress-text, #painted .progress-level, #painted .meta-text, #painted .meta-text-center')
+    page.wait_for_text('#painted', 'segmenting')
+    page.press('cancel')
+    page.wait_for_notice('stopped.')
+    page.pick_example(1)
     assert next(iter(areas(page.legend()))) == 'grass'
+
+
+def test_a_result_takes_the_place_of_an_old_error(page):
+    page.press('segment')
+    page.wait_for_notice('there is no image')
+    page.pick_example(1)
+    page.legend()
+    assert 'there is no image' not in page.driver.find_element(By.TAG_NAME, 'body').text
+
+
+def test_on_a_phone_the_result_is_in_view_and_nothing_is_cut_off(url, tmp_path):
+    page = TOOL['PageInBrowser'](url, tmp_path / 'profile', 390, 844, phone=True)
+    try:
+        page.drop(SCENE)
+        page.loaded('#image')
+        page.press('segment')
+        page.legend()
+        page.loaded('#painted')
+        page._wait.until(lambda driver: page.in_view('#painted img') and page.in_view('#legend table'))
+        assert page.driver.execute_script('return document.documentElement.scrollWidth') <= 390
+    finally:
+        page.close()
 
 
 def test_what_cannot_be_done_is_said(page, tmp_path):
@@ -99,6 +165,7 @@ def test_what_cannot_be_done_is_said(page, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 701, 3), np.uint8)).save(large)
     page.drop(large)
     page.wait_for_notice('exceed the maximum allowed size')
+    assert not any('/gradio_api/upload?' in address for address in requests(page))  # nothing was sent
     text = tmp_path / 'text.png'
     text.write_text('no image')
     page.drop(text)

@@ -4,11 +4,11 @@ import re
 import runpy
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ovseg import cli
-from ovseg.apis import OVSegInferencer
+from ovseg.web.settings import Models
+from ovseg.web.uploads import READABLE
 
 read, inline = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, ('read', 'inline'))
 PAGE, CODE = read('docs/web.md'), inline('docs/web.md')
@@ -27,7 +27,7 @@ def arguments(monkeypatch):
 
 def test_the_defaults_are_those_of_the_command(arguments):
     port, megabytes, millions = map(int, re.search(
-        r'`--port`, (\d+);.*`--max-upload-mb` \((\d+)\) and `--max-pixels` \((\d+) million;', PAGE, flags=re.DOTALL).groups())
+        r'`--port`, (\d+);.*`--max-upload-mb` \((\d+)\).*`--max-pixels` \((\d+) million\)', PAGE, flags=re.DOTALL).groups())
     host, address_port = re.search(r'prints its address, `http://([\d.]+):(\d+)`', PAGE).groups()
     args = arguments()
     assert (args.port, args.max_upload_mb, args.max_pixels) == (port, megabytes, 1_000_000 * millions)
@@ -42,16 +42,14 @@ def test_every_option_is_on_the_page(arguments):
 
 def test_the_tiny_clip_takes_a_fifth_of_the_pixels():
     assert 'a fifth of it for the tiny CLIP' in PAGE
-    inferencer = OVSegInferencer(max_pixels=5 * 61 * 83)
-    assert inferencer.prepare('fits', np.zeros((61, 83, 3), np.uint8))['inputs'].shape == (3, 61, 83)
-    with pytest.raises(ValueError, match='83 x 62 pixels, and only one 5th'):
-        inferencer.prepare('does not', np.zeros((62, 83, 3), np.uint8))
+    assert Models(device='cpu', max_pixels=5 * 61 * 83).max_pixels == 61 * 83
+    assert f'up to {READABLE // 10 ** 6} million pixels' in PAGE
 
 
 @pytest.mark.skipif(importlib.util.find_spec('gradio') is None, reason='needs gradio')
 def test_as_many_wait_as_the_page_says():
     from ovseg.web.app import QUEUE
-    assert f'one at a time goes through the model, {QUEUE} may wait' in PAGE
+    assert f'one at a time goes through the model, two at a time redraw a result, {QUEUE} may wait' in PAGE
 
 
 @pytest.mark.skipif(importlib.util.find_spec('gradio') is None, reason='needs gradio')
@@ -67,4 +65,10 @@ def test_limits_are_those_of_the_code(arguments):
 
 def test_images_are_those_that_the_tool_makes():
     tool = (Path(cli.__file__).parents[2] / 'tools' / 'screenshots.py').read_text()
-    assert re.findall(r'\(assets/([\w-]+\.png)\)', PAGE) == re.findall(r"'(web-[\w-]+\.png)'", tool)
+    assert re.findall(r'\(assets/([\w-]+\.jpg)\)', PAGE) == re.findall(r"'(web-[\w-]+\.jpg)'", tool)
+
+
+def test_screenshots_are_small_files():
+    assets = Path(cli.__file__).parents[2] / 'docs' / 'assets'
+    names = re.findall(r'\(assets/([\w-]+\.jpg)\)', PAGE)
+    assert names and all((assets / name).stat().st_size < 300_000 for name in names)

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ovseg.inference.windows import AxisWindows, WindowLayout, Windows, map_windows, window_starts
+from ovseg.progress import reported_to
 
 
 def loop_starts(size, crop, stride):
@@ -226,3 +227,10 @@ def test_map_windows_shares_batches_between_images_of_one_size():
 
     map_windows(record, [torch.rand(3, 3, 5, 7), torch.rand(2, 3, 7, 5), torch.rand(4, 3, 5, 7)], 5)
     assert calls == [5, 2, 2]
+
+
+def test_map_windows_reports_each_batch():
+    seen = []
+    with reported_to(lambda *what: seen.append(what)):
+        map_windows(lambda batch: [batch], [torch.rand(3, 3, 5, 7), torch.rand(2, 3, 7, 5), torch.rand(4, 3, 5, 7)], 5)
+    assert seen == [('windows', done, 9) for done in (0, 5, 7, 9)]

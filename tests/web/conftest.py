@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
-from ovseg.web.segment import Models
+from ovseg.web.settings import Models
 
 VISITOR = runpy.run_path(str(Path(__file__).parents[1] / 'visitor.py'))
 

@@ -24,7 +24,7 @@ def upload(visitor, image_file):
 @pytest.fixture
 def body(page, upload):
     """A call of ``segment`` as the page sends it."""
-    return dict(data=[upload, 'cat, dog', '', 0.25, *SETTING], fn_index=index_of(page, 'segment'), session_hash='a1_B')
+    return dict(data=[upload, 'cat, dog', '', 0.25, 0.5, *SETTING], fn_index=index_of(page, 'segment'), session_hash='a1_B')
 
 
 def check(page, body, queued=True):
@@ -70,7 +70,8 @@ def test_no_other_images(page, body, place, value):
 @pytest.mark.parametrize(('place', 'label', 'values'), [
     (1, 'Class names', [None, 5, ['cat'], dict(path='/etc/passwd')]),
     (3, 'Threshold', [True, '0.5', -0.1, 1.1, 10 ** 400, None]),
-    (4, 'Method', ['No such', None, 5, []]), (5, 'Similarity', [1, 'true', None]), (8, 'Outliers', [101, '30', [3]])])
+    (4, 'Opacity', [1.5, None]),
+    (5, 'Method', ['No such', None, 5, []]), (6, 'Similarity', [1, 'true', None]), (9, 'Outliers', [101, '30', [3]])])
 def test_values_that_the_page_does_not_send(page, body, place, label, values):
     for value in values:
         body['data'][place] = value
@@ -81,7 +82,7 @@ def test_values_that_the_page_does_not_send(page, body, place, label, values):
 @pytest.mark.parametrize(('key', 'values', 'message'), [
     ('fn_index', [None, 99, -1, True, 2.0, '2', [2]], 'fn_index is not that of an endpoint'),
     ('session_hash', [None, '', 5, 'a b', 'a' * 65, 'é', 'a\n'], 'session_hash must be'),
-    ('data', [None, {}, 'abc', [], [None]], 'data must be a list of 11 values')])
+    ('data', [None, {}, 'abc', [], [None]], 'data must be a list of 12 values')])
 def test_parts_that_the_page_does_not_send(page, body, key, values, message):
     for value in values:
         with pytest.raises(ValueError, match=message):
@@ -112,6 +113,24 @@ def test_the_queue_cannot_be_avoided(page, body):
         check(page, body, queued=False)
     example = dict(data=[4], fn_index=index_of(page, 'load_example'), session_hash='a')
     assert check(page, example, queued=False) == example
-    for number in (-1, 5, 1.0, True, '1', None):
+    for number in (-1, 99, 1.0, True, '1', None):
         with pytest.raises(ValueError, match='is not what the page sends'):
             check(page, dict(example, data=[number]), queued=False)
+
+
+def test_a_state_of_the_server_and_names_that_are_no_list(page):
+    body = dict(data=[None, 0.5, ['snow']], fn_index=index_of(page, 'redraw'), session_hash='a')
+    assert check(page, body)['data'][0] is None
+    for place, values in ((0, [{}, 'a.png', [], 0]), (2, [None, 'snow', [5], [['snow']], {}])):
+        for value in values:
+            with pytest.raises(ValueError, match='is not what the page sends'):
+                check(page, dict(body, data=[*body['data'][:place], value, *body['data'][place + 1:]]))
+
+
+def test_scripts_of_the_page_are_no_endpoints(page):
+    scripts = [number for number, function in page.fns.items() if function.fn is None]
+    assert scripts
+    for number in scripts:
+        for queued in (True, False):
+            with pytest.raises(ValueError, match='fn_index is not that of an endpoint'):
+                check(page, dict(data=[], fn_index=number, session_hash='a'), queued)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ovseg.web.segment import Models
+from ovseg.web.settings import Models
 
 pytest.importorskip('gradio', reason='the web page needs gradio: pip install "ovseg[web]"')
 
@@ -138,14 +138,14 @@ def test_what_is_uploaded_and_what_is_an_example_is_segmented(visitor, paths):
     rest = VISITOR['defaults'](config, segment)[1:]
     [path] = json.loads(visitor.upload(Path(paths[0]).read_bytes(), 'a b.png').content)
     picked = json.loads(visitor.post('/gradio_api/run/predict', dict(
-        data=[2], fn_index=endpoints['load_example']['id'], session_hash='a')).content)['data'][0]['value']
+        data=[2], fn_index=endpoints['load_example']['id'], session_hash='a')).content)['data'][0]
     for file in (visitor.file(path), picked):
         message = visitor.call(segment['id'], [file, *rest])
         assert message['success'], message
-        painted, legend, text, _ = message['output']['data']
+        painted, legend, text, *_ = message['output']['data']
         assert 'time taken' in legend and 'CLIPSegmentor' in text
         address = painted['url'][painted['url'].index('/gradio_api'):]
         assert visitor.request('GET', address).content.startswith(b'\x89PNG')
     click = dict(index=[6, 4], value=None)
-    attended = visitor.call(endpoints['attention']['id'], [visitor.file(path), *rest[3:]], event_data=click)
+    attended = visitor.call(endpoints['attention']['id'], [visitor.file(path), *rest[4:]], event_data=click)
     assert attended['success'] and attended['output']['data'][0]['plot'].startswith('data:image/png')

@@ -6,6 +6,8 @@ from mmengine.logging import print_log
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ovseg.progress import report
+
 PATIENCE = 2  # seconds before anything is shown
 INTERVAL = 10  # seconds between two lines where there is no terminal
 
@@ -35,8 +37,9 @@ class LateProgress:
             self._bar.stop()
 
     def advance(self, steps: int) -> None:
-        """Count ``steps`` more as done."""
+        """Count ``steps`` more as done, and ``report`` it."""
         self._bar.advance(self._task.id, steps)
+        report('prompts', round(self._task.completed), round(self._task.total or 0))
         if self._bar.live.is_started or self._task.finished or time.monotonic() < self._shown_at or not is_main_process():
             return
         if self._bar.console.is_terminal:
