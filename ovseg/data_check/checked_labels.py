@@ -15,7 +15,7 @@ from ovseg.image_files import BROKEN
 from ovseg.utils import one_line, quoted
 
 SECONDS = 3.0  # for which label maps are read before the first image
-REPAIR = 'tools/check_dataset.py CONFIG proposes how to repair such files'
+REPAIR = 'ovseg check-data CONFIG proposes how to repair such files'
 
 
 class CheckedAnnotations(BaseTransform):

@@ -77,6 +77,18 @@ def in_place_of(path: str, suffix: str) -> str:
     return f'; in place of {quoted(name)} there is {listed}' if others else ''
 
 
+def check_data_folders(cfg: Mapping[str, Any]) -> None:
+    """Refuse the config of a data set of which a folder or the list of images does not exist.
+
+    Raises:
+        FileNotFoundError: names the first.
+    """
+    folders = missing_folders(cfg)
+    if folders:
+        root = missing_files([os.path.join(cfg['data_root'], '')], cfg.get('backend_args')) if cfg.get('data_root') else []
+        raise FileNotFoundError(_advice(cfg, f'{quoted([*root, *folders][0])} does not exist'))
+
+
 def check_data_files(cfg: Mapping[str, Any]) -> None:
     """Refuse a data set of which something is missing, before hours are spent on the rest.
 
@@ -92,10 +104,7 @@ def check_data_files(cfg: Mapping[str, Any]) -> None:
     class_ = DATASETS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
     if not (isinstance(class_, type) and issubclass(class_, BaseSegDataset)):
         return
-    folders = missing_folders(cfg)
-    if folders:
-        root = missing_files([os.path.join(cfg['data_root'], '')], cfg.get('backend_args')) if cfg.get('data_root') else []
-        raise FileNotFoundError(_advice(cfg, f'{quoted([*root, *folders][0])} does not exist'))
+    check_data_folders(cfg)
     dataset = DATASETS.build({**cfg, 'lazy_init': True})
     if not dataset.load_data_list():  # full_init would fail in NumPy
         where = dataset.ann_file or f'{dataset.data_prefix["img_path"]} (*{dataset.img_suffix})'

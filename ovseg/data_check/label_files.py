@@ -98,7 +98,7 @@ def _read(pair: Mapping[str, Any], load: BaseTransform, decode: bool) -> LabelFi
     reading = pair['img_path']
     try:
         with Image.open(reading) as image:
-            size = _upright_size(image)
+            size = upright_size(image)
             if decode:  # OpenCV gives half an image of a truncated file
                 image.load()
         reading = pair['seg_map_path']
@@ -108,7 +108,7 @@ def _read(pair: Mapping[str, Any], load: BaseTransform, decode: bool) -> LabelFi
         return LabelFile(pair['seg_map_path'], unreadable=(reading, f'{type(error).__name__}: {one_line(error)}'))
 
 
-def _upright_size(image: Image.Image) -> Tuple[int, int]:
+def upright_size(image: Image.Image) -> Tuple[int, int]:
     """Height and width after the turn that the image's EXIF data asks for, as OpenCV turns it; nothing is decoded."""
     turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     width, height = image.size
@@ -183,9 +183,9 @@ def check_label_files(files: Sequence[LabelFile], labels: Labels, benchmark: Ben
             files are to be made anew.
     """
     findings = []
-    found = [(file, faults(file, labels)) for file in files]
+    found = [(file, faults(file, labels)) for file in sorted(files)]
     steps = _repair_steps([file for file, its in found if its], labels, command) if command else [ANEW, *benchmark.steps]
-    unreadable = [file.unreadable for file in files if file.unreadable]
+    unreadable = [file.unreadable for file, _ in found if file.unreadable]
     if unreadable:
         findings.append(Finding(f'{len(unreadable)} of {2 * len(files)} files {UNREADABLE} ({unreadable[0][1]})',
                                 [f'get {"them" if len(unreadable) > 1 else "it"} anew'] if command else steps,
@@ -196,7 +196,7 @@ def check_label_files(files: Sequence[LabelFile], labels: Labels, benchmark: Ben
         if paths:
             findings.append(Finding(f'{len(paths)} of {len(files)} label files {kind}',
                                     ["load them by dict(type='LoadWideAnnotations')"] if wide else steps, paths))
-    maps = [file for file in files if len(file.shape) == 2 and not file.lossy and not file.cut]
+    maps = [file for file, _ in found if len(file.shape) == 2 and not file.lossy and not file.cut]
     ignored = [file.path for file in maps if set(file.values) <= {labels.ignore_index}]
     if ignored:
         findings.append(Finding(f'{len(ignored)} of {len(files)} label files hold nothing but ignored pixels',
@@ -250,7 +250,7 @@ def _check_values(maps: Sequence[LabelFile], labels: Labels, benchmark: Benchmar
                 renumber = 'set reduce_zero_label=True for the data set'
                 steps = [f'{renumber}, or', *steps] if 0 not in seen else [
                     f'if 0 means "not labelled" and classes begin at 1: {renumber}',
-                    f'if {total} means "not labelled", as in CamVid:', *steps]
+                    f'if {total} means "not labelled", as in CamVid:', *(steps[-2:] if command else steps)]
         elif kind:
             what += f'; they look like {kind}'
         chosen = [file.path for file in maps if outside_classes(file.values, labels)]

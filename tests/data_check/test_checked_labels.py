@@ -74,7 +74,7 @@ FORMS = {
 def test_wrong_label_maps_are_refused_before_the_first_image(build, tmp_path, what):
     message = refusal(build([FORMS[what]] * 2))
     assert message.startswith('BaseSegDataset: 2 of 4 label files ') and what in message
-    assert any(f'the first is {tmp_path}/labels/{name}.png. tools/check_dataset.py CONFIG' in message for name in 'ab')
+    assert any(f'the first is {tmp_path}/labels/{name}.png. ovseg check-data CONFIG' in message for name in 'ab')
 
 
 def test_jpeg_masks_are_refused(build):
