@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image
@@ -135,7 +136,8 @@ def label_file(path: str, seg_map: np.ndarray, image_size: Tuple[int, ...]) -> L
 def distinct(labels: np.ndarray) -> Tuple[int, ...]:
     """The distinct values of an array of integers, in order; of 8-bit ones in a small part of the time of ``np.unique``."""
     if labels.dtype == np.uint8:
-        return tuple(np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist())
+        counts = cv2.calcHist([labels.reshape(len(labels), -1)], [0], None, [256], [0, 256])
+        return tuple(np.flatnonzero(counts).tolist())
     return tuple(np.unique(labels).tolist())
 
 
@@ -236,9 +238,9 @@ def _check_values(maps: Sequence[LabelFile], labels: Labels, benchmark: Benchmar
     """Labels that are too high, and a description of label files of other kinds."""
     total, many = len(labels.classes), len(maps) >= MANY
     seen = sorted({value for file in maps for value in file.values} - {labels.ignore_index})
-    if len(seen) < 2 and total > 1:
-        return [_only_one_class(maps, labels, seen, command, [ANEW, *benchmark.steps])]
     outside, highest = outside_classes(seen, labels), seen[-1] + labels.offset if seen else 0
+    if len(seen) < 2 and total > 1 and not outside:
+        return [_only_one_class(maps, labels, seen, command, [ANEW, *benchmark.steps])]
     # the narrowest kind of file that these values fit into
     kind, kinds_highest = min(((name, limit) for name, limit in benchmark.lookalikes if highest <= limit),
                               key=lambda lookalike: lookalike[1], default=('', total - 1 + labels.offset))

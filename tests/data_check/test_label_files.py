@@ -202,6 +202,10 @@ def test_masks_of_0_and_255(tmp_path):
     assert finding.error and finding.files == ['a.png'] * 2 and options == '--map 255=1'
 
 
+def test_a_single_value_that_is_no_class_is_called_so():
+    assert messages([file_of(99, 255)]) == ['1 of 1 label files have values that are no class: 99 to 99']
+
+
 def test_one_class_alone_is_no_error():
     assert messages([file_of(0, 255)] * 3, Labels(['road'], 255, 0)) == []
 
