@@ -204,3 +204,11 @@ def test_the_class_that_reads_16_bits_is_given_16_bits(tmp_path):
     assert not repair_of(cfg, built_dataset(cfg), [], None, False, False).wide
     cfg.test_dataloader.dataset.pipeline[2] = dict(type='LoadWideAnnotations')
     assert repair_of(cfg, built_dataset(cfg), [], None, False, False).wide
+
+
+@pytest.mark.parametrize('name', [name for name in REPAIRED if FORMS[name].repair and '--nearest' not in FORMS[name].repair])
+def test_the_check_proposes_the_options(name, tmp_path):
+    """But for the colour of void, which is in no palette, and which the repair then asks for."""
+    _, _, cfg = made(name, tmp_path)
+    finding, *_ = check_dataset(cfg).findings
+    assert finding.steps[-1] == f'ovseg convert repair CONFIG --out data_repaired {FORMS[name].repair.split(" --map 0,0,0")[0]}'
