@@ -3,7 +3,7 @@ import csv
 import io
 from typing import Any, Iterable, Sequence
 
-from rich.table import Table
+from rich.table import Column, Table
 
 
 def csv_table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -20,8 +20,8 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers:
 
 
 def terminal_table(heads: Sequence[str], rows: Iterable[Sequence[str]], title: str = '', numbers: int = 0) -> Table:
-    """A table of rich whose last ``numbers`` columns are aligned to the right and not wrapped."""
-    table = Table(*heads[:len(heads) - numbers], title=title or None)
+    """A table of rich whose last ``numbers`` columns are aligned to the right and not wrapped; others are folded, not cut."""
+    table = Table(*(Column(head, overflow='fold') for head in heads[:len(heads) - numbers]), title=title or None)
     for head in heads[len(heads) - numbers:]:
         table.add_column(head, justify='right', no_wrap=True)
     for row in rows:

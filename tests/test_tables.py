@@ -24,3 +24,11 @@ def test_a_terminal_shows_numbers_aligned_to_the_right():
     lines = [line.split('│')[1:-1] for line in text.splitlines() if line.startswith('│')]
     assert 'a title' in text.splitlines()[0] and [line[0].strip() for line in lines] == ['a|b', '', '']
     assert [line[2] for line in lines] == ['   7.5 ', '       ', ' 11.25 '] and lines[2][1].strip() == '[red]'
+
+
+def test_a_long_word_is_folded_in_a_terminal():
+    path = '/'.join(f'folder{index}' for index in range(23))
+    console = Console(width=41, record=True)
+    console.print(terminal_table(['file', 'share'], [[path, '7']], numbers=1))
+    cells = [line.split('│')[1].strip() for line in console.export_text().splitlines() if line.startswith('│')]
+    assert ''.join(cells) == path

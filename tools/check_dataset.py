@@ -15,13 +15,13 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
 
 from ovseg.components import named_errors
 from ovseg.config import add_cfg_options, read_config
 from ovseg.data_check.check import Report, check_dataset
 from ovseg.files import write_text
 from ovseg.program import errors_as_lines
+from ovseg.tables import terminal_table
 from ovseg.utils import check_integer, check_number, quoted
 
 SHOWN = 3  # files of a finding; --json has all
@@ -29,17 +29,19 @@ SHOWN = 3  # files of a finding; --json has all
 
 def show(report: Report) -> None:
     console = Console()
-    facts = Table(title=f'{report.dataset} in {report.data_root}' if report.data_root else report.dataset, show_header=False)
-    facts.add_row('images', str(report.images) + (f' (published: {report.published})' if report.published else ''))
-    facts.add_row('label files and images read', str(report.read))
-    facts.add_row('classes seen in them', f'{report.classes_seen} of {report.classes}')
-    console.print(facts)
+    images = f'{report.images} (published: {report.published})' if report.published else str(report.images)
+    title = f'{report.dataset} in {report.data_root}' if report.data_root else report.dataset
+    facts = [('images', images), ('label files and images read', str(report.read)),
+             ('classes seen in them', f'{report.classes_seen} of {report.classes}')]
+    console.print(terminal_table(['', 'number'], facts, escape(title)))
     if report.findings:
-        table = Table('', Column('found', overflow='fold'), Column('files', overflow='fold'), show_lines=True)
+        rows = []
         for finding in report.findings:
             more = [f'and {len(finding.files) - SHOWN} more'] if len(finding.files) > SHOWN else []
-            table.add_row('error' if finding.error else 'note', escape(finding.what),
-                          escape('\n'.join([*map(quoted, finding.files[:SHOWN]), *more])))
+            rows.append(('error' if finding.error else 'note', escape(finding.what),
+                         escape('\n'.join([*map(quoted, finding.files[:SHOWN]), *more]))))
+        table = terminal_table(['', 'found', 'files'], rows)
+        table.show_lines = True
         console.print(table)
         for steps in dict.fromkeys(tuple(finding.steps) for finding in report.findings):
             console.print('To fix it:')

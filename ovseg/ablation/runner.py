@@ -19,6 +19,7 @@ from ovseg.ablation.rows import RowWriter, row_file
 from ovseg.ablation.settings import Setting
 from ovseg.ablation.sharing import SettingsModel
 from ovseg.claims import claim
+from ovseg.data_check.checked_labels import check_labels
 from ovseg.data_check.data_files import check_data_files
 from ovseg.engine import VocabularyCheckHook
 from ovseg.evaluation.areas import class_areas
@@ -112,10 +113,12 @@ def plan(settings: Sequence[Setting], folder: Path) -> List[Pass]:
     """Passes that are left to do in ``folder``. Every setting has been built once, and found its data, before anything runs.
 
     Raises:
-        ValueError: a setting cannot be built, or its class list does not fit its data set.
+        ValueError: a setting cannot be built, its class list does not fit its data set, or a label map has errors.
         FileNotFoundError: weights or data are missing.
     """
     passes = [Pass(group, _build_dataset(group[0].cfg)) for group in unfinished_groups(settings, folder)]
+    for one in passes:
+        check_labels(one.dataset, one.settings[0].metric.get('ignore_index', 255))
     for later in passes[1:]:  # built again when their turn comes: all models at once might not fit into memory
         later.build()
     for first in passes[:1]:

@@ -3,21 +3,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
-from mmcv.transforms import BaseTransform, LoadAnnotations
+from mmcv.transforms import LoadAnnotations
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ovseg.components import build_component
-from ovseg.data_check.data_files import image_files, missing_files, missing_folders
+from ovseg.data_check.checked_labels import dataset_labels
+from ovseg.data_check.class_order import order_difference
+from ovseg.data_check.data_files import image_files, in_place_of, missing_files, missing_folders, other_images, stray_label_maps
 from ovseg.data_check.label_files import Finding, Labels, check_label_files, read_label_files
 from ovseg.datasets.benchmarks import Benchmark, find_benchmark
 from ovseg.utils import shown, type_name
 from ovseg.vocabulary import Vocabulary
 
 ELSEWHERE = ('if the data is elsewhere, say where by the environment variable DATA_ROOT or by '
-             '--cfg-options test_dataloader.dataset.data_root=FOLDER; if not')
+             '--cfg-options test_dataloader.dataset.data_root=FOLDER')
+NO_IMAGES = 'set data_prefix.img_path and img_suffix of the data set to the folder and the ending of its images'
+SAME_ORDER = "set model.vocabulary.names to the data set's list, in its order"
 
 
 @dataclass(frozen=True)
@@ -70,17 +74,22 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
                                  published=benchmark.images)
     folders = missing_folders(dataset_cfg)
     if folders:  # at the first of which a data set class would stop
-        finding = Finding('a part of the data set does not exist', [ELSEWHERE, *benchmark.steps], folders)
+        steps = [f'{ELSEWHERE}; if not', *benchmark.steps] if benchmark.images else [ELSEWHERE]
+        finding = Finding('a part of the data set does not exist', steps, folders)
         return Report(findings=[finding], **about)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
         dataset = DATASETS.build({**dataset_cfg, 'lazy_init': True})  # full_init fails on a data set without images
-    labels = Labels(dataset.metainfo['classes'], _ignore_index(cfg), int(dataset.reduce_zero_label))
+    labels = dataset_labels(dataset, label_not_scored(cfg))
     pairs = dataset.load_data_list()
+    if any('seg_map_path' not in pair for pair in pairs):
+        finding = Finding('the data set has no folder of label files', ['set data_prefix.seg_map_path of the data set'])
+        return Report(findings=[finding], images=len(pairs), **about)
     missing = set(missing_files(image_files(pairs), dataset.backend_args))
     whole = [pair for pair in pairs if not missing & {pair['img_path'], pair['seg_map_path']}]
-    files = read_label_files(whole, _loader(dataset), seconds, nproc)
-    findings = [*_check_pairs(dataset, pairs, missing, benchmark), *_check_classes(cfg, labels),
-                *check_label_files(files, labels, benchmark, everything=len(files) == len(pairs))]
+    files = read_label_files(whole, label_loader(dataset), seconds, nproc)
+    command = '' if benchmark.images else repair_command(cfg)
+    findings = [*_check_pairs(dataset, pairs, missing, benchmark, command), *_check_classes(cfg, labels),
+                *check_label_files(files, labels, benchmark, len(files) == len(pairs), command)]
     if len(files) < len(whole):
         findings.append(Finding(f'{len(files)} of {len(whole)} label files and images were read in {seconds:g} s',
                                 ['read all of them: --all'], error=False))
@@ -89,42 +98,55 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
                   **about)
 
 
-def _loader(dataset: BaseSegDataset) -> BaseTransform:
+def label_loader(dataset: BaseSegDataset) -> LoadAnnotations:
+    """The transform by which a data set loads label maps.
+
+    Raises:
+        ValueError: it does not have one.
+    """
     loaders = [transform for transform in dataset.pipeline.transforms if isinstance(transform, LoadAnnotations)]
     if len(loaders) != 1:
         raise ValueError(f'the pipeline of {type(dataset).__name__} must have one LoadAnnotations, but has {len(loaders)}')
     return loaders[0]
 
 
-def _ignore_index(cfg: Config) -> int:
+def label_not_scored(cfg: Config) -> int:
     """The label that the metric leaves out; the data set's own ``ignore_index`` decides nothing."""
     metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     return next((metric.ignore_index for metric in metrics if 'ignore_index' in metric), 255)
 
 
-def _check_pairs(dataset: BaseSegDataset, pairs: Sequence[Mapping[str, Any]], missing: Set[str],
-                 benchmark: Benchmark) -> List[Finding]:
+def repair_command(cfg: Config) -> str:
+    """The command that writes a repaired copy of the data set of ``cfg``, without the options that say what to repair."""
+    root = cfg.test_dataloader.dataset.get('data_root')
+    command = f'ovseg convert repair {cfg.filename or "CONFIG"} --out {Path(root or "data").name}_repaired'
+    if cfg.filename and Config.fromfile(cfg.filename).test_dataloader.dataset.get('data_root') != root:  # by --cfg-options
+        command += f' --cfg-options test_dataloader.dataset.data_root={root}'
+    return command
+
+
+def _check_pairs(dataset: BaseSegDataset, pairs: Sequence[Mapping[str, Any]], missing: Set[str], benchmark: Benchmark,
+                 command: str) -> List[Finding]:
     """Compare the numbers of images, label files, and published images."""
     total, suffix = len(pairs), dataset.seg_map_suffix
     no_image, no_label = ([pair[key] for pair in pairs if pair[key] in missing] for key in ('img_path', 'seg_map_path'))
-    strays: List[str] = []
-    if not dataset.ann_file:  # which may leave files out
-        there = {str(path) for path in Path(dataset.data_prefix['seg_map_path']).rglob(f'*{suffix}')}
-        strays = sorted(there - {str(Path(pair['seg_map_path'])) for pair in pairs})
+    strays, others = stray_label_maps(dataset, pairs), other_images(dataset)
+    get, make = ([benchmark.source], benchmark.steps) if not command else ([], ())
+    copy = ['add the missing files, or write a copy of the complete pairs, whatever the case of their endings:', command]
     findings = []
     if not total or benchmark.images not in (0, total):
         published = f', but {benchmark.images} in the published evaluation set' if benchmark.images else ''
-        findings.append(Finding(f'there are {total} images{published}', [benchmark.source]))
+        findings.append(Finding(f'there are {total} images{published}', get or [NO_IMAGES]))
     if no_image:
-        findings.append(Finding(f'{len(no_image)} of {total} images do not exist', [benchmark.source], no_image))
+        findings.append(Finding(f'{len(no_image)} of {total} images do not exist', get or copy, no_image))
     if no_label:
-        first = Path(no_label[0])
-        others = ', '.join(sorted(path.name for path in first.parent.glob(f'{first.name[:-len(suffix)]}*')))
-        findings.append(Finding(f'{len(no_label)} of {total} label files do not exist'
-                                + (f'; in place of {first.name} there is {others}' if others else ''),
-                                benchmark.steps, no_label))
+        findings.append(Finding(f'{len(no_label)} of {total} label files do not exist{in_place_of(no_label[0], suffix)}',
+                                make or copy, no_label))
     if strays:
-        findings.append(Finding(f'{len(strays)} label files have no image', [benchmark.source], strays))
+        findings.append(Finding(f'{len(strays)} label files have no image', get or copy, strays))
+    if others:
+        findings.append(Finding(f'{len(others)} images do not end with {dataset.img_suffix} and are left out', get or copy,
+                                others, error=not benchmark.images))
     return findings
 
 
@@ -135,7 +157,10 @@ def _check_classes(cfg: Config, labels: Labels) -> List[Finding]:
     words = None if vocabulary is None else build_component('vocabulary', Vocabulary, vocabulary)
     if words and len(words.synonyms) != total:
         findings.append(Finding(f'vocabulary.names={shown(words.names)} lists {len(words.synonyms)} classes, the data set has '
-                                f'{total}', ["set model.vocabulary.names to the data set's list"]))
+                                f'{total}', [SAME_ORDER]))
+    elif words and order_difference(labels.classes, words.synonyms):
+        findings.append(Finding(f'vocabulary.names={shown(words.names)} has another order than the data set: '
+                                f'{order_difference(labels.classes, words.synonyms)}', [SAME_ORDER]))
     if labels.ignore_index < total:
         findings.append(Finding(f'the metric ignores label {labels.ignore_index}, which is a class '
                                 f'({labels.classes[labels.ignore_index]!r})', ['set test_evaluator.ignore_index=65535']))

@@ -8,6 +8,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ovseg.data_check.class_order import order_difference
 from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.utils import quoted
 
@@ -37,11 +38,10 @@ class VocabularyCheckHook(Hook):
             raise ValueError(
                 f'vocabulary.names lists {len(model.class_names)} classes ({_ends(model.class_names)}), but '
                 f'{type(dataset).__name__} has {len(classes)} ({_ends(classes)}): their labels would be mixed up')
-        # a data set may repeat a name: ADE20K's full vocabulary has "postbox" and "post box"
-        expected, given = ([_letters(name) for name in names] for names in (classes, model.class_names))
-        if any(own != name and own in expected for own, name in zip(given, expected)):
-            raise ValueError(f'vocabulary.names lists the classes of {type(dataset).__name__} in another order: their labels '
-                             f"would be mixed up (the data set's order: {', '.join(map(quoted, classes))})")
+        difference = order_difference(classes, model.vocabulary.synonyms)
+        if difference:
+            raise ValueError(f'vocabulary.names lists the classes of {type(dataset).__name__} in another order: {difference}; '
+                             f"their labels would be mixed up (the data set's order: {', '.join(map(quoted, classes))})")
         threshold, background = model.decoder.prob_thd, model.decoder.bg_idx
         if threshold > 0 and 'background' not in classes:
             print_log(f'decoder.prob_thd={threshold} turns uncertain pixels into class {background} ({classes[background]!r}), '
@@ -60,11 +60,6 @@ def _share_text_embeddings(segmentor: CLIPSegmentor) -> None:
     broadcast_object_list(rows)
     if not is_main_process():
         segmentor.text_embeddings = rows[0]
-
-
-def _letters(name: str) -> str:
-    """The name without what spellings differ in: "potted plant" and "pottedplant", "bed" and "bed "."""
-    return ''.join(filter(str.isalnum, name.casefold()))
 
 
 def _ends(names: list) -> str:

@@ -13,6 +13,7 @@ from mmseg.structures import SegDataSample
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
+from ovseg.data_check.checked_labels import check_labels, scored_without
 from ovseg.evaluation.label_maps import find_label_maps, original_ids, read_label_map
 from ovseg.evaluation.undefined_pixels import warn_of_undefined
 from ovseg.inference.nonfinite import ignore_label
@@ -54,12 +55,16 @@ class LabelMapEvaluator(Evaluator):
         ids: How they number classes: 'original', as the data set's annotation files do, or 'train', from 0 in the order of its
             classes.
         num_workers: Processes that load files; 0 loads in this one.
+
+    Raises:
+        ValueError: label maps of the data set have errors; see ``check_labels``.
     """
 
     def __init__(self, metrics: Union[dict, list], dataset: dict, folder: str, ids: str = 'original',
                  num_workers: int = 0) -> None:
         super().__init__(metrics)
         self.dataset = DATASETS.build(dataset)
+        check_labels(self.dataset, scored_without(self.metrics))
         self.dataset_meta = self.dataset.metainfo
         self.folder, self.num_workers = folder, num_workers
         self.ids = check_choice('ids', ids, ('original', 'train'))

@@ -4,11 +4,13 @@ import pytest
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
+from PIL import Image
 
 from ovseg.ablation.axes import Axes
 from ovseg.ablation.rows import RowWriter, read_areas, row_file
 from ovseg.ablation.runner import claimed_folder, image_stamps, plan, run, unfinished_groups
 from ovseg.ablation.settings import all_settings
+from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
 
 AXES = Axes(['apply_ctd'], {'model.model_type': ['KK'], 'model.logit_scale': [40, 50]})
@@ -76,3 +78,11 @@ def test_a_folder_belongs_to_its_baselines(settings, demo, tmp_path):
     with pytest.raises(ValueError, match=r'new holds another ablation[\s\S]*model\.prob_thd=0\.1\nchoose another --work-dir'), \
             claimed_folder(tmp_path / 'new', other):
         pass
+
+
+def test_a_wrong_label_map_is_refused_before_any_pass(demo, tmp_path):
+    scenes = shutil.copytree(DEMO_SCENES, tmp_path / 'scenes')
+    Image.new('L', (7, 5)).save(scenes / 'annotations' / '001.png')
+    settings = all_settings([demo], AXES, {**OPTIONS, 'test_dataloader.dataset.data_root': str(scenes)})
+    with pytest.raises(ValueError, match=r'1 of 60 label files have another size than their image, .*/001\.png'):
+        plan(settings, tmp_path / 'ablation')

@@ -170,7 +170,7 @@ def test_reduce_zero_label_is_honoured(coco):
     dataset = dict(type_='BaseSegDataset', seg_map_suffix='_instanceTrainIds.png', metainfo=dict(classes=['x'] * 80))
     report = check_dataset(config(coco, reduce_zero_label=True, **dataset))
     assert report.complete and (report.classes, report.classes_seen) == (80, 80)
-    assert only_finding(config(coco, **dataset)).steps[0] == 'set reduce_zero_label=True for the data set, or'
+    assert only_finding(config(coco, **dataset)).steps[0].endswith('set reduce_zero_label=True for the data set')
 
 
 def test_classes_are_missed_only_where_everything_was_read(coco, monkeypatch):
@@ -216,3 +216,51 @@ def test_a_sample_is_called_one(coco):
 def test_a_pipeline_without_annotations(coco):
     with pytest.raises(ValueError, match='pipeline of COCOObjectDataset must have one LoadAnnotations, but has 0'):
         check_dataset(config(coco, pipeline=PIPELINE[:1]))
+
+
+def own(root, **dataset):
+    """A data set of one's own, with the files of the miniature."""
+    return config(root, 'BaseSegDataset', seg_map_suffix='_instanceTrainIds.png', **dataset)
+
+
+def test_a_class_list_in_another_order(coco):
+    """By a synonym, too; positions are counted from 0."""
+    classes = [f'name {number}' for number in range(81)]
+    names = [*classes[:3], 'other, name 4', 'name 3', *classes[5:]]
+    finding = only_finding(own(coco, metainfo=dict(classes=classes), names=names))
+    assert finding.what.endswith("another order than the data set: 'name 4' is class 4 of the data set and class 3 of "
+                                 "vocabulary.names; 'name 3' is class 3 of the data set and class 4 of vocabulary.names")
+
+
+def test_the_command_for_ones_own_data_set(coco, tmp_path):
+    """A folder that the command line has named stands in the command, because the config has another one."""
+    path = tmp_path / 'mine.py'
+    path.write_text(own(coco, metainfo=dict(classes=['x'] * 80)).pretty_text)
+    cfg = Config.fromfile(path)
+    command = f'ovseg convert repair {path} --out coco_object_repaired --map 80=255'
+    assert only_finding(cfg).steps[-1] == command
+    coco.rename(tmp_path / 'moved')
+    cfg.test_dataloader.dataset.data_root = str(tmp_path / 'moved')
+    option = f'--cfg-options test_dataloader.dataset.data_root={tmp_path}/moved'
+    assert only_finding(cfg).steps[-1] == f'ovseg convert repair {path} --out moved_repaired {option} --map 80=255'
+
+
+def test_files_are_kept_by_all_that_is_proposed(coco):
+    (coco / 'images/val2017/b.jpg').unlink()
+    label_file(coco).write_bytes(b'no image')
+    for cfg in (config(coco), own(coco, metainfo=dict(classes=['x'] * 70))):
+        steps = [step for finding in check_dataset(cfg).findings for step in finding.steps]
+        assert steps and not any(word in step for step in steps for word in ('delete', 'remove'))
+
+
+def test_a_data_set_without_a_folder_of_label_files(coco):
+    finding = only_finding(own(coco, data_prefix=dict(img_path='images/val2017'), metainfo=dict(classes=['x'] * 81)))
+    assert finding.what == 'the data set has no folder of label files'
+
+
+def test_images_with_another_ending(coco):
+    (coco / 'images/val2017/b.jpg').rename(coco / 'images/val2017/b.JPG')
+    findings = check_dataset(own(coco, metainfo=dict(classes=['x'] * 81))).findings
+    assert [finding.what for finding in findings] == ['1 label files have no image',
+                                                      '1 images do not end with .jpg and are left out']
+    assert findings[1].files == [str(coco / 'images/val2017/b.JPG')] and findings[1].error

@@ -1,12 +1,16 @@
+import re
 import runpy
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS
+from PIL import Image
 
-from ovseg.data_check.data_files import check_data_files
+from ovseg.data_check.data_files import check_data_files, other_images, stray_label_maps
 
 TESTS = Path(__file__).parents[1]
 DATASET_PARTS = TESTS.parent / 'configs' / '_base_' / 'datasets'
@@ -91,7 +95,7 @@ def test_missing_label_maps_are_counted_and_the_first_is_named(benchmark, read):
     gone = [root / layout.labels.format(layout.names[index]) for index in (1, 3)]
     for path in gone:
         path.unlink()
-    assert f'2 of 10 images and label maps do not exist, the first is {gone[0]} ' in complaint(cfg)
+    assert re.search(f'2 of 10 images and label maps do not exist, the first is {re.escape(str(gone[0]))}[ ;]', complaint(cfg))
 
 
 @pytest.mark.parametrize('benchmark', [name for name, layout in LAYOUTS.items() if layout.split])
@@ -120,3 +124,60 @@ def test_a_data_root_of_its_own(read, monkeypatch):
 def test_a_data_root_that_holds_the_images_itself(tmp_path, prefix):
     cfg = dict(type='BaseSegDataset', data_root=str(tmp_path / 'nowhere'), data_prefix=prefix)
     assert f'{tmp_path}/nowhere/ does not exist' in complaint(cfg)
+
+
+def own(root, **options):
+    """Config of a data set of one's own, with three images and label maps."""
+    for name in 'abc':
+        for folder, suffix, shape in (('images', '.jpg', (5, 7, 3)), ('labels', '.png', (5, 7))):
+            (root / folder).mkdir(exist_ok=True)
+            Image.fromarray(np.zeros(shape, np.uint8)).save(root / folder / f'{name}{suffix}')
+    return dict(type='BaseSegDataset', metainfo=dict(classes=['x', 'y']),
+                **{'data_root': str(root), 'data_prefix': dict(img_path='images', seg_map_path='labels'), **options})
+
+
+def test_a_missing_label_map_is_named_with_what_is_there_instead(tmp_path):
+    cfg = own(tmp_path)
+    (tmp_path / 'labels' / 'b.png').rename(tmp_path / 'labels' / 'b.PNG')
+    assert f'the first is {tmp_path}/labels/b.png; in place of b.png there is b.PNG (' in complaint(cfg)
+
+
+def test_folders_without_a_data_root_are_checked_too(tmp_path):
+    cfg = own(tmp_path, data_root=None, data_prefix=dict(img_path=str(tmp_path / 'images'),
+                                                         seg_map_path=str(tmp_path / 'labels')))
+    check_data_files(cfg)
+    (tmp_path / 'labels' / 'b.png').unlink()
+    assert f'1 of 6 images and label maps do not exist, the first is {tmp_path}/labels/b.png ' in complaint(cfg)
+    shutil.rmtree(tmp_path / 'labels')
+    assert f'{tmp_path}/labels does not exist' in complaint(cfg)
+
+
+def built(root, **options):
+    return DATASETS.build({**own(root, **options), 'lazy_init': True})
+
+
+def test_label_maps_without_an_image_are_found_in_every_case_and_folder(tmp_path):
+    for name in ('sub/d.png', 'e.PNG', 'f.txt'):
+        (tmp_path / 'labels' / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'labels' / name).touch()
+    dataset = built(tmp_path)
+    strays = stray_label_maps(dataset, dataset.load_data_list())
+    assert strays == [str(tmp_path / 'labels' / name) for name in ('e.PNG', 'sub/d.png')]
+    listed = built(tmp_path, ann_file='list.txt')
+    assert stray_label_maps(listed, []) == [], 'a list may leave files out'
+
+
+def test_images_with_another_ending_are_found(tmp_path):
+    for name in ('d.JPG', 'sub/e.png', 'f.tif', 'notes.txt'):
+        (tmp_path / 'images' / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'images' / name).touch()
+    assert other_images(built(tmp_path)) == [str(tmp_path / 'images' / name) for name in ('d.JPG', 'f.tif', 'sub/e.png')]
+    exact = built(tmp_path, img_suffix='_leftImg8bit.png')
+    assert other_images(exact) == []
+
+
+def test_label_maps_beside_the_images_are_no_images_with_another_ending(tmp_path):
+    own(tmp_path)
+    both = dict(img_path='images', seg_map_path='images')
+    Image.new('L', (7, 5)).save(tmp_path / 'images' / 'a.png')
+    assert other_images(built(tmp_path, data_prefix=both)) == []

@@ -6,7 +6,18 @@ from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
 from ovseg.data_check import label_files
-from ovseg.data_check.label_files import MANY, LabelFile, Labels, check_label_files, read_label_files
+from ovseg.data_check.label_files import (
+    ANEW,
+    COLOUR,
+    LOSSY,
+    MANY,
+    LabelFile,
+    Labels,
+    check_label_files,
+    distinct,
+    faults,
+    read_label_files,
+)
 from ovseg.datasets import LoadWideAnnotations
 from ovseg.datasets.benchmarks import Benchmark
 
@@ -45,7 +56,7 @@ def test_a_label_file_is_read_as_the_evaluation_reads_it(tmp_path):
     labels[0, 0] = 255
     paths = write(tmp_path, labels)
     [file] = read_label_files([paths], LoadAnnotations())
-    assert file == LabelFile(paths['seg_map_path'], (17, 19), (17, 19), (*range(7), 255), False, None)
+    assert file == LabelFile(paths['seg_map_path'], (17, 19), (17, 19), (*range(7), 255), mode='L')
     [file] = read_label_files([dict(paths, reduce_zero_label=True)], LoadAnnotations())
     assert file.values == (*range(6), 255)
 
@@ -69,7 +80,7 @@ def test_files_that_are_cut_off_are_found(tmp_path, which, share):
     [finding] = check_label_files([file], ELEVEN, BENCHMARK, True)
     assert finding.error and finding.files == [paths[which]]
     assert finding.what.startswith('1 of 2 files cannot be read (') and 'Error: ' in finding.what
-    assert finding.steps == ('delete them', 'get it', 'python convert.py')
+    assert finding.steps == [ANEW, 'get it', 'python convert.py']
 
 
 def test_reading_stops_in_time_and_is_spread_over_the_data_set(tmp_path, monkeypatch):
@@ -91,7 +102,8 @@ def test_a_sound_data_set():
 
 def test_colour_pictures(tmp_path):
     paths = write(tmp_path, np.stack([ramp(6)] * 3, -1))
-    assert messages(read_label_files([paths], LoadAnnotations())) == ['1 of 1 label files are colour images']
+    [message] = messages(read_label_files([paths], LoadAnnotations()))
+    assert message == '1 of 1 label files are colour images or have an alpha channel'
 
 
 def test_another_size(tmp_path):
@@ -103,11 +115,11 @@ def test_16_bits_cut_to_8(tmp_path):
     paths = write(tmp_path, ramp(322, dtype=np.uint16))
     many = ELEVEN._replace(classes=[str(index) for index in range(323)], ignore_index=65535)
     [finding] = check_label_files(read_label_files([paths], LoadAnnotations()), many, BENCHMARK, True)
-    assert finding.what == '1 of 1 label files have 16 bits, of which the pipeline keeps 8'
+    assert finding.what == '1 of 1 label files have values over 8 bits, of which the pipeline keeps 8'
     assert 'LoadWideAnnotations' in finding.steps[0]
     assert messages(read_label_files([paths], LoadWideAnnotations()), many) == []
     findings = check_label_files(read_label_files([paths], LoadAnnotations()), ELEVEN, BENCHMARK, True)
-    assert findings[0].steps[0] == 'delete them', 'few classes need no 16 bits: the files are wrong, not the transform'
+    assert findings[0].steps[0] == ANEW, 'few classes need no 16 bits: the files are wrong, not the transform'
 
 
 def test_8_bits_where_16_are_expected(tmp_path):
@@ -120,7 +132,7 @@ def test_nothing_but_ignored_pixels_in_some_files_is_worth_a_note():
     assert finding.what == '1 of 2 label files hold nothing but ignored pixels' and not finding.error
 
 
-@pytest.mark.parametrize('values, held', [((0, 255), 'class 0 and '), ((3,), 'class 3 and ')])
+@pytest.mark.parametrize('values, held', [((0,), 'class 0 and '), ((3, 255), 'class 3 and ')])
 def test_nothing_but_background_in_all_files_is_an_error(values, held):
     [finding] = check_label_files([file_of(*values)] * 3, ELEVEN, BENCHMARK, True)
     assert finding.what == f'all label files hold nothing but {held}ignored pixels' and finding.error
@@ -140,12 +152,12 @@ def test_kinds_are_compared_in_the_numbers_of_the_files():
 
 
 def test_classes_counted_from_1_without_reduce_zero_label():
-    [finding] = check_label_files([file_of(0, 4), file_of(2, 11)], ELEVEN, BENCHMARK, True)
+    [finding] = check_label_files([file_of(1, 4), file_of(2, 11)], ELEVEN, BENCHMARK, True)
     assert finding.what.endswith('11 to 11; they seem to count classes from 1')
     assert finding.steps[0] == 'set reduce_zero_label=True for the data set, or'
     many = ELEVEN._replace(classes=['x'] * 459, ignore_index=65535)
     [finding] = check_label_files([file_of(1, 459)], many, BENCHMARK, True)
-    assert finding.steps[0] == 'delete them', '16-bit files are converted, not renumbered'
+    assert finding.steps[0] == ANEW, '16-bit files are converted, not renumbered'
 
 
 def test_classes_counted_from_0_with_reduce_zero_label():
@@ -162,3 +174,92 @@ def test_files_of_a_kind_with_fewer_classes():
     assert messages(files) == ['no label file has a value above 5; they look like narrow ones']
     assert messages(files[:-1]) == []
     assert messages([*files, file_of(6)]) == []
+
+
+COMMAND = 'python repair.py CONFIG --out copy'
+TWO = Labels(['ground', 'road'], 255, 0)
+
+
+def repair_of(files, labels=ELEVEN):
+    """The finding and the command for files of one's own data set."""
+    finding, *_ = check_label_files(files, labels, Benchmark(0, ''), True, COMMAND)
+    assert not any('delete' in step for step in finding.steps)
+    return finding, finding.steps[-1].removeprefix(f'{COMMAND} ') if finding.steps else ''
+
+
+def test_a_value_behind_the_classes_that_may_mean_void():
+    """CamVid: classes 0 to 10, and 11 for void. Where 0 occurs too, both meanings are possible."""
+    finding, options = repair_of([file_of(*range(12)), file_of(0, 3)])
+    assert finding.what.endswith('11 to 11; they seem to count classes from 1, or 11 means "not labelled"')
+    assert options == '--map 11=255'
+    assert finding.steps[0] == 'if 0 means "not labelled" and classes begin at 1: set reduce_zero_label=True for the data set'
+    assert finding.steps[1] == 'if 11 means "not labelled", as in CamVid:'
+
+
+def test_masks_of_0_and_255(tmp_path):
+    finding, options = repair_of([file_of(0, 255), file_of(0), file_of(0, 255)], TWO)
+    assert finding.what == "all label files hold nothing but 0 and 255, and 255 is not scored: 'ground' would be the only class"
+    assert finding.error and finding.files == ['a.png'] * 2 and options == '--map 255=1'
+
+
+def test_a_single_value_that_is_no_class_is_called_so():
+    assert messages([file_of(99, 255)]) == ['1 of 1 label files have values that are no class: 99 to 99']
+
+
+def test_one_class_alone_is_no_error():
+    assert messages([file_of(0, 255)] * 3, Labels(['road'], 255, 0)) == []
+
+
+@pytest.mark.parametrize(('file', 'options'), [
+    (file_of(0, 1, 99, 128), '--map 99=255 128=255'),
+    (file_of(0, 1, shape=(5, 3)), '--resize'),
+    (file_of(0, 1, shape=(3, 5, 3), mode='RGB', grey=True), '--rgb grey'),
+    (file_of(0, 1, shape=(3, 5, 3), mode='RGB'), '--rgb palette'),
+    (file_of(0, 1, 44, cut=(300, 65535)), '--map 300=255 65535=255'),
+    (file_of(0, 1, 2, lossy=True, mode='L'), '--nearest --map VALUE=ID ...')])
+def test_the_command_that_repairs(file, options):
+    assert repair_of([file])[1] == options
+
+
+def test_one_command_repairs_all_that_is_wrong():
+    files = [file_of(0, 3, 255, lossy=True), file_of(0, 1, shape=(6, 10))]
+    assert repair_of(files, TWO)[1] == '--resize --nearest --map 0=0 255=1'
+
+
+def test_jpegs_are_known_by_their_content(tmp_path):
+    paths = write(tmp_path, ramp(6))
+    Image.open(paths['seg_map_path']).save(paths['seg_map_path'], format='JPEG')
+    [file] = read_label_files([paths], LoadAnnotations())
+    assert file.lossy
+    assert [fault.kind for fault in faults(file, ELEVEN)] == [LOSSY]
+
+
+@pytest.mark.parametrize(('mode', 'kind'), [
+    ('P', None), ('1', None), ('L', None), ('LA', COLOUR), ('RGB', COLOUR), ('RGBA', COLOUR), ('I;16', None)])
+def test_kinds_of_png(tmp_path, mode, kind):
+    """Palette indices, single bits and 16-bit values up to 255 are read as ids, as the evaluation reads them."""
+    labels = ramp(1)
+    paths = write(tmp_path, labels)
+    image = Image.fromarray(labels)
+    images = {'P': lambda: Image.frombytes('P', image.size, image.tobytes()), '1': lambda: Image.fromarray(labels > 0),
+              'I;16': lambda: Image.fromarray(labels.astype(np.uint16))}
+    picture = images.get(mode, lambda: image.convert(mode))()
+    if mode == 'P':
+        picture.putpalette([255, 0, 0, 0, 0, 255])
+    picture.save(paths['seg_map_path'])
+    [file] = read_label_files([paths], LoadAnnotations())
+    assert [fault.kind for fault in faults(file, ELEVEN)] == ([kind] if kind else [])
+    assert kind or file.values == (0, 1)
+    assert not kind or f'has pixels of type {mode}, not one integer each' in faults(file, ELEVEN)[0].detail
+
+
+def test_values_are_named_as_they_stand_in_the_file():
+    [fault] = faults(file_of(0, 10, 11, 12, 255), REDUCED)
+    assert fault.detail == 'has values that are no class: 12, 13; classes are 1 to 11, and 255 is not scored'
+
+
+def test_distinct_values():
+    rng = np.random.default_rng(0)
+    for dtype, low, high in ((np.uint8, 0, 256), (np.int64, -3, 700)):
+        labels = rng.integers(low, high, (13, 17)).astype(dtype)
+        assert distinct(labels) == tuple(sorted(set(labels.ravel().tolist())))

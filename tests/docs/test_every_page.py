@@ -25,7 +25,7 @@ OWN_TESTS = {
     'docs/benchmarks.md': ('test_benchmarks.py', dict(command=11)),
     'docs/index.md': ('test_index.py', dict(command=2, python=1, text=2)),
     'docs/methods.md': ('test_methods.py', dict(command=3)),
-    'docs/own_dataset.md': ('test_own_dataset.py', dict(command=1, python=1)),
+    'docs/own_dataset.md': ('test_own_dataset.py', dict(command=6, python=1)),
     'docs/own_images.md': ('test_own_images.py', dict(python=4, text=4)),
     'docs/settings.md': ('test_settings.py', dict(python=3)),
     'docs/visualize.md': ('../tools/test_visualize.py', dict(command=2, python=1)),

@@ -49,6 +49,10 @@ ELSEWHERE = {  # what looks like one of these and has a test of its own, or is s
     "default_scope='mmseg'": 'of a config',
     "type='NACLIP'": 'of a registry',
     'reduce_zero_label=True': 'of a data set',
+    "data_prefix=dict(img_path='photos', seg_map_path='masks')": 'of a data set',
+    "img_suffix='.png'": 'of a data set',
+    "seg_map_suffix='_mask.png'": 'of a data set',
+    "test_cfg=dict(type='CheckedTestLoop')": 'of a config',
     'classes=None': 'of a call'}
 FIELDS = {f'{field.name}={value!r}' for registry in (GUIDES, REGIONS) for type_ in registry.module_dict.values()
           for field in fields(type_) for value in (field.default, {})}  # of guides and regions: test_settings.py

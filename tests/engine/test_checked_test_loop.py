@@ -69,3 +69,28 @@ def test_a_loader_is_taken_as_it_is(runner, dataset, tmp_path):
     (tmp_path / 'labels' / 'b.png').unlink()
     loop = CheckedTestLoop(MagicMock(), loader, evaluator=MagicMock())
     assert loop.dataloader is loader
+
+
+def spoil(folder):
+    """Give the second label map a value behind the classes."""
+    Image.fromarray(np.full((5, 7), 151, np.uint8)).save(folder / 'labels' / 'b.png')
+
+
+def test_a_wrong_label_map_is_refused_before_the_first_image(runner, dataset, tmp_path):
+    spoil(tmp_path)
+    with pytest.raises(ValueError, match=r'ADE20KDataset: 1 of 3 label files have values that are no class.*labels/b\.png'):
+        CheckedTestLoop(runner, dict(LOADER, dataset=dataset), evaluator=MagicMock())
+
+
+def test_a_label_map_that_is_wrong_later_is_refused_when_it_is_read(runner, dataset, tmp_path):
+    loop = CheckedTestLoop(runner, dict(LOADER, dataset=dataset), evaluator=MagicMock())
+    spoil(tmp_path)
+    with pytest.raises(ValueError, match=r'label map .*labels/b\.png has values that are no class: 151; classes are 1 to '):
+        list(loop.dataloader)
+
+
+def test_the_label_that_the_metric_leaves_out_is_no_error(runner, dataset, tmp_path):
+    for name in 'abc':
+        Image.fromarray(np.full((5, 7), 151, np.uint8)).save(tmp_path / 'labels' / f'{name}.png')
+    evaluator = MagicMock(metrics=[MagicMock(ignore_index=150)])
+    assert len(list(CheckedTestLoop(runner, dict(LOADER, dataset=dataset), evaluator=evaluator).dataloader)) == 3

@@ -130,3 +130,12 @@ def test_a_label_map_that_does_not_fit_is_named(num_workers, labelled, evaluate,
 def test_unknown_ids_are_refused(labelled, evaluate):
     with pytest.raises(ValueError, match="ids='official' is unknown; known: original, train"):
         evaluate(labelled(CLASSES, 0), ids='official')
+
+
+def test_a_wrong_label_map_of_the_data_set_is_refused(labelled, evaluate, tmp_path):
+    """Before any prediction is looked for."""
+    dataset = labelled(CLASSES, 0)
+    first = min((tmp_path / 'annotations').rglob('*.png'))
+    Image.fromarray(np.full_like(np.array(Image.open(first)), CLASSES + 4)).save(first)
+    with pytest.raises(ValueError, match=rf'1 of \d label files have values that are no class: 7 to 7, the first is {first}'):
+        evaluate(dataset)
