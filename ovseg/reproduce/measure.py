@@ -130,7 +130,7 @@ def verdict(preset: Preset, measurement: Measurement) -> str:
 
 
 def _passes(setting: Setting, folder: Path) -> List[Pass]:
-    """What is left to do, without the model that ``plan`` has built: those of all presets might not fit into memory."""
+    """Passes that are left to do, without the model that ``plan`` has built: those of all presets might not fit into memory."""
     with named_errors(setting.config):
         passes = plan([setting], folder)
     for one in passes:

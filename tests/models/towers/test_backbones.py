@@ -30,7 +30,7 @@ def shallow(monkeypatch):
 
 
 def family(name):
-    """What is asked once: a ViT, or all towers of a kind that is none."""
+    """Towers that are asked once: a ViT, or all towers of a kind that is none."""
     vision = open_clip.get_model_config(name)['vision_cfg']
     trunk = vision.get('timm_model_name')
     if trunk is None:
