@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 PAGES, blocks, commands, prose = map(runpy.run_path(str(HERE / 'pages.py')).get, ('PAGES', 'blocks', 'commands', 'prose'))
 # Where a page's own test runs its commands, too, they are counted.
 OWN_TESTS = {
-    'README.md': ('test_readme.py', dict(python=3)),
+    'README.md': ('test_readme.py', dict(python=3, bibtex=1)),
     'docs/ablate.md': ('test_ablate.py', dict(command=4, yaml=1)),
     'docs/add_a_post_processor.md': ('test_add_a_post_processor.py', dict(command=1, python=2)),
     'docs/add_an_attention.md': ('test_add_an_attention.py', dict(command=1, python=2)),
