@@ -19,7 +19,7 @@ ADE = tuple(f'ADE_val_{number:08d}' for number in range(1, 6))
 
 
 class Layout(NamedTuple):
-    """Where a benchmark keeps its files under ``DATA_ROOT``, and what its label values mean."""
+    """Paths of a benchmark's files under ``DATA_ROOT``, and the meaning of its label values."""
     names: Tuple[str, ...]
     images: str  # {} is the name
     labels: str
@@ -97,7 +97,7 @@ def draw(benchmark: str, data_root: Path, classes: Sequence[int]) -> Dict[str, n
 
 
 def _blocks(rng: np.random.Generator, size: Tuple[int, int], side: int, values: np.ndarray) -> np.ndarray:
-    """A picture of square blocks with ``values`` in their order, again and again; the seam runs through anywhere."""
+    """An image of square blocks with ``values`` in their order, again and again; the seam runs through anywhere."""
     rows, columns = (length // side + 1 for length in size)
     start = rng.integers(len(values))
     blocks = values[(start + np.arange(rows * columns)) % len(values)].reshape(rows, columns, *values.shape[1:])

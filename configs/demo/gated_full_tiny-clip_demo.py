@@ -1,4 +1,4 @@
-# The full method: gated attention and every module, with the numbers of the specification.
+# Gated with all four post-processors and their default settings.
 # python tools/test.py configs/demo/gated_full_tiny-clip_demo.py
 _base_ = ['gated_tiny-clip_demo.py']
 model = dict(

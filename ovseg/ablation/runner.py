@@ -116,7 +116,7 @@ def plan(settings: Sequence[Setting], folder: Path) -> List[Pass]:
         ValueError: a setting cannot be built, its class list does not fit its data set, or a label map has errors.
         FileNotFoundError: weights or data are missing.
     """
-    passes = [Pass(group, _build_dataset(group[0].cfg)) for group in unfinished_groups(settings, folder)]
+    passes = [Pass(group, build_dataset(group[0].cfg)) for group in unfinished_groups(settings, folder)]
     for one in passes:
         check_labels(one.dataset, one.settings[0].metric.get('ignore_index', 255))
     for later in passes[1:]:  # built again when their turn comes: all models at once might not fit into memory
@@ -153,7 +153,7 @@ def _writers(settings: Sequence[Setting], folder: Path) -> Dict[str, RowWriter]:
         if row_file(folder, setting.digest).is_file():
             dataset = repr(setting.cfg.test_dataloader.dataset)
             if dataset not in stamps:
-                stamps[dataset] = image_stamps(_build_dataset(setting.cfg))
+                stamps[dataset] = image_stamps(build_dataset(setting.cfg))
             writers[setting.digest] = RowWriter(folder, setting.digest, stamps[dataset])
     return writers
 
@@ -180,7 +180,13 @@ class _RowsEvaluator(Evaluator):
         return {}
 
 
-def _build_dataset(cfg: Config) -> BaseSegDataset:
+def build_dataset(cfg: Config) -> BaseSegDataset:
+    """The data set of a config's evaluation, of which no file is missing.
+
+    Raises:
+        FileNotFoundError: see ``check_data_files``.
+        ValueError: it is not of images and masks.
+    """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     check_data_files(cfg.test_dataloader.dataset)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)

@@ -118,6 +118,16 @@ def all_settings(configs: Sequence[str], axes: Axes, options: Mapping[str, Any])
     return settings
 
 
+def single_setting(config: str, options: Mapping[str, Any]) -> Setting:
+    """The setting of a config alone, with ``options`` by dotted key.
+
+    Raises:
+        ValueError: the config cannot be measured per image and class.
+    """
+    _checked(config, options)
+    return Setting(Path(config).stem, 'baseline', config, dict(options), {})
+
+
 def short_names(paths: Sequence[str]) -> List[str]:
     """The names of config files without what all of them begin and end with, cut at underscores.
 

@@ -1,4 +1,4 @@
-"""Confidence intervals of differences of two mIoUs."""
+"""Standard errors of mIoU, and confidence intervals of differences of two mIoUs."""
 from typing import Tuple
 
 import numpy as np
@@ -39,3 +39,31 @@ def delta_interval(baseline: Tuple[np.ndarray, np.ndarray], setting: Tuple[np.nd
                      for intersect, union in (baseline, setting))
     low, high = np.quantile(after - before, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def mean_iou_error(intersect: np.ndarray, union: np.ndarray, total: int, absent: float = np.nan,
+                   resamples: int = RESAMPLES, seed: int = 0) -> float:
+    """Standard error of the mIoU of n images as an estimate of the mIoU of the ``total`` images that they are drawn from.
+
+    The deviation of the bootstrap over images, times ``sqrt(1 - n / total)``, because images are drawn without replacement. It
+    does not cover the bias of a small sample, in which rare classes are absent.
+
+    Args:
+        intersect: Intersections per image and class, ``(n, K)``.
+        union: Unions per image and class, ``(n, K)``.
+        total: Number of images of the data set, at least n.
+        absent: See ``class_iou``.
+        resamples: Number of resamples.
+        seed: Seed of the draws.
+
+    Returns:
+        The error in points: 0 for all images, NaN for a single image of several.
+    """
+    images = len(intersect)
+    if images == total:
+        return 0.
+    if images == 1:
+        return np.nan
+    weights = resampling_weights(images, resamples, seed)
+    means = np.nanmean(class_iou(weights @ intersect, weights @ union, absent), axis=1)
+    return float(means.std() * np.sqrt(1 - images / total))

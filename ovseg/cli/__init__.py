@@ -4,12 +4,12 @@ import io
 import sys
 from typing import Optional, Sequence
 
-from ovseg.cli import demo, env, predict, web
+from ovseg.cli import demo, env, predict, reproduce, web
 from ovseg.cli import list as list_
 from ovseg.program import ERRORS, error_line
 from ovseg.version import __version__
 
-COMMANDS = (predict, web, demo, list_, env)
+COMMANDS = (predict, web, demo, reproduce, list_, env)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

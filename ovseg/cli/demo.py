@@ -1,4 +1,4 @@
-"""``ovseg demo``: unmodified CLIP and ours on the scenes that come with ovseg, as a table and a contact sheet."""
+"""``ovseg demo``: unmodified CLIP and Gated on the scenes that come with ovseg, as a table and a contact sheet."""
 import argparse
 import warnings
 from pathlib import Path
@@ -20,14 +20,14 @@ from ovseg.resources import configs_dir
 from ovseg.tables import terminal_table
 from ovseg.visualization import contact_sheet
 
-METHODS = {'vanilla': 'vanilla_tiny-clip_demo.py', 'ours': 'gated_tiny-clip_demo.py'}
+METHODS = {'vanilla': 'vanilla_tiny-clip_demo.py', 'Gated': 'gated_tiny-clip_demo.py'}
 STEP = 6  # of the scenes that the contact sheet shows
 
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     """Add ``demo`` to the commands."""
     parser = commands.add_parser('demo', help='segment the scenes that come with ovseg, offline', description=(
-        'Segment the scenes that come with ovseg with unmodified CLIP and with ours, offline: a table and a contact sheet.'))
+        'Segment the scenes that come with ovseg with unmodified CLIP and with Gated, offline: a table and a contact sheet.'))
     parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'), metavar='DIR',
                         help='where label maps, logs and contact sheet go (default: %(default)s)')
     parser.set_defaults(run=run)
@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     console = Console(markup=False, emoji=False)
     console.print(_table({name: _class_ious(maps[name], ground_truth) for name in METHODS}, means, len(ground_truth)))
     console.print(f'Same weights, same class names: only the last block changed. Unmodified CLIP attends with QKᵀ and keeps '
-                  f'residual and MLP ({means["vanilla"]:.1f} mIoU); ours attends with gated QQᵀ·KKᵀ plus the mid-layer '
-                  f'similarity map and drops them ({means["ours"]:.1f} mIoU).')
+                  f'residual and MLP ({means["vanilla"]:.1f} mIoU); Gated attends with gated QQᵀ·KKᵀ plus the mid-layer '
+                  f'similarity map and drops them ({means["Gated"]:.1f} mIoU).')
     images = _read(sorted((DEMO_SCENES / 'images').glob('*.jpg'))[::STEP])
     columns: Dict[str, Sequence[np.ndarray]] = {
         title: column[::STEP] for title, column in {'ground truth': ground_truth, **maps}.items()}

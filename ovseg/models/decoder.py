@@ -80,7 +80,7 @@ class Decoder:
 
     @property
     def wants_rgb(self) -> bool:
-        """Whether the refiner takes the image as RGB in [0, 1], and not as it is normalised for the CLIP."""
+        """True if the refiner takes the image as RGB in [0, 1], False if as it is normalised for the CLIP."""
         return isinstance(self.refiner, InputRefiner)
 
     def check(self, classes: int) -> None:
@@ -102,7 +102,7 @@ class Decoder:
         return patches if shift is None else patches + shift.unsqueeze(1)
 
     def window_shift(self, features: DenseFeatures) -> Optional[Tensor]:
-        """What ``score_vectors`` adds to the unit vectors of a window, ``(B, E)`` float32; None for nothing."""
+        """Vectors that ``score_vectors`` adds to the unit vectors of each window, ``(B, E)`` float32; None for none."""
         shift = None
         if self.cls_token_lambda and features.cls_token is not None:
             shift = self.cls_token_lambda * _unit(features.cls_token)

@@ -43,7 +43,7 @@ def new_figure(image: np.ndarray, titles: Sequence[str], columns: int, title: st
         titles: Written in as many lines as a panel's width asks for.
         columns: Panels in a row.
         title: Stands above all.
-        margin: Room at the right of all, in inches.
+        margin: Empty space to the right of all panels, in inches.
     """
     rows = -(-len(titles) // columns)
     height, width = (SIDE * size / max(image.shape[:2]) for size in image.shape[:2])

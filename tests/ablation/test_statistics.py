@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from ovseg.ablation.statistics import delta_interval, resampling_weights
+from ovseg.ablation.statistics import delta_interval, mean_iou_error, resampling_weights
 
 
 @pytest.fixture
@@ -90,3 +90,28 @@ def test_intervals_cover_the_true_difference_as_often_as_they_say():
         low, high = delta_interval((before, union), (after, union), resamples=500)
         covered += low <= 5 <= high
     assert 0.87 <= covered / 200 <= 0.98
+
+
+@pytest.mark.parametrize('absent', [None, 0])
+def test_error_is_the_deviation_of_a_loop_over_resamples_less_that_of_a_finite_set(absent, areas):
+    intersect, union = areas[0]
+    scores = [mean_iou(intersect, union, np.repeat(np.arange(13), row.astype(int)), absent)
+              for row in resampling_weights(13, 211)]
+    found = mean_iou_error(intersect, union, 29, *([np.nan] if absent is None else [absent]), resamples=211)
+    assert found == pytest.approx(np.std(scores) * (16 / 29) ** 0.5, abs=1e-10) and found > 0
+
+
+def test_error_of_all_images_and_of_one(areas):
+    assert mean_iou_error(*areas[0], 13) == 0
+    assert np.isnan(mean_iou_error(*(x[:1] for x in areas[0]), 13))
+
+
+def test_error_is_that_of_samples_without_replacement():
+    """400 samples of 31 of 97 images of 3 classes."""
+    rng = np.random.default_rng(5)
+    union = rng.integers(500, 1000, (97, 3))
+    intersect = (union * rng.uniform(0.1, 0.9, (97, 1))).astype(int)
+    samples = [rng.choice(97, 31, replace=False) for _ in range(400)]
+    scores = [mean_iou(intersect, union, sample) for sample in samples]
+    errors = [mean_iou_error(intersect[sample], union[sample], 97, resamples=300) for sample in samples[:40]]
+    assert np.mean(errors) == pytest.approx(np.std(scores), rel=0.12)

@@ -1,4 +1,4 @@
-"""Pictures whose scores are not finite."""
+"""Images whose scores are not finite."""
 import json
 
 import numpy as np

@@ -43,7 +43,7 @@ def test_both_methods_are_scored_and_painted(tmp_path, monkeypatch, capsys):
             for cells in (line.strip('│').split('│') for line in lines if line.startswith('│'))}
     truth = read(DEMO_SCENES / 'annotations')
     scores = {}
-    for column, method in enumerate(('vanilla', 'ours')):
+    for column, method in enumerate(('vanilla', 'Gated')):
         found = read(tmp_path / 'results' / method)
         ious = []
         for index, name in enumerate(CLASSES):
@@ -54,7 +54,7 @@ def test_both_methods_are_scored_and_painted(tmp_path, monkeypatch, capsys):
         scores[method] = np.mean(ious)
         assert float(rows['mean'][column]) == pytest.approx(scores[method], abs=0.051)
     assert len(rows) == len(CLASSES) + 1
-    assert scores['ours'] > scores['vanilla']
+    assert scores['Gated'] > scores['vanilla']
     sheet = tmp_path / 'results' / 'contact_sheet.png'
     assert lines[-1] == f'Contact sheet: {sheet}'
     with Image.open(sheet) as image:

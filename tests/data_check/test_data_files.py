@@ -20,7 +20,7 @@ LAYOUTS = MINIATURES['LAYOUTS']
 
 @pytest.fixture(autouse=True)
 def mmseg_scope():
-    """What a config's ``default_scope`` does."""
+    """Set the scope, as a config's ``default_scope`` does."""
     with DefaultScope.overwrite_default_scope('mmseg'):
         yield
 

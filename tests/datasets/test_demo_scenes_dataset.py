@@ -14,7 +14,7 @@ PIPELINE = [dict(type='LoadImage'), dict(type='LoadAnnotations'), dict(type='Pac
 
 @pytest.fixture(scope='module', autouse=True)
 def mmseg_scope():
-    """What a config's ``default_scope`` does."""
+    """Set the scope, as a config's ``default_scope`` does."""
     with DefaultScope.overwrite_default_scope('mmseg'):
         yield
 

@@ -40,4 +40,4 @@ def test_the_grid_of_the_table_is_read():
 def test_names_and_numbers_are_those_of_the_code():
     assert all(f'`{switch}`' in PAGE for switch in SWITCHES)
     assert all(f'`--{name}`' in PAGE for name in COMBINATIONS)
-    assert f': {RESAMPLES} times' in PAGE
+    assert f'with replacement {RESAMPLES} times' in PAGE

@@ -16,7 +16,7 @@ texts, read = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, (
 
 @pytest.fixture(scope='module')
 def namespace():
-    """What the page's code defines, with random weights that hide nothing."""
+    """Definitions of the page's code, with random weights that hide no error."""
     names = {}
     for code in texts(PAGE, 'python'):
         exec(compile(code, PAGE, 'exec'), names)

@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 PAGES, blocks, commands, prose = map(runpy.run_path(str(HERE / 'pages.py')).get, ('PAGES', 'blocks', 'commands', 'prose'))
 # Where a page's own test runs its commands, too, they are counted.
 OWN_TESTS = {
-    'README.md': ('test_readme.py', dict(python=3)),
+    'README.md': ('test_readme.py', dict(python=3, bibtex=1)),
     'docs/ablate.md': ('test_ablate.py', dict(command=4, yaml=1)),
     'docs/add_a_post_processor.md': ('test_add_a_post_processor.py', dict(command=1, python=2)),
     'docs/add_an_attention.md': ('test_add_an_attention.py', dict(command=1, python=2)),
@@ -23,6 +23,7 @@ OWN_TESTS = {
     'docs/add_image_tower.md': ('test_add_image_tower.py', dict(python=2)),
     'docs/api.md': ('test_api.py', dict(python=6, text=6)),
     'docs/benchmarks.md': ('test_benchmarks.py', dict(command=11)),
+    'docs/first_real_run.md': ('test_first_real_run.py', dict(command=15)),
     'docs/index.md': ('test_index.py', dict(command=2, python=1, text=2)),
     'docs/methods.md': ('test_methods.py', dict(command=3)),
     'docs/own_dataset.md': ('test_own_dataset.py', dict(command=6, python=1)),

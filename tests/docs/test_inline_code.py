@@ -65,7 +65,8 @@ TYPES = {POST_PROCESSORS: lambda cfg: dict(post_processors=[cfg]),
          REFINERS: lambda cfg: dict(decoder=dict(refiner=cfg))}
 REQUIRED = dict(guide='CLIPGuide', regions='SuperpixelRegions')  # beside the setting that is tried
 FLAG = r'(?<![\w-])--[a-z][\w-]*'
-OTHERS_FLAGS = {'--no-deps', '--nproc', '--help'}  # of pip, of mmseg's converters, of every program
+OTHERS_FLAGS = {'--no-deps', '--nproc', '--help',  # of pip, of mmseg's converters, of every program
+                '--fail', '--location', '--output', '--check', '--extract', '--file', '--directory'}  # of curl, md5sum, tar
 
 
 def left(codes):

@@ -17,7 +17,7 @@ LOADER = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', s
 
 @pytest.fixture(autouse=True)
 def mmseg_scope():
-    """What a config's ``default_scope`` does."""
+    """Set the scope, as a config's ``default_scope`` does."""
     with DefaultScope.overwrite_default_scope('mmseg'):
         yield
 

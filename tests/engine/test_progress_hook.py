@@ -101,7 +101,7 @@ class Run:
 
     @property
     def shown(self):
-        """What the console got, without control sequences, line by line, each as it was when it was left."""
+        """Output on the console, without control sequences, line by line, each as it was when it was left."""
         text = re.sub(r'\x1b\[[\d;?]*[a-zA-Z]', '', self.console.file.getvalue())
         return [line.split('\r')[-1].strip() for line in text.splitlines() if line.strip()]
 
@@ -179,7 +179,7 @@ def test_without_a_terminal_there_are_lines_and_no_bar(run, capfd):
 
 
 @pytest.mark.parametrize('metric', ['NumberOfImages', dict(type='IoUMetric', format_only=True, output_dir='.')],
-                         ids=['another metric', 'no truth'])
+                         ids=['another metric', 'no ground truth'])
 def test_without_scores_the_bar_has_none(run, metric, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     test = run(metric=metric)

@@ -1,2 +1,2 @@
-# Ours: gated QQ x KK attention and the mid-layer similarity map; no residual, no MLP.
+# Gated: gated QQ x KK attention and the mid-layer similarity map; no residual, no MLP.
 method = dict(image_encoder=dict(attention=dict(type='Gated'), similarity=dict(), ignore_residual=True))

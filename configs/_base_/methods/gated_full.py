@@ -1,4 +1,4 @@
-# Ours with all four post-processors, at their documented defaults.
+# Gated with all four post-processors and their default settings.
 method = dict(
     image_encoder=dict(attention=dict(type='Gated'), similarity=dict(), ignore_residual=True),
     post_processors=[

@@ -72,7 +72,7 @@ def most_frequent(labels: Tensor, grid_size: Grid, patch_size: Tuple[int, int], 
 
 
 def connection_map(labels: Tensor, grid_size: Grid, gaussian_std: float) -> Tensor:
-    """How much patches belong to one object, ``(B, N, N)`` float32, the largest of each window 1.
+    """Weights ``(B, N, N)`` float32 of two patches belonging to one object; the largest of each window is 1.
 
     1 for two patches of the same label, 0 for others; times ``exp(-steps / max_steps)`` if a patch on the path from one to the
     other has another label. ``steps`` is the larger of their distances in rows and in columns, ``max_steps`` the largest of the

@@ -44,7 +44,7 @@ class OutlierImputeHead(nn.Module):
     def __init__(self, d: int, num_classes: int, n: int = 4, top_k: int = 1, training_only: bool = True,
                  pool: str = 'mean') -> None:
         super().__init__()
-        # asserted, not raised, as the specification has it
+        # asserted, not raised: part of the contract of the head
         assert isinstance(n, int) and n >= 1, f'n={n!r} must be a whole number of versions per sample, at least 1'  # noqa: S101
         assert isinstance(top_k, int) and top_k >= 1, f'top_k={top_k!r} must be a whole number of outliers, at least 1'  # noqa: S101
         self.d, self.n, self.top_k, self.training_only, self.pool = d, n, top_k, training_only, pool

@@ -96,7 +96,7 @@ class UpsampledPatches:
 
     @classmethod
     def parts(cls, upsampler: LinearUpsampler, features: DenseFeatures, rgb: Tensor, shift: Optional[Tensor]) -> List[Tensor]:
-        """What is kept of a batch of windows, each ``(B, ...)``: mixed patches, lengths, windows and shift.
+        """Tensors that are kept of a batch of windows, each ``(B, ...)``: mixed patches, lengths, windows and shift.
 
         Args:
             upsampler: The upsampler.

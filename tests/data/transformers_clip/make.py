@@ -38,7 +38,7 @@ def make_inputs(seed=0):
 
 
 def embeddings(model, images, ids):
-    """What transformers computes: image embeddings ``(2, 13)`` and text embeddings ``(5, 13)``."""
+    """Output of transformers: image embeddings ``(2, 13)`` and text embeddings ``(5, 13)``."""
     with torch.no_grad():
         found = (model.get_image_features(torch.from_numpy(images)), model.get_text_features(torch.from_numpy(ids)))
     return [getattr(output, 'pooler_output', output).numpy() for output in found]  # tensors before transformers 5

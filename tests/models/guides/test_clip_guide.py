@@ -19,7 +19,7 @@ def batch():
 
 @torch.no_grad()
 def hooked(tower, batch, module):
-    """What a module of open_clip's own tower gets and gives."""
+    """Inputs and outputs of a module of open_clip's own tower."""
     found = []
     module.register_forward_hook(lambda module, args, output: found.extend([args[0], output]))
     tower.visual(batch.images)

@@ -69,7 +69,7 @@ def test_tokens_are_those_of_timm(kind, rgb):
 
 
 def last_attention_input(model, images):
-    """What enters the last block's attention, ``(B, T, D)``; SAM's blocks cut it into windows behind norm1."""
+    """Input of the last block's attention, ``(B, T, D)``; SAM's blocks cut it into windows behind norm1."""
     found = []
     model.blocks[-1].norm1.register_forward_hook(lambda module, args, output: found.append(output))
     model.forward_features(images)

@@ -99,7 +99,7 @@ def test_the_demo_has_every_type():
 
 
 def fits(encoder, module):
-    """Whether a dense encoder gives what a post-processor needs."""
+    """True if a dense encoder gives the outputs that a post-processor needs."""
     given = DENSE_ENCODERS.get(encoder)
     needs = POST_PROCESSORS.get(module)(**{key: value for key, value in MODULES[module].items() if key != 'type'})
     return given.gives_attention >= needs.needs_attention and given.gives_cls >= needs.needs_cls

@@ -30,7 +30,7 @@ def shallow(monkeypatch):
 
 
 def family(name):
-    """What is asked once: a ViT, or all towers of a kind that is none."""
+    """Key of the towers that share an answer: a ViT alone, or all towers of another kind."""
     vision = open_clip.get_model_config(name)['vision_cfg']
     trunk = vision.get('timm_model_name')
     if trunk is None:

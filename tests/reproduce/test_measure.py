@@ -1,0 +1,65 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ovseg.reproduce.measure import Measurement, class_list, measure, prepare, sampled_indices, verdict
+from ovseg.reproduce.presets import Preset, find_presets
+from ovseg.vocabulary import Vocabulary
+
+QUICK = {'test_dataloader.num_workers': 0, 'model.vocabulary.templates': 'plain'}
+
+
+def preset(score):
+    return Preset('naclip/x', Path('x.py'), score, 'published')
+
+
+def measured(score, images=1449, error=0.):
+    return Measurement(images, 1449, score, error, '', None)
+
+
+@pytest.mark.parametrize(('total', 'count'), [(1449, 100), (60, 7), (11, 10), (5, 1)])
+def test_a_sample_has_one_image_of_each_stretch_and_is_always_the_same(total, count):
+    indices = sampled_indices(total, count)
+    assert indices == sampled_indices(total, count) == sorted(set(indices)) and len(indices) == count
+    for place, index in enumerate(indices):
+        assert np.floor(place * total / count) <= index < np.ceil((place + 1) * total / count)
+    assert np.unique(np.diff(sampled_indices(1449, 100))).size > 5  # not every fourteenth one
+
+
+def test_tolerance_of_a_whole_data_set():
+    assert verdict(preset(79.7), measured(80.2)) == verdict(preset(79.7), measured(79.2)) == 'within tolerance'
+    assert verdict(preset(79.7), measured(80.21)) == verdict(preset(79.7), measured(79.19)) == 'outside'
+    assert verdict(preset(None), measured(80.2)) == 'no published score'
+
+
+def test_tolerance_of_a_sample_has_two_standard_errors_more():
+    assert verdict(preset(79.7), measured(86.1, 100, 3.)) == 'within tolerance'
+    assert verdict(preset(79.7), measured(86.3, 100, 3.)) == 'outside'
+
+
+def test_class_lists_are_told_apart_by_their_checksum():
+    lists = [class_list(Vocabulary(names)) for names in ('ade20k', 'ade20k_sclip', ['a; b', 'c'], ['a', 'b; c'])]
+    assert re.fullmatch(r'ade20k, 150 classes, [0-9a-f]{12}', lists[0])
+    assert len({text.split(', ')[-1] for text in lists}) == 4
+
+
+def test_a_sample_is_measured_with_its_error_and_kept(tmp_path):
+    demo, = find_presets(['demo/vanilla_tiny-clip_demo'])
+    task = prepare(demo, QUICK, 3, tmp_path)
+    first = measure(task)
+    assert (first.images, first.total) == (3, 60) and first.seconds > 0
+    assert 0 < first.score < 100 and 0 < first.error < 50
+    assert first.class_list.startswith('demo_scenes, 16 classes, ')
+    again = measure(prepare(demo, QUICK, 3, tmp_path))
+    assert again.seconds is None and (again.score, again.error) == (first.score, first.error)
+    assert prepare(demo, QUICK, 60, tmp_path).folder != task.folder  # another sample, other rows
+
+
+def test_data_that_is_missing_is_found_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv('DATA_ROOT', str(tmp_path / 'nowhere'))
+    naclip, = find_presets(['naclip_vit-b16_voc20'])
+    with pytest.raises(FileNotFoundError, match=r'PascalVOC20Dataset.*nowhere.*DATA_ROOT'):
+        prepare(naclip, {}, None, tmp_path)
+    assert list(tmp_path.iterdir()) == []
