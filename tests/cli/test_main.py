@@ -25,8 +25,9 @@ def test_without_arguments_help_and_an_overview_are_printed(capsys):
     assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith('usage: ovseg')
+    overview = lines[lines.index('to choose from (ovseg list KIND says more):'):]
     for kind, entries in KINDS.items():
-        line, = [line for line in lines if line.split()[:1] == [kind]]
+        line, = [line for line in overview if line.split()[:1] == [kind]]
         found = entries()
         assert line.split()[1] == str(len(found))
         assert found[0]['name'] in line

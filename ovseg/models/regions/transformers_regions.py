@@ -10,6 +10,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ovseg.digests import file_digest
+from ovseg.extras import missing_package
 from ovseg.models.frozen import FrozenModule
 from ovseg.models.regions.regions import Regions
 from ovseg.registry import REGIONS
@@ -171,10 +172,10 @@ def _transformers() -> Any:
     """The package.
 
     Raises:
-        ImportError: it is not installed; says how to install it.
+        MissingPackageError: it is not installed; says how to install it.
     """
     try:
         import transformers
     except ImportError as error:
-        raise ImportError('TransformersRegions needs transformers: pip install "ovseg[regions]"') from error
+        raise missing_package('TransformersRegions', 'transformers', 'regions') from error
     return transformers
