@@ -37,6 +37,7 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.set_defaults(error=self.error)
         self.add_argument('--debug', action='store_true', default=argparse.SUPPRESS, help='show the traceback of an error')
 
 
@@ -74,7 +75,7 @@ def run_tool(command: str, program: str) -> None:
 
 def _run(argv: Sequence[str], program: Optional[str]) -> int:
     """Run the command of ``argv``, called ``program`` if not 'ovseg COMMAND', and return its exit code."""
-    args = command_parser(argv, program).parse_args(argv)
+    args = parse_arguments(argv, program)
     if isinstance(sys.stdout, io.TextIOWrapper):  # not all of them can take every letter of a class name or of a file's name
         sys.stdout.reconfigure(errors='backslashreplace')
     try:
@@ -87,18 +88,18 @@ def _run(argv: Sequence[str], program: Optional[str]) -> int:
         raise
 
 
-def command_parser(argv: Sequence[str], program: Optional[str] = None) -> argparse.ArgumentParser:
-    """The parser of ``argv``. Only the command that it begins with has its arguments.
+def parse_arguments(argv: Sequence[str], program: Optional[str] = None) -> argparse.Namespace:
+    """Read the arguments of a command. Wrong ones end the process with exit code 2.
 
     Args:
-        argv: Arguments.
+        argv: The command and its arguments.
         program: Name of the command in usage and errors; ``'ovseg COMMAND'`` by default.
     """
     parser = argparse.ArgumentParser('ovseg', description='Training-free open-vocabulary semantic segmentation with CLIP.',
                                      formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
                                      epilog='"ovseg COMMAND --help" explains a command.')
     parser.add_argument('--version', action='version', version=f'ovseg {__version__}')
-    parser.set_defaults(run=lambda args: _help(parser))
+    parser.set_defaults(run=lambda args: _help(parser), error=parser.error)
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', dest='command', parser_class=_Parser)
     wanted = argv[0] if argv else None
     for name, description in COMMANDS.items():
@@ -108,7 +109,10 @@ def command_parser(argv: Sequence[str], program: Optional[str] = None) -> argpar
             commands.add_parser(name, help=description)
     if program is not None:
         commands.choices[argv[0]].prog = program
-    return parser
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:  # argparse would name ovseg in place of the command
+        args.error(f'unrecognized arguments: {" ".join(unknown)}')
+    return args
 
 
 def _help(parser: argparse.ArgumentParser) -> int:

@@ -22,10 +22,10 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 def run(args: argparse.Namespace) -> int:
     """Start the processes by torch's launcher and wait for them; the exit code is 1 where one of them fails."""
-    from ovseg.cli import command_parser
+    from ovseg.cli import parse_arguments
     check_integer('GPUS', args.processes, 1)
     test = ['test', str(config_file(args.config)), *args.arguments]
-    command_parser(test).parse_args(test)  # so that a mistyped option is refused once, and at once
+    parse_arguments(test)  # so that a mistyped option is refused once, and at once
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as launch

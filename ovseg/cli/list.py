@@ -12,7 +12,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help='backbones: all of open_clip that ovseg supports, not only those of the configs')
     parser.add_argument('--paths', action='store_true', help='print the file of each in place of its description')
     parser.add_argument('--json', action='store_true', help='print JSON')
-    parser.set_defaults(run=run, error=parser.error)
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -41,7 +41,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--tta', action='store_true', help="test-time augmentation, with the config's tta_pipeline")
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    parser.set_defaults(run=run, error=parser.error)
+    parser.set_defaults(run=run)
 
 
 def merged_config(args: argparse.Namespace) -> 'Config':

@@ -143,7 +143,7 @@ class Shell:
                 with pytest.raises(SystemExit, match=r'^0$'):
                     cli.main(arguments)
             else:
-                return cli.command_parser(arguments).parse_args(arguments)
+                return cli.parse_arguments(arguments)
         elif program in COMMANDS:
             return self.parse(shlex.join(['ovseg', COMMANDS[program], *arguments]))
         elif program.endswith('.sh'):
