@@ -64,4 +64,5 @@ def portable(config: Path) -> str:
             calls = [f'    __import__({"ovseg"!r}).config_path({base!r}),\n' for base in names]
             old = ast.get_source_segment(text, statement)
             text = text.replace(str(old), f'_base_ = [\n{"".join(calls)}]', 1)
-    return text.replace(f'python tools/test.py configs/{name}', f'ovseg test {config.name}').replace(f'configs/{name}', config.name)
+    text = text.replace('python tools/test.py configs/', 'ovseg test configs/')
+    return text.replace(f'configs/{name}', config.name)

@@ -460,6 +460,6 @@ def test_offline_error_for_openai_s_weights(monkeypatch):
         raise OSError('no route to host')
 
     monkeypatch.setattr('ovseg.models.towers.loading.download_pretrained', unreachable)
-    with pytest.raises(FileNotFoundError, match=r'(?s)ViT-B-16-quickgelu \(openai, 598 MB\) are not on this machine.*needed: .*\n'
-                                                r".*looked in: .*create_model\('ViT-B-16-quickgelu', 'openai'\)"):
+    with pytest.raises(FileNotFoundError, match=r'(?s)ViT-B-16-quickgelu \(openai, 598 MB\) are not on this machine.*needed: '
+                                                r".*\n.*looked in: .*create_model\('ViT-B-16-quickgelu', 'openai'\)"):
         load_clip('ViT-B-16-quickgelu', 'openai')
