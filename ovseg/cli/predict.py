@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Dict, List, Union
 
 from ovseg.cfg_options import add_cfg_options
+from ovseg.resources import PACKAGE
 from ovseg.utils import expanded, quoted
 
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C has ended
@@ -21,7 +22,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                     'class.',
         epilog='example: ovseg predict cat.jpg holiday/ --classes "cat, sofa; couch, grass" --out out --model gated_vit-b16')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, a folder (its images) or a URL')
-    parser.add_argument('--classes', metavar='NAMES',
+    parser.add_argument('--classes', type=_classes, metavar='NAMES',
                         help='classes separated by commas, synonyms of a class by semicolons: "cat, sofa; couch, grass"; or a '
                              'bundled list (ovseg list class-lists); or a text file that ends with .txt, one class per line '
                              '(default: those of the config)')
@@ -48,12 +49,11 @@ def run(args: argparse.Namespace) -> int:
     from ovseg.tables import terminal_table
     console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
     out = expanded('--out', args.out)
-    classes = None if args.classes is None else _classes(args.classes)
     undefined: List[int] = []  # pixels of each image that has some
     try:
         with contextlib.redirect_stdout(sys.stderr):  # so that mmengine's logger does not write to stdout
             inferencer = OVSegInferencer(args.model, args.weights, args.device, cfg_options=args.cfg_options)
-            found = inferencer.stream(args.images, classes, background=args.background, threshold=args.threshold,
+            found = inferencer.stream(args.images, args.classes, background=args.background, threshold=args.threshold,
                                       batch_size=args.batch_size, out_dir=out, show_progress=args.json, allow_nonfinite=True)
             for segmentation in found:
                 if segmentation.undefined:
@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _classes(text: str) -> Union[str, List[str]]:
     """A bundled list or a text file unchanged; class names as a list with one string per class."""
-    from ovseg.vocabulary import bundled_class_lists
-    return text if text in bundled_class_lists() or Path(text).suffix == '.txt' else text.split(',')
+    bundled = {path.stem for path in (PACKAGE / 'vocabulary' / 'resources').glob('*.txt')}
+    return text if text in bundled or Path(text).suffix == '.txt' else text.split(',')
 
 
 def _paths(out: Path, name: str) -> Dict[str, str]:
