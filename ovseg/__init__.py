@@ -1,19 +1,17 @@
 """ovseg: training-free open-vocabulary semantic segmentation, an MMSegmentation plugin.
 
-Importing it registers everything; a config needs ``custom_imports=dict(imports=['ovseg'])``.
+Importing it registers everything; a config needs ``custom_imports=dict(imports=['ovseg'])``. Only the console command ``ovseg``
+does so later, for the commands that need it, because it takes seconds.
 """
-import io
-from contextlib import redirect_stdout
+import sys
+from pathlib import Path
 
-from ovseg.compat import check_dependencies, mmcv_operators
+from ovseg import launch  # noqa: F401  before anything that takes time, because it notes the parent process
+from ovseg.resources import config_path
 from ovseg.version import __version__
 
-check_dependencies()
-# onedl-mmsegmentation prints that an optional package of its own is missing; stdout belongs to the program that imports ovseg
-with mmcv_operators(), redirect_stdout(io.StringIO()):
-    import mmseg.datasets
-    import mmseg.models  # noqa: F401
+__all__ = ['__version__', 'config_path']
 
-from ovseg import datasets, engine, evaluation, models  # noqa: E402, F401
-
-__all__ = ['__version__']
+# The script that pip installs is the file bin/ovseg. A process that it starts by multiprocessing has no main file yet.
+if Path(getattr(sys.modules['__main__'], '__file__', None) or '').name not in ('ovseg', 'ovseg.exe'):
+    from ovseg import registration  # noqa: F401

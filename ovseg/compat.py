@@ -8,14 +8,16 @@ from typing import Any, Callable, Iterator
 
 from packaging.version import Version
 
+from ovseg.extras import MissingPackageError
+
 EXTENSION = 'mmcv._ext'
 
 
 def check_version(package: str, found: str, at_least: str, below: str, remedy: str) -> None:
     """Refuse a version outside [at_least, below) by an ``ImportError`` with it, the range and the command that fixes it."""
     if not Version(at_least) <= Version(found) < Version(below):
-        raise ImportError(f'{package} {found} is installed, but ovseg needs {package} >= {at_least}, < {below}. '
-                          f'Fix it with: {remedy}')
+        raise MissingPackageError(f'{package} {found} is installed, but ovseg needs {package} >= {at_least}, < {below}. '
+                                  f'Fix it with: {remedy}')
 
 
 def check_dependencies() -> None:
@@ -32,7 +34,7 @@ def check_dependencies() -> None:
         try:
             found = importlib.import_module(module).__version__
         except ModuleNotFoundError as error:
-            raise ImportError(f'{module} is not installed: pip install "{release}"') from error
+            raise MissingPackageError(f'{module} is not installed: pip install "{release}"') from error
         check_version(module, found, at_least, below, f'pip install "{release}"')
 
 

@@ -1,15 +1,14 @@
 """Reading configs."""
-import argparse
 import inspect
-import re
 import traceback
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Any, Dict, Mapping, Sequence, Tuple, Union
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ovseg.cfg_options import DEEPEST
 from ovseg.components import named_errors
 from ovseg.model_options import apply_switches, flat_switches, make_room, nest_model, switch_of, with_nested_keys
 from ovseg.utils import check_keys, one_line, quoted, read_small_text, shown
@@ -19,7 +18,6 @@ LOOKED_UP_BY_RUNNER = {'activation_checkpointing', 'compile', 'efficient_conv_bn
 READ = {*inspect.signature(Runner).parameters, *LOOKED_UP_BY_RUNNER, 'custom_imports', 'tta_model', 'tta_pipeline'}
 
 LARGEST_FILE = 2 ** 24  # bytes
-DEEPEST = 50  # config files on top of each other, brackets in each other
 SEQUENCE = (list, tuple)
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 KINDS: Dict[Any, Tuple[str, Sequence[str]]] = {  # what mmengine needs keys to be; it stops at others wherever they are used
@@ -108,46 +106,6 @@ def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:
     apply_switches(cfg, switches, rest)
     if isinstance(cfg.get('model'), dict) and cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.pop('data_preprocessor'))  # where mmengine's Runner would put it
-
-
-def setting(text: str) -> str:
-    """``text``, if mmengine's ``DictAction`` reads it as it is meant: the ``type`` of an argument ``--cfg-options``.
-
-    Raises:
-        argparse.ArgumentTypeError: no ``KEY=VALUE``, brackets that do not match or that enclose a part of a value, or
-            a space that it would drop.
-    """
-    _, equals, value = text.partition('=')
-    if not equals:
-        raise argparse.ArgumentTypeError(f'{shown(text)} is not KEY=VALUE (what has no name stands in front of --cfg-options)')
-    if not _brackets_match(value):
-        raise argparse.ArgumentTypeError(f'{shown(text)}: the brackets do not match')
-    try:
-        DictAction([], 'options')(argparse.ArgumentParser(), argparse.Namespace(), [text])
-    except (AssertionError, RecursionError) as error:  # of a comma in brackets behind something else: x=a[1,2]
-        raise argparse.ArgumentTypeError(f'{shown(text)}: the brackets must enclose a whole value') from error
-    if re.search(r'[^\s,(\[] +[^\s,)\]]', value):
-        raise argparse.ArgumentTypeError(f'{shown(text)}: the spaces would be lost; such values have to stand in a config')
-    return text
-
-
-def add_cfg_options(parser: argparse.ArgumentParser, description: str) -> None:
-    """Add the argument ``--cfg-options``, settings by dotted key; ``merge_options`` takes what it reads."""
-    parser.add_argument('--cfg-options', nargs='+', type=setting, action=DictAction, default={}, metavar='KEY=VALUE',
-                        help=description)
-
-
-def _brackets_match(value: str) -> bool:
-    """Return True if each bracket is closed by its own kind, and not too many are nested."""
-    open_: List[str] = []
-    for character in value:
-        if character in '([':
-            open_.append(')' if character == '(' else ']')
-        elif character in ')]' and (not open_ or open_.pop() != character):
-            return False
-        if len(open_) > DEEPEST:
-            return False
-    return not open_
 
 
 def _value(cfg: Any, key: str) -> Any:

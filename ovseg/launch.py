@@ -1,11 +1,10 @@
 """Start and end of the processes of a distributed run."""
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 
-import torch
+PARENT = os.getppid()  # ovseg imports this module before anything else, which takes seconds
 
 # where a launcher leaves what torch.distributed reads; torchrun sets the variables themselves
 VARIABLES = dict(
@@ -27,6 +26,7 @@ def end_with_parent(parent: int) -> None:
         parent: The identifier that the parent had when this process began.
     """
     if sys.platform == 'linux':
+        import ctypes
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             sys.exit('the process that started this one has ended')
@@ -41,6 +41,7 @@ def join_processes_on_cpu(launcher: str) -> None:
         launcher: pytorch, slurm or mpi. MASTER_ADDR and MASTER_PORT of the environment say where to meet; by default the first
             node of a Slurm job, and port 29500.
     """
+    import torch
     os.environ.update({variable: os.environ[source] for variable, source in VARIABLES[launcher].items()})
     if launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
         nodes = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],  # noqa: S603, S607  Slurm's own

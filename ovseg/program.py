@@ -3,10 +3,11 @@ import sys
 from contextlib import contextmanager
 from typing import Iterator
 
+from ovseg.extras import MissingPackageError
 from ovseg.utils import printable
 
 # what our functions raise of files, settings and machines; others are defects
-ERRORS = (FloatingPointError, MemoryError, OSError, ValueError)
+ERRORS = (FloatingPointError, MemoryError, MissingPackageError, OSError, ValueError)
 
 
 def error_line(program: str, error: BaseException) -> str:

@@ -10,9 +10,10 @@ import reprlib
 import stat
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, TypeVar, Union
 
-from mmengine.registry import Registry
+if TYPE_CHECKING:
+    from mmengine.registry import Registry  # takes long, and the console command imports this module before anything else
 
 T = TypeVar('T')
 
@@ -187,7 +188,7 @@ def type_name(type_: Union[str, type]) -> str:
     return type_.__name__ if isinstance(type_, type) else type_
 
 
-def registered(registry: Registry, name: Any) -> Any:
+def registered(registry: 'Registry', name: Any) -> Any:
     """The entry of a registry by name; None for a name that is unknown, empty, or no name at all."""
     if not isinstance(name, str) or not name or name.startswith('.'):  # mmengine would import a name with a dot relatively
         return None
@@ -195,7 +196,7 @@ def registered(registry: Registry, name: Any) -> Any:
     return found if callable(found) else None  # 'os.path' is a module
 
 
-def build_checked(registry: Registry, base: Any, cfg: Union[Mapping[str, Any], str, type], key: str = '') -> Any:
+def build_checked(registry: 'Registry', base: Any, cfg: Union[Mapping[str, Any], str, type], key: str = '') -> Any:
     """Build ``cfg``, a dict with a ``type`` of ``base`` or the type alone, by ``registry``; errors call it ``key``.
 
     Raises:

@@ -7,8 +7,9 @@ import torch
 from mmengine.config import Config, DictAction
 from mmseg.registry import DATASETS, METRICS
 
+from ovseg.cfg_options import setting
 from ovseg.components import named_errors
-from ovseg.config import check_config, merge_options, read_config, setting
+from ovseg.config import check_config, merge_options, read_config
 from ovseg.utils import shown
 
 

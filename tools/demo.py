@@ -1,10 +1,5 @@
-"""``ovseg demo`` from a checkout.
-
-    python tools/demo.py            (or: make demo)
-"""
-import sys
-
-from ovseg.cli import main
+"""``ovseg demo`` from a checkout: python tools/demo.py (or: make demo)."""
+from ovseg.cli import run_tool
 
 if __name__ == '__main__':
-    sys.exit(main(['demo', *sys.argv[1:]]))
+    run_tool('demo', 'tools/demo.py')

@@ -1,47 +1,5 @@
-"""Score a folder of label maps, by ovseg or another program, against the data set of a config; no model is built.
-
-    python tools/eval_predictions.py CONFIG FOLDER          (FOLDER: what tools/test.py --out wrote)
-    python tools/eval_predictions.py CONFIG FOLDER --ids train --cfg-options test_evaluator.iou_metrics=[mIoU,mFscore]
-
-A label map is a grey or palette PNG of its image's size, named like its image: in the image's sub-folder, or all in one folder.
-"""
-import argparse
-
-from mmengine.logging import print_log
-from mmengine.registry import init_default_scope
-from mmengine.utils.dl_utils import set_multi_processing
-
-from ovseg.components import named_errors
-from ovseg.config import add_cfg_options, read_config
-from ovseg.data_check.data_files import check_data_files
-from ovseg.evaluation import LabelMapEvaluator
-from ovseg.program import errors_as_lines
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file; its test_dataloader and test_evaluator are used')
-    parser.add_argument('folder', help='folder of label maps')
-    parser.add_argument('--ids', choices=['original', 'train'], default='original',
-                        help="how the files number classes: as the data set's annotation files do (from 1 where 0 is ignored), "
-                             'or from 0 in the order of its classes')
-    add_cfg_options(parser, 'override settings, e.g. test_dataloader.num_workers=8')
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    cfg = read_config(args.config, args.cfg_options, ['test_dataloader.dataset.type', 'test_evaluator'])
-    with named_errors(args.config):
-        init_default_scope(cfg.get('default_scope') or 'mmseg')
-        set_multi_processing(**(cfg.get('env_cfg') or {}).get('mp_cfg', {}))
-        check_data_files(cfg.test_dataloader.dataset)
-        evaluator = LabelMapEvaluator(cfg.test_evaluator, cfg.test_dataloader.dataset, args.folder, args.ids,
-                                      cfg.test_dataloader.get('num_workers', 0))
-    metrics = evaluator.evaluate(len(evaluator.dataset))
-    print_log('  '.join(f'{name}: {value:.4f}' for name, value in metrics.items()), 'current')
-
+"""``ovseg eval`` from a checkout: python tools/eval_predictions.py CONFIG FOLDER."""
+from ovseg.cli import run_tool
 
 if __name__ == '__main__':
-    with errors_as_lines('tools/eval_predictions.py'):
-        main()
+    run_tool('eval', 'tools/eval_predictions.py')

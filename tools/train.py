@@ -9,8 +9,9 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ovseg.cfg_options import add_cfg_options
 from ovseg.components import named_errors
-from ovseg.config import add_cfg_options, read_config
+from ovseg.config import read_config
 from ovseg.program import errors_as_lines
 
 NEEDED = ('model.type', 'train_dataloader.dataset.type', 'train_cfg', 'optim_wrapper')

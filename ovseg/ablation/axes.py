@@ -8,13 +8,11 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple, Union
 import yaml  # type: ignore[import-untyped]
 from mmengine.config import DictAction
 
-from ovseg.config import setting
+from ovseg.ablation.choices import COMBINATIONS, SWITCHES
+from ovseg.cfg_options import setting
 from ovseg.models.segmentors.switches import switch_value
 from ovseg.utils import check_choice, check_keys, one_line, quoted, read_small_text, shown
 
-SWITCHES = ('apply_similarity_enhancement', 'apply_self_attn_enhancement', 'apply_outlier_suppression', 'global_debias_factor',
-            'apply_ctd', 'ignore_residual')
-COMBINATIONS = ('one-at-a-time', 'cumulative', 'full')
 GRID_KEYS = ('model.', 'test_dataloader.dataset.pipeline.')  # what they begin with
 
 

@@ -1,19 +1,19 @@
-"""Entries of ``ovseg list``. Every description is taken from where the thing itself is described."""
-import inspect
-import operator
+"""Entries of ``ovseg list``. Every description is taken from where the thing itself is described.
+
+Files are read, and nothing of what they describe is imported, which would take seconds.
+"""
+import ast
+import re
+import runpy
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Callable, Dict, List
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List
 
-from mmengine.config import Config
-from mmengine.registry import Registry
+from ovseg.resources import PACKAGE, configs_dir
 
-import ovseg.models  # noqa: F401  fills the registries
-from ovseg.models.towers.backbones import Backbone, pretrained_backbones
-from ovseg.registry import ATTENTIONS, DENSE_ENCODERS, GUIDES, POST_PROCESSORS, REFINERS, REGIONS, UPSAMPLERS
-from ovseg.resources import configs_dir
-from ovseg.vocabulary import bundled_class_lists, read_class_list
+if TYPE_CHECKING:
+    from ovseg.models.towers.backbones import Backbone
 
 Entries = List[Dict[str, str]]
 
@@ -31,24 +31,35 @@ def methods() -> Entries:
             for readme in sorted(configs_dir().glob('*/README.md'))]
 
 
-def registered_types(registry: Registry) -> Entries:
-    """Types of a component."""
-    return [dict(name=name, description=_summary(module)) for name, module in sorted(registry.module_dict.items())]
+def registered_types(registry: str) -> Entries:
+    """Types of a component, by the variable in ``ovseg.registry`` that they are registered in."""
+    entries = []
+    for path in (PACKAGE / 'models').rglob('*.py'):
+        text = path.read_text(encoding='utf-8')
+        if f'@{registry}.register_module(' in text:
+            for definition in ast.parse(text).body:
+                entries += [dict(name=name, description=_summary(definition), path=str(path))
+                            for name in _registered_names(definition, registry)]
+    return sorted(entries, key=lambda entry: entry['name'])
 
 
 def class_lists() -> Entries:
     """Values of ``vocabulary.names``."""
-    lists = {name: read_class_list(name) for name in bundled_class_lists()}
-    return [dict(name=name, description=f'{len(classes)} classes, {sum(map(len, classes))} names: '
-                                        f'{", ".join(synonyms[0] for synonyms in classes[:4])}, ...')
-            for name, classes in lists.items()]
+    entries = []
+    for path in sorted((PACKAGE / 'vocabulary' / 'resources').glob('*.txt')):
+        classes = [re.split('[,;] *', line) for line in path.read_text(encoding='utf-8').splitlines()]
+        entries.append(dict(name=path.stem, path=str(path),
+                            description=f'{len(classes)} classes, {sum(map(len, classes))} names: '
+                                        f'{", ".join(synonyms[0] for synonyms in classes[:4])}, ...'))
+    return entries
 
 
 def config_backbones() -> Entries:
     """The CLIPs that the configs use, by their file in ``_base_/models``."""
     entries = []
     for path in sorted((configs_dir() / '_base_' / 'models').glob('*.py')):
-        clip_model, pretrained = operator.itemgetter('name', 'pretrained')(Config.fromfile(path).model.clip)
+        clip = _clip(path)
+        clip_model, pretrained = clip['name'], clip['pretrained']
         entries.append(dict(name=path.stem, description=f'{clip_model} {pretrained}: {_comment(path)}', path=str(path),
                             clip_model=clip_model, pretrained=pretrained))
     return entries
@@ -56,6 +67,7 @@ def config_backbones() -> Entries:
 
 def open_clip_backbones() -> Entries:
     """Every CLIP of open_clip that ovseg supports, by the ``clip_model`` and ``pretrained`` that go together."""
+    from ovseg.models.towers.backbones import pretrained_backbones
     return [dict(name=f'{backbone.clip_model} {backbone.pretrained}', description=_sizes(backbone),
                  clip_model=backbone.clip_model, pretrained=backbone.pretrained) for backbone in pretrained_backbones()]
 
@@ -63,14 +75,30 @@ def open_clip_backbones() -> Entries:
 KINDS: Dict[str, Callable[[], Entries]] = {
     'configs': configs, 'methods': methods,
     **{kind: partial(registered_types, registry) for kind, registry in {
-        'attentions': ATTENTIONS, 'post-processors': POST_PROCESSORS, 'dense-encoders': DENSE_ENCODERS, 'guides': GUIDES,
-        'regions': REGIONS, 'upsamplers': UPSAMPLERS, 'refiners': REFINERS}.items()},
+        'attentions': 'ATTENTIONS', 'post-processors': 'POST_PROCESSORS', 'dense-encoders': 'DENSE_ENCODERS',
+        'guides': 'GUIDES', 'regions': 'REGIONS', 'upsamplers': 'UPSAMPLERS', 'refiners': 'REFINERS'}.items()},
     'class-lists': class_lists, 'backbones': config_backbones}
 
 
-def _summary(module: Any) -> str:
-    """The first paragraph of a docstring."""
-    return ' '.join(inspect.cleandoc(module.__doc__).split('\n\n')[0].split()).replace('``', '')
+def _registered_names(definition: Any, registry: str) -> Iterator[str]:
+    """Names under which decorators of a class or function register it in a registry."""
+    for decorator in getattr(definition, 'decorator_list', ()):
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == f'{registry}.register_module':
+            given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in decorator.keywords}
+            names = given.get('name', definition.name)
+            yield from [names] if isinstance(names, str) else names
+
+
+def _summary(definition: Any) -> str:
+    """The first paragraph of the docstring of a class or function."""
+    return ' '.join(str(ast.get_docstring(definition)).split('\n\n')[0].split()).replace('``', '')
+
+
+def _clip(config: Path) -> Dict[str, str]:
+    """``model.clip`` of a config of a backbone, whose base config may have it in part."""
+    settings = runpy.run_path(str(config))
+    bases = [_clip(config.parent / base) for base in settings.get('_base_', ())]
+    return {key: value for clip in [*bases, settings['model'].get('clip', {})] for key, value in clip.items()}
 
 
 def _comment(config: Path) -> str:
@@ -85,7 +113,7 @@ def _idea(readme: Path) -> str:
     return ' '.join(next(paragraph for paragraph in paragraphs if not paragraph.startswith('[')).split())
 
 
-def _sizes(backbone: Backbone) -> str:
+def _sizes(backbone: 'Backbone') -> str:
     vision, text = backbone.vision, backbone.config['text_cfg']
     elsewhere = text.get('hf_model_name') or text.get('hf_tokenizer_name')
     sizes = (f'patch {vision.patch_size}, {vision.image_size} px, {vision.layers} layers of width {vision.width}'

@@ -9,11 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Dict
 
-import cv2
-import torch
-from rich.console import Console
-from rich.text import Text
-
 from ovseg.compat import EXTENSION
 from ovseg.resources import PACKAGE, configs_dir
 from ovseg.version import __version__
@@ -23,14 +18,15 @@ PACKAGES = ('torchvision', 'open_clip_torch', 'timm', 'safetensors', 'numpy', 'P
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     """Add ``env`` to the commands."""
-    parser = commands.add_parser('env', help='versions and devices, to be pasted into a bug report',
-                                 description='Print versions and devices, to be pasted into a bug report.')
+    parser = commands.add_parser('env', description='Print versions and devices, to be pasted into a bug report.')
     parser.add_argument('--json', action='store_true', help='print JSON')
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the environment."""
+    from rich.console import Console
+    from rich.text import Text
     console, environment = Console(), describe()
     if args.json:
         console.print_json(data=environment, ensure_ascii=True)
@@ -42,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
 
 def describe() -> Dict[str, str]:
     """Versions of the software, and the devices."""
+    import cv2
+    import torch
     operators = 'with' if importlib.util.find_spec(EXTENSION) else 'without'
     return {
         'ovseg': f'{__version__} in {PACKAGE}, {_revision(configs_dir().parent)}',
@@ -70,6 +68,7 @@ def _revision(folder: Path) -> str:
 
 def _gpus() -> str:
     """Names and memory of the GPUs that torch can use."""
+    import torch
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return '; '.join(f'{gpu.name}, {gpu.total_memory / 2 ** 30:.0f} GiB' for gpu in gpus) or 'none that torch can use'
 

@@ -6,13 +6,9 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Union
 
-from rich.console import Console
-
-from ovseg.apis import OVSegInferencer
-from ovseg.config import add_cfg_options
-from ovseg.tables import terminal_table
+from ovseg.cfg_options import add_cfg_options
+from ovseg.resources import PACKAGE
 from ovseg.utils import expanded, quoted
-from ovseg.vocabulary import bundled_class_lists
 
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C has ended
 
@@ -47,6 +43,10 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 def run(args: argparse.Namespace) -> int:
     """Segment the images; only results go to the standard output."""
+    from rich.console import Console
+
+    from ovseg.apis import OVSegInferencer
+    from ovseg.tables import terminal_table
     console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
     out = expanded('--out', args.out)
     undefined: List[int] = []  # pixels of each image that has some
@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _classes(text: str) -> Union[str, List[str]]:
     """A bundled list or a text file unchanged; class names as a list with one string per class."""
-    return text if text in bundled_class_lists() or Path(text).suffix == '.txt' else text.split(',')
+    bundled = {path.stem for path in (PACKAGE / 'vocabulary' / 'resources').glob('*.txt')}
+    return text if text in bundled or Path(text).suffix == '.txt' else text.split(',')
 
 
 def _paths(out: Path, name: str) -> Dict[str, str]:

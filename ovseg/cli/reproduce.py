@@ -17,8 +17,7 @@ Exit code: 0 if every preset was measured and none is outside of the tolerance, 
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     """Add ``reproduce`` to the commands."""
-    parser = commands.add_parser('reproduce', help='measure presets and compare with their published scores',
-                                 description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = commands.add_parser('reproduce', description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('presets', nargs='+', metavar='NAME',
                         help="preset (naclip/naclip_vit-b16_voc20, or its last part), method (naclip), or pattern ('*_voc20')")
     parser.add_argument('--subset', type=int, metavar='N',

@@ -5,13 +5,13 @@ import signal
 import socket
 from importlib.util import find_spec
 
+from ovseg.extras import missing_package
 from ovseg.utils import check_integer
 
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     """Add ``web`` to the commands."""
-    parser = commands.add_parser('web', help='segment images by class names on a web page',
-                                 description='Show a web page that segments images by class names. Ctrl-C ends it.')
+    parser = commands.add_parser('web', description='Show a web page that segments images by class names. Ctrl-C ends it.')
     parser.add_argument('--model', help='name or path of a config (ovseg list configs; default: the tiny CLIP, offline)')
     parser.add_argument('--weights', help="CLIP weights in place of the config's: an open_clip tag, a file or a folder")
     parser.add_argument('--device', help='where to compute (default: the GPU, if there is one)')
@@ -36,10 +36,11 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         OSError: the address cannot be listened on; says which.
-        ValueError: gradio is missing, or a wrong setting.
+        MissingPackageError: gradio is not installed.
+        ValueError: a wrong setting.
     """
     if find_spec('gradio') is None:
-        raise ValueError('the web page needs gradio (and Python 3.10 or newer): pip install "ovseg[web]"')
+        raise missing_package('the web page', 'gradio', 'web')
     from ovseg.web.folder import own_folder
     check_integer('--max-upload-mb', args.max_upload_mb, 1)
     check_integer('--max-seconds', args.max_seconds, 1)

@@ -10,6 +10,7 @@ import numpy as np
 from rich.progress import track
 
 from ovseg.claims import LOCK, claim
+from ovseg.extras import missing_package
 from ovseg.files import write_image
 from ovseg.image_files import decoded
 from ovseg.utils import check_integer, one_line, quoted
@@ -117,7 +118,7 @@ def convert_context459(source: Path, target: Path) -> None:
     try:
         from scipy.io import loadmat  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError as error:
-        raise ImportError('reading .mat files needs SciPy: pip install scipy') from error
+        raise missing_package('reading .mat files', 'SciPy', 'converters') from error
     content = loadmat(source, variable_names=['LabelMap'])
     if 'LabelMap' not in content:
         raise ValueError('the file has no LabelMap')

@@ -1,6 +1,7 @@
 import pytest
 
-from ovseg.ablation.axes import SWITCHES, Axes, Axis, Step, as_read, as_written, axes_of, chains, parse_grid, read_axes
+from ovseg.ablation.axes import Axes, Axis, Step, as_read, as_written, axes_of, chains, parse_grid, read_axes
+from ovseg.ablation.choices import SWITCHES
 
 
 def axis(*names, optional=False):

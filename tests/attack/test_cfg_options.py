@@ -6,7 +6,8 @@ import pytest
 from mmengine.config import Config, DictAction
 
 from ovseg.apis.model_config import find_config
-from ovseg.config import check_config, merge_options, setting
+from ovseg.cfg_options import setting
+from ovseg.config import check_config, merge_options
 
 NAME = 'gated_full_tiny-clip'
 NEEDED = ['model.type', 'test_dataloader.dataset.pipeline', 'test_evaluator']

@@ -1,4 +1,5 @@
 import ast
+import inspect
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ import ovseg
 import ovseg.resources
 from ovseg.cli import catalogue
 from ovseg.cli.catalogue import KINDS, open_clip_backbones
-from ovseg.registry import POST_PROCESSORS
+from ovseg.registry import ATTENTIONS, DENSE_ENCODERS, GUIDES, POST_PROCESSORS, REFINERS, REGIONS, UPSAMPLERS
 from ovseg.resources import configs_dir
+from ovseg.vocabulary import read_class_list
 
 
 @pytest.fixture
@@ -86,16 +88,41 @@ def test_modules_are_described_by_the_docstring_in_their_file(kind, name, file, 
     assert described(KINDS[kind]())[name] == docstring.splitlines()[0].replace('``', '')
 
 
-def test_a_docstring_of_many_lines_gives_its_first_paragraph(monkeypatch):
-    class Own:
-        """Does ``this``
-        and that.
+def test_a_docstring_of_many_lines_gives_its_first_paragraph(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, 'PACKAGE', tmp_path)
+    (tmp_path / 'models').mkdir()
+    (tmp_path / 'models' / 'own.py').write_text(
+        '@OTHERS.register_module()\nclass Other:\n    """No."""\n\n\n'
+        "@POST_PROCESSORS.register_module(name=['Own', 'Mine'])\n"
+        'class Own:\n    """Does ``this``\n    and that.\n\n    And more.\n    """\n')
+    assert described(KINDS['post-processors']()) == {'Own': 'Does this and that.', 'Mine': 'Does this and that.'}
 
-        And more.
-        """
 
-    monkeypatch.setitem(POST_PROCESSORS._module_dict, 'Own', Own)
-    assert described(KINDS['post-processors']())['Own'] == 'Does this and that.'
+@pytest.mark.parametrize(('kind', 'registry'), [
+    ('attentions', ATTENTIONS), ('post-processors', POST_PROCESSORS), ('dense-encoders', DENSE_ENCODERS), ('guides', GUIDES),
+    ('regions', REGIONS), ('upsamplers', UPSAMPLERS), ('refiners', REFINERS)])
+def test_types_are_described_as_python_describes_them(kind, registry):
+    assert described(KINDS[kind]()) == {
+        name: ' '.join(inspect.getdoc(type_).split('\n\n')[0].split()).replace('``', '')
+        for name, type_ in registry.module_dict.items() if type_.__module__.startswith('ovseg.')}
+
+
+def test_class_lists_are_described_as_they_are_read():
+    for name, description in described(catalogue.class_lists()).items():
+        classes = read_class_list(name)
+        assert description == (f'{len(classes)} classes, {sum(map(len, classes))} names: '
+                               f'{", ".join(synonyms[0] for synonyms in classes[:4])}, ...')
+
+
+def test_backbones_are_those_that_mmengine_reads():
+    for entry in catalogue.config_backbones():
+        clip = Config.fromfile(entry['path']).model.clip
+        assert (entry['clip_model'], entry['pretrained']) == (clip.name, clip.pretrained)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_path_of_each_exists(kind):
+    assert all(Path(entry['path']).exists() for entry in KINDS[kind]())
 
 
 def test_class_lists_say_how_many_classes_and_names():

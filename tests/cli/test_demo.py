@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 import ovseg
-from ovseg.cli import demo, main
+from ovseg.cli import main
 from ovseg.datasets import demo_scenes_dataset
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
+from ovseg.demo import comparison
 from ovseg.demo.textures import CLASSES
 
 FEW = ('002', '008', '009', '030')  # scenes in which, together, every class occurs
@@ -27,8 +28,8 @@ def few_scenes(tmp_path, monkeypatch):
         for path in DEMO_SCENES.glob(f'*/{name}.*'):
             (tmp_path / 'scenes' / path.parent.name).mkdir(parents=True, exist_ok=True)
             shutil.copy(path, tmp_path / 'scenes' / path.parent.name)
-    monkeypatch.setattr(demo, 'STEP', 3)
-    for module in (demo, demo_scenes_dataset):
+    monkeypatch.setattr(comparison, 'STEP', 3)
+    for module in (comparison, demo_scenes_dataset):
         monkeypatch.setattr(module, 'DEMO_SCENES', tmp_path / 'scenes')
 
 
@@ -75,4 +76,4 @@ def test_the_tool_of_the_checkout_is_the_command(monkeypatch, capsys):
     with pytest.raises(SystemExit) as finished:
         runpy.run_path(tool, run_name='__main__')
     assert finished.value.code == 0
-    assert capsys.readouterr().out.startswith('usage: ovseg demo [-h] [--out DIR]')
+    assert capsys.readouterr().out.startswith('usage: tools/demo.py [-h] [--debug] [--out DIR]')

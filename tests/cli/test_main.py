@@ -1,3 +1,4 @@
+import importlib
 import io
 import json
 import runpy
@@ -9,7 +10,7 @@ import pytest
 
 import ovseg
 import ovseg.resources
-from ovseg.cli import main
+from ovseg.cli import COMMANDS, main
 from ovseg.cli.catalogue import KINDS
 
 
@@ -25,8 +26,9 @@ def test_without_arguments_help_and_an_overview_are_printed(capsys):
     assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith('usage: ovseg')
+    overview = lines[lines.index('to choose from (ovseg list KIND says more):'):]
     for kind, entries in KINDS.items():
-        line, = [line for line in lines if line.split()[:1] == [kind]]
+        line, = [line for line in overview if line.split()[:1] == [kind]]
         found = entries()
         assert line.split()[1] == str(len(found))
         assert found[0]['name'] in line
@@ -77,7 +79,7 @@ def test_what_cannot_be_done_is_said_in_a_line_and_exits_with_1(arguments, tmp_p
 
 
 def raises(error):
-    def function():
+    def function(*args):
         raise error
     return function
 
@@ -88,3 +90,48 @@ def test_importing_ovseg_leaves_program_page_and_plots_out():
     finished = subprocess.run([sys.executable, '-c', code], cwd=Path(ovseg.__file__).parents[1], capture_output=True, text=True,
                               timeout=300, check=True)
     assert finished.stdout.strip() == '[]'
+
+
+MINIMAL = {'predict': ['a.jpg', '--out', 'out'], 'test': ['a.py'], 'dist-test': ['a.py', '2'], 'eval': ['a.py', 'maps'],
+           'ablate': ['a.py'], 'visualize': ['a.py', 'a.jpg'], 'check-data': ['a.py'], 'regions': ['a.py', '--out', 'out'],
+           'convert': ['coco_object'], 'configs': ['path', 'gated_vit-b16']}
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_every_command_has_a_traceback_on_demand_and_ends_with_130_after_ctrl_c(command, monkeypatch, capsys):
+    module = importlib.import_module(f'ovseg.cli.{command.replace("-", "_")}')
+    name = 'print_path' if command == 'configs' else 'run'
+
+    def run(args):
+        raise problem
+
+    monkeypatch.setattr(module, name, run)
+    arguments = [command, *MINIMAL.get(command, [])]
+    problem = KeyboardInterrupt()
+    assert main(arguments) == 130
+    assert capsys.readouterr().err == 'ovseg: interrupted\n'
+    problem = OSError(28, 'No space left on device', 'a.png')
+    assert main(arguments) == 1
+    assert capsys.readouterr().err == "ovseg: error: [Errno 28] No space left on device: 'a.png'\n"
+    assert main([*arguments[:1], '--debug', *arguments[1:]]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == 'Traceback (most recent call last):' and lines[-1].startswith('ovseg: error: [Errno 28] No space')
+
+
+TOOLS = {'test': 'test', 'eval_predictions': 'eval', 'ablate': 'ablate', 'visualize': 'visualize', 'demo': 'demo',
+         'check_dataset': 'check-data', 'make_regions': 'regions'}
+
+
+@pytest.mark.parametrize('tool', TOOLS)
+def test_a_tool_is_the_command_under_its_own_name(tool, monkeypatch, capsys):
+    path = Path(ovseg.__file__).parents[1] / 'tools' / f'{tool}.py'
+    monkeypatch.setattr(sys, 'argv', [str(path), '--nonsense'])
+    with pytest.raises(SystemExit) as finished:
+        runpy.run_path(str(path), run_name='__main__')
+    printed = capsys.readouterr().err
+    assert finished.value.code == 2 and printed.startswith(f'usage: tools/{tool}.py [-h] [--debug]')
+    assert f'\ntools/{tool}.py: error: ' in printed
+    monkeypatch.setattr(f'ovseg.cli.{TOOLS[tool].replace("-", "_")}.run', raises(ValueError('wrong')))
+    monkeypatch.setattr(sys, 'argv', [str(path), *MINIMAL.get(TOOLS[tool], [])])
+    with pytest.raises(SystemExit, match=rf'^tools/{tool}\.py: error: wrong$'):
+        runpy.run_path(str(path), run_name='__main__')

@@ -19,7 +19,7 @@ NOT_THERE = 'ovseg web needs gradio: pip install "ovseg[web]"'
 def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr('ovseg.cli.web.find_spec', lambda name: None)
     assert main(['web']) == 1
-    assert 'pip install "ovseg[web]"' in capsys.readouterr().err
+    assert re.fullmatch(r'ovseg: error: the web page needs gradio: .*pip install -e ".*\[web\]"\n', capsys.readouterr().err)
 
 
 def test_an_occupied_port_is_named():

@@ -183,7 +183,7 @@ def test_context459_without_a_label_map(tmp_path):
 
 def test_context459_without_scipy(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'scipy.io', None)
-    with pytest.raises(ImportError, match='pip install scipy'):
+    with pytest.raises(ImportError, match=r'needs SciPy: .*pip install -e ".*\[converters\]"'):
         convert_context459(tmp_path / 'a.mat', tmp_path / 'a.tif')
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ovseg.ablation.axes import COMBINATIONS, SWITCHES, parse_grid
+from ovseg.ablation.axes import parse_grid
+from ovseg.ablation.choices import COMBINATIONS, SWITCHES
 from ovseg.ablation.statistics import RESAMPLES
 
 NAME = 'docs/ablate.md'

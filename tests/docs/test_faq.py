@@ -65,7 +65,7 @@ def test_mmseg_refuses_a_flat_config():
 
 def test_names_of_predict_keep_their_spaces(monkeypatch):
     seen = []
-    monkeypatch.setattr(cli.predict, 'run', lambda args: seen.append(args.classes) or 0)
+    monkeypatch.setattr('ovseg.cli.predict.run', lambda args: seen.append(args.classes) or 0)
     cli.main(['predict', 'image.jpg', '--classes', 'potted plant, cat', '--out', 'results'])
     assert read_class_list(seen[0]) == [['potted plant'], ['cat']]
 

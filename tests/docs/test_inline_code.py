@@ -152,7 +152,7 @@ def test_settings_are_taken(code):
 
 
 def test_every_flag_belongs_to_a_program():
-    programs = [*ROOT.glob('tools/**/*.py'), *ROOT.glob('ovseg/cli/*.py'), ROOT / 'ovseg' / 'config.py']
+    programs = [*ROOT.glob('tools/**/*.py'), *ROOT.glob('ovseg/cli/*.py'), ROOT / 'ovseg' / 'cfg_options.py']
     known = {flag for path in programs for flag in re.findall(rf"add_argument\((?:'[\w-]+', )?'({FLAG})'", path.read_text())}
     combinations = {f'--{name}' for name in ('one-at-a-time', 'cumulative', 'full')}
     assert {flag for page in PAGES for flag in re.findall(FLAG, read(page))} <= known | combinations | OTHERS_FLAGS

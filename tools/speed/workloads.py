@@ -186,6 +186,20 @@ with mmcv_operators():
                                             'import ovseg, build tiny': lambda: run(tiny)})
 
 
+def command_start(folder: Path) -> Group:
+    """Seconds to an answer of the console command, whose script is written into ``folder``, over importing torch."""
+    script = folder / 'ovseg'  # as pip writes it
+    script.write_text('import sys\nfrom ovseg.cli import main\nsys.exit(main())\n')
+
+    def run(*arguments: str) -> None:
+        subprocess.run([sys.executable, *arguments], capture_output=True)  # noqa: S603  of this file
+
+    answers = ['--help'], ['list'], ['list', '--json'], ['test', '--nonsense']
+    return Group('command', 'fresh process', {
+        'python -c "import torch"': lambda: run('-c', 'import torch'),
+        **{f'ovseg {" ".join(arguments)}': partial(run, str(script), *arguments) for arguments in answers}})
+
+
 def decode_memory(classes: int) -> float:
     """Peak MB of a process that decodes a Cityscapes-sized image with so many classes."""
     torch.manual_seed(0)

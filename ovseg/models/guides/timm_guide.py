@@ -16,6 +16,7 @@ from ovseg.components import named_errors
 from ovseg.digests import file_digest
 from ovseg.models.guides.guide import Guide, check_features
 from ovseg.models.guides.timm_network import BLOCKS, FAMILIES, TimmNetwork
+from ovseg.models.hub import cache_if_unreachable
 from ovseg.models.towers.checkpoints import read_state_dict
 from ovseg.models.towers.loading import RANDOM
 from ovseg.models.window_batch import GuideFeatures, WindowBatch
@@ -158,7 +159,8 @@ def _download(model: Any) -> Path:
     if not repository:
         raise ValueError(f'TimmGuide pretrained=True: timm has no weights of {name}; give a path')
     try:
-        return Path(hf_hub_download(repository, HUB_FILE))
+        with cache_if_unreachable():
+            return Path(hf_hub_download(repository, HUB_FILE))
     except (OSError, RuntimeError, ValueError) as error:
         call = f"python -c \"import timm; timm.create_model('{name}', pretrained=True)\""
         megabytes = sum(parameter.numel() for parameter in model.parameters()) * 4 / 1e6

@@ -7,6 +7,7 @@ import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from ovseg.extras import missing_package
 from ovseg.models.regions.regions import MOST_REGIONS, Regions
 from ovseg.registry import REGIONS
 from ovseg.utils import check_integer, check_number
@@ -49,10 +50,10 @@ def _slic() -> Callable[..., np.ndarray]:
     """scikit-image's function; importing it takes a second.
 
     Raises:
-        ImportError: it is not installed; says how to install it.
+        MissingPackageError: it is not installed; says how to install it.
     """
     try:
         from skimage.segmentation import slic
     except ImportError as error:
-        raise ImportError('SuperpixelRegions needs scikit-image: pip install "ovseg[regions]"') from error
+        raise missing_package('SuperpixelRegions', 'scikit-image', 'regions') from error
     return slic

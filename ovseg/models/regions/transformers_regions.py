@@ -1,16 +1,19 @@
 """Region maps of SAM2, Mask2Former, EoMT and other networks of the package transformers."""
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Iterable, List
+from typing import Any, ContextManager, Iterable, List
 
 import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ovseg.digests import file_digest
+from ovseg.extras import missing_package
 from ovseg.models.frozen import FrozenModule
+from ovseg.models.hub import cache_if_unreachable
 from ovseg.models.regions.regions import Regions
 from ovseg.registry import REGIONS
 from ovseg.utils import check_integer, check_number, one_line, quoted, shown
@@ -76,8 +79,10 @@ class TransformersRegions(Regions):
         transformers, kind = _transformers(), self._kind()
         network = transformers.AutoModelForMaskGeneration if kind == SAM else transformers.AutoModelForUniversalSegmentation
         try:
-            processor = transformers.AutoImageProcessor.from_pretrained(self.model)
-            return (_SAM if kind == SAM else _Panoptic)(network.from_pretrained(self.model, use_safetensors=True), processor)
+            with self._hub():
+                processor = transformers.AutoImageProcessor.from_pretrained(self.model)
+                masks = network.from_pretrained(self.model, use_safetensors=True)
+            return (_SAM if kind == SAM else _Panoptic)(masks, processor)
         except OSError as error:
             raise self._missing('weights', error) from error
 
@@ -89,7 +94,8 @@ class TransformersRegions(Regions):
     def _kind(self) -> str:
         transformers = _transformers()
         try:
-            config = transformers.AutoConfig.from_pretrained(self.model)
+            with self._hub():
+                config = transformers.AutoConfig.from_pretrained(self.model)
         except (OSError, ValueError) as error:
             raise self._missing('config.json', error) from error
         for kind, networks in ((SAM, transformers.MODEL_FOR_MASK_GENERATION_MAPPING),
@@ -98,6 +104,9 @@ class TransformersRegions(Regions):
                 return kind
         raise ValueError(f'TransformersRegions model={shown(self.model)} is a {config.model_type}, and a network for {SAM} '
                          f'(sam2) or {PANOPTIC} (mask2former, eomt) is needed')
+
+    def _hub(self) -> ContextManager[None]:
+        return nullcontext() if Path(self.model).is_dir() else cache_if_unreachable()
 
     def _missing(self, what: str, error: Exception) -> FileNotFoundError:
         cache = os.environ.get('HF_HOME') or '~/.cache/huggingface'
@@ -171,10 +180,10 @@ def _transformers() -> Any:
     """The package.
 
     Raises:
-        ImportError: it is not installed; says how to install it.
+        MissingPackageError: it is not installed; says how to install it.
     """
     try:
         import transformers
     except ImportError as error:
-        raise ImportError('TransformersRegions needs transformers: pip install "ovseg[regions]"') from error
+        raise missing_package('TransformersRegions', 'transformers', 'regions') from error
     return transformers

@@ -2,7 +2,7 @@
 import difflib
 import os
 import uuid
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from open_clip.pretrained import download_pretrained
 from torch import Tensor, nn
 
 from ovseg.digests import file_digest
+from ovseg.models.hub import cache_if_unreachable
 from ovseg.models.text import TextEncoder
 from ovseg.models.towers import tiny_clip
 from ovseg.models.towers.adapters import image_tower
@@ -195,12 +196,14 @@ def _usual_preprocess(name: str) -> Dict[str, Any]:
 
 def _tokenizer(name: str, config: Dict[str, Any]) -> Callable[..., Tensor]:
     """The model's tokenizer, which for SigLIP and others comes from the Hugging Face hub."""
+    of_hub = config['text_cfg'].get('hf_tokenizer_name')
     try:
-        return open_clip.get_tokenizer(name)
+        with cache_if_unreachable() if of_hub else nullcontext():
+            return open_clip.get_tokenizer(name)
     except (ImportError, OSError) as error:
         raise FileNotFoundError(f'the tokenizer of {name} needs the package transformers and '
-                                f'{config["text_cfg"].get("hf_tokenizer_name")} of the Hugging Face hub, which is not on this '
-                                f'machine and could not be downloaded: {one_line(error)}') from error
+                                f'{of_hub} of the Hugging Face hub, which is not on this machine '
+                                f' and could not be downloaded: {one_line(error)}') from error
 
 
 def _model_config(name: str) -> Dict[str, Any]:
@@ -237,31 +240,43 @@ def _check_architecture(name: str, path: Path, settings: Dict[str, Any], config:
 
 
 def _download(name: str, pretrained: str, tag: Dict[str, Any]) -> Path:
+    hub = tag.get('hf_hub', '').strip('/')
     try:
-        return Path(download_pretrained(tag))
+        with cache_if_unreachable() if hub else nullcontext():
+            return Path(download_pretrained(tag))
     except (OSError, RuntimeError, ValueError) as error:
-        hub = tag.get('hf_hub', '').strip('/')
         source, target = (f'{hub} on the Hugging Face hub', HUB_CACHE) if hub else (tag['url'], '~/.cache/clip')
         call = f"import open_clip; open_clip.create_model('{name}', '{pretrained}')"
-        raise _unavailable(f'{name} ({pretrained})', source, target, call, error) from error
+        raise _unavailable(f'{name} ({pretrained}{_size(name)})', source, target, call, error) from error
 
 
 def _download_folder(pretrained: str) -> Path:
     """The weights file of a repository on the Hugging Face hub, with its configs beside it."""
     repository = pretrained[len(HUB):]
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=list(CONFIG_FILES)))
-        for file in WEIGHTS_FILES:
-            if (folder / file).is_file():  # without network, asking the hub again takes half a minute per file
-                return folder / file
-        for file in WEIGHTS_FILES:
-            with suppress(EntryNotFoundError):
-                return Path(hf_hub_download(repository, file))
-        raise FileNotFoundError(f'the repository has none of {", ".join(WEIGHTS_FILES)}')
+        with cache_if_unreachable():
+            folder = Path(snapshot_download(repository, allow_patterns=list(CONFIG_FILES)))
+            for file in WEIGHTS_FILES:
+                if (folder / file).is_file():
+                    return folder / file
+            for file in WEIGHTS_FILES:
+                with suppress(EntryNotFoundError):
+                    return Path(hf_hub_download(repository, file))
+            raise FileNotFoundError(f'the repository has none of {", ".join(WEIGHTS_FILES)}')
     except (OSError, RuntimeError, ValueError, EntryNotFoundError) as error:
         call = f"import huggingface_hub; huggingface_hub.snapshot_download({shown(repository)})"
         source = f'{quoted(repository)} on the Hugging Face hub'
         raise _unavailable(f'clip.pretrained={shown(pretrained)}', source, HUB_CACHE, call, error) from error
+
+
+def _size(name: str) -> str:
+    """Size of a model's weights in float32; nothing for text towers that only the hub describes."""
+    config = _model_config(name)
+    if 'hf_model_name' in config['text_cfg']:
+        return ''
+    with torch.device('meta'):
+        model = _build(config)
+    return f', {sum(parameter.numel() for parameter in model.parameters()) * 4 / 1e6:.0f} MB'
 
 
 def _unavailable(weights: str, source: str, target: str, call: str, error: BaseException) -> FileNotFoundError:

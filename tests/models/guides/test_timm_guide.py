@@ -117,6 +117,7 @@ def test_weights_of_a_tag_come_from_the_hub(tmp_path, monkeypatch):
 def test_a_download_that_fails_says_what_is_needed(monkeypatch):
     def fail(*args):
         raise OSError('no network')
+    monkeypatch.setattr('ovseg.models.hub.unreachable', lambda: '')
     monkeypatch.setattr(timm_guide, 'hf_hub_download', fail)
     with pytest.raises(FileNotFoundError) as caught:
         TimmGuide('vit_small_patch16_224.dino').load()

@@ -446,6 +446,7 @@ def test_offline_error_names_file_place_and_command(monkeypatch, tag, needed, pl
     def unreachable(tag):
         raise error('no route to host')
 
+    monkeypatch.setattr('ovseg.models.hub.unreachable', lambda: '')
     monkeypatch.setattr(open_clip.pretrained, '_PRETRAINED', {GELU: dict(mine=tag)})
     monkeypatch.setattr('ovseg.models.towers.loading.download_pretrained', unreachable)
     with pytest.raises(FileNotFoundError) as raised:
@@ -459,6 +460,6 @@ def test_offline_error_for_openai_s_weights(monkeypatch):
         raise OSError('no route to host')
 
     monkeypatch.setattr('ovseg.models.towers.loading.download_pretrained', unreachable)
-    with pytest.raises(FileNotFoundError, match=r'(?s)ViT-B-16-quickgelu \(openai\) are not on this machine.*needed: .*\n'
-                                                r".*looked in: .*create_model\('ViT-B-16-quickgelu', 'openai'\)"):
+    with pytest.raises(FileNotFoundError, match=r'(?s)ViT-B-16-quickgelu \(openai, 598 MB\) are not on this machine.*needed: '
+                                                r".*\n.*looked in: .*create_model\('ViT-B-16-quickgelu', 'openai'\)"):
         load_clip('ViT-B-16-quickgelu', 'openai')

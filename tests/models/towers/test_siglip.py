@@ -131,6 +131,7 @@ def test_a_tokenizer_that_is_not_there_is_named_before_weights_are_read(monkeypa
     def offline(name):
         raise OSError('no route\nto host')
 
+    monkeypatch.setattr('ovseg.models.hub.unreachable', lambda: '')
     monkeypatch.setattr(open_clip, 'get_tokenizer', offline)
     monkeypatch.setattr(loading, '_download', lambda *args: '/no/such/file')
     with pytest.raises(FileNotFoundError, match=r'^the tokenizer of ViT-B-16-SigLIP needs the package transformers and '

@@ -1,0 +1,50 @@
+"""The Hugging Face hub, where it cannot be reached: its cache is looked into, and nothing is tried again and again."""
+import ssl
+from contextlib import contextmanager
+from typing import Iterator
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from huggingface_hub import constants
+
+SECONDS = 5  # for a connection
+
+
+def unreachable() -> str:
+    """Reason why the hub cannot be reached; empty if it can.
+
+    Nothing is sent where ``HF_HUB_OFFLINE`` is set. ``HF_ENDPOINT`` and the variables of proxies are heeded.
+    """
+    if constants.HF_HUB_OFFLINE:
+        return 'HF_HUB_OFFLINE is set, so nothing is downloaded'
+    try:
+        with urlopen(Request(constants.ENDPOINT, method='HEAD'), timeout=SECONDS):  # noqa: S310  the user's own setting
+            return ''
+    except HTTPError:
+        return ''
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        # certificates are found in other ways by huggingface_hub
+        return '' if isinstance(reason, ssl.SSLError) else f'{constants.ENDPOINT} cannot be reached: {reason}'
+
+
+@contextmanager
+def cache_if_unreachable() -> Iterator[None]:
+    """Let packages that load from the hub look into its cache only, where the hub cannot be reached.
+
+    They would try to connect six times for each file, which takes up to a minute.
+
+    Raises:
+        FileNotFoundError: in place of their errors, if the hub cannot be reached; says why.
+    """
+    reason, offline = unreachable(), constants.HF_HUB_OFFLINE
+    if not reason:
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FileNotFoundError(reason) from error
+    finally:
+        constants.HF_HUB_OFFLINE = offline

@@ -1,0 +1,87 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants, hf_hub_download
+
+import ovseg
+from ovseg.models import hub
+from ovseg.models.guides import TimmGuide
+from ovseg.models.towers.loading import load_clip, weights_digest
+
+NOWHERE = 'http://127.0.0.1:9'  # nothing listens at the port "discard"
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, 'ENDPOINT', NOWHERE)
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
+    for variable in ('http_proxy', 'HTTP_PROXY', 'all_proxy', 'ALL_PROXY'):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_the_reason_is_given(monkeypatch):
+    assert hub.unreachable().startswith(f'{NOWHERE} cannot be reached: ')
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    monkeypatch.setattr(hub, 'urlopen', None)  # nothing is sent
+    assert hub.unreachable() == 'HF_HUB_OFFLINE is set, so nothing is downloaded'
+
+
+def test_a_hub_that_answers_is_asked(monkeypatch):
+    monkeypatch.setattr(hub, 'unreachable', lambda: '')
+    with pytest.raises(OSError, match='theirs'), hub.cache_if_unreachable():
+        assert not constants.HF_HUB_OFFLINE
+        raise OSError('theirs')
+
+
+def test_a_file_of_the_cache_is_found_without_network(tmp_path):
+    snapshot = tmp_path / 'models--owner--name' / 'snapshots' / ('0' * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / 'a.txt').write_text('content')
+    (snapshot.parents[1] / 'refs').mkdir()
+    (snapshot.parents[1] / 'refs' / 'main').write_text('0' * 40)
+    with hub.cache_if_unreachable():
+        assert Path(hf_hub_download('owner/name', 'a.txt', cache_dir=tmp_path)).read_text() == 'content'
+    assert constants.HF_HUB_OFFLINE is False
+
+
+@pytest.mark.parametrize('load, parts', [
+    (lambda: weights_digest('ViT-B-16', 'laion2b_s34b_b88k'),
+     ['ViT-B-16 (laion2b_s34b_b88k, 598 MB)', 'needed: laion/CLIP-ViT-B-16-laion2B-s34B-b88K', 'HF_HOME', 'create_model']),
+    (lambda: weights_digest('ViT-B-16-quickgelu', 'hf-hub:owner/name'), ["'hf-hub:owner/name'", 'needed: owner/name']),
+    (lambda: TimmGuide('vit_base_patch8_224.dino').load(), ['vit_base_patch8_224.dino (343 MB)', 'HF_HOME', 'create_model'])],
+    ids=['CLIP', 'folder of the hub', 'guide'])
+def test_missing_weights_are_named_at_once(load, parts):
+    began = time.monotonic()
+    with pytest.raises(FileNotFoundError) as raised:
+        load()
+    assert time.monotonic() - began < 10  # six attempts for each file took 25 to 50 seconds
+    assert all(part in str(raised.value) for part in [*parts, f'{NOWHERE} cannot be reached: '])
+
+
+def test_a_missing_tokenizer_is_named_at_once(tmp_path):
+    pytest.importorskip('transformers')
+    began = time.monotonic()
+    with pytest.raises(FileNotFoundError, match=f'^the tokenizer of ViT-B-16-SigLIP .*{NOWHERE} cannot be reached: '):
+        load_clip('ViT-B-16-SigLIP', str(_file(tmp_path)))
+    assert time.monotonic() - began < 15
+
+
+def test_missing_region_networks_are_named_at_once(tmp_path):
+    pytest.importorskip('transformers')
+    code = ('from ovseg.models.regions import build_regions\n'
+            "build_regions('regions', dict(type='TransformersRegions', model='facebook/no-such-sam')).check()")
+    ended = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, timeout=100,
+                           env={**os.environ, 'HF_ENDPOINT': NOWHERE, 'HF_HOME': str(tmp_path), 'HF_HUB_OFFLINE': '0',
+                                'PYTHONPATH': str(Path(ovseg.__file__).parents[1])})
+    assert f'({NOWHERE} cannot be reached: ' in ended.stderr.splitlines()[-1] and 'Retry' not in ended.stderr
+
+
+def _file(folder):
+    import torch
+    torch.save({}, folder / 'weights.pt')
+    return folder / 'weights.pt'
