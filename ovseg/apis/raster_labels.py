@@ -78,8 +78,8 @@ def label_tiles(raster: Raster, tiles: Iterable[Tile], predict: Predict, count: 
             part = np.where(valid[own], found[own], ignore).astype(labels.dtype)
             write(slice(rows.first, rows.last), slice(columns.first, columns.last), part)
             counts += np.bincount(part[part != ignore], minlength=count)
-            valid_pixels += np.count_nonzero(valid[own])
-            undefined += np.count_nonzero(valid[own] & (part == ignore))
+            valid_pixels += int(np.count_nonzero(valid[own]))
+            undefined += int(np.count_nonzero(valid[own] & (part == ignore)))
             # Every step-th pixel of the raster, counted from its first.
             inside = (slice(-rows.first % step, None, step), slice(-columns.first % step, None, step))
             reduced = part[inside]

@@ -42,7 +42,7 @@ def test_what_is_written_is_what_is_returned(inferencer, noise, tmp_path):
     images = [noise(61, 83), noise(37, 29, seed=1)]
     result = inferencer(images, WORDS, background='sky, sand', out_dir=tmp_path / 'a' / 'b', return_vis=True)
     folder = tmp_path / 'a' / 'b'
-    assert files(folder) == ['results.json', 'pred/000000.png', 'pred/000001.png', 'vis/000000.png', 'vis/000001.png']
+    assert files(folder) == ['pred/000000.png', 'pred/000001.png', 'results.json', 'vis/000000.png', 'vis/000001.png']
     colours = [[0, 0, 0], *distinct_colours(3)]
     for name, image, labels, painted in zip(result['names'], images, result['predictions'], result['visualization']):
         np.testing.assert_array_equal(read(folder / 'pred' / f'{name}.png'), labels)
@@ -58,7 +58,8 @@ def test_what_is_written_is_what_is_returned(inferencer, noise, tmp_path):
     names = [class_['name'] for class_ in document['classes']]
     for index, (entry, labels) in enumerate(zip(document['images'], result['predictions'])):
         assert entry == dict(
-            name=f'{index:06d}', source=f'ndarray of {labels.shape[1]} x {labels.shape[0]} pixels', size=list(labels.shape[::-1]),
+            name=f'{index:06d}', size=list(labels.shape[::-1]),
+            source=f'ndarray of {labels.shape[1]} x {labels.shape[0]} pixels',
             files=dict(vis=f'vis/{index:06d}.png', pred=f'pred/{index:06d}.png'),
             areas={name: dict(pixels=int((labels == label).sum()), share=float((labels == label).mean()))
                    for label, name in enumerate(names)})
@@ -110,7 +111,7 @@ def test_images_of_one_name_do_not_overwrite_each_other(inferencer, noise, tmp_p
     out = tmp_path / 'out'
     result = inferencer([tmp_path / 'x', tmp_path / 'y'], WORDS, out_dir=out)
     assert result['names'] == ['cat', 'cat_2']
-    assert files(out) == ['results.json', 'pred/cat.png', 'pred/cat_2.png', 'vis/cat.png', 'vis/cat_2.png']
+    assert files(out) == ['pred/cat.png', 'pred/cat_2.png', 'results.json', 'vis/cat.png', 'vis/cat_2.png']
     assert [(item['name'], item['source']) for item in results_of(out)['images']] == [
         ('cat', str(tmp_path / 'x' / 'cat.png')), ('cat_2', str(tmp_path / 'y' / 'cat.png'))]
 
@@ -128,7 +129,7 @@ def test_a_broken_image_leaves_the_results_before_it(inferencer, noise, tmp_path
     (tmp_path / 'broken.jpg').write_bytes(b'no image')
     with pytest.raises(ValueError, match=r'broken\.jpg is no image'):
         inferencer([noise(37, 29), tmp_path / 'broken.jpg'], WORDS, out_dir=tmp_path / 'out')
-    assert files(tmp_path / 'out') == ['results.json', 'pred/000000.png', 'vis/000000.png']
+    assert files(tmp_path / 'out') == ['pred/000000.png', 'results.json', 'vis/000000.png']
     assert [item['name'] for item in results_of(tmp_path / 'out')['images']] == ['000000']
 
 
@@ -148,12 +149,12 @@ def test_a_full_disk_is_said_with_the_folder_and_leaves_what_is_there(inferencer
     write_bytes = Path.write_bytes
     monkeypatch.setattr(Path, 'write_text', full)
     with pytest.raises(OSError, match=f"cannot write into out_dir='{tmp_path}': .*No space left"):
-        results.write_results_of()
+        results.write_results()
     assert (tmp_path / 'results.json').read_bytes() == before
     monkeypatch.setattr(Path, 'write_bytes', full_of_bytes)
     with pytest.raises(OSError, match=f"cannot write into out_dir='{tmp_path}': "):
         results.add('b', Path('b.jpg'), np.zeros((3, 5), np.uint8), Areas(np.array([15]), (3, 5)), noise(3, 5))
-    assert files(tmp_path) == ['results.json', 'pred/000000.png', 'vis/000000.png']
+    assert files(tmp_path) == ['pred/000000.png', 'results.json', 'vis/000000.png']
 
 
 def test_a_file_name_that_is_not_utf_8_stands_in_the_results_of(inferencer, noise, tmp_path):
