@@ -44,9 +44,10 @@ def _decoded(image: Image.Image, content: bytes, name: str, bit_depth: Optional[
     """The pixels of ``content``, whose header Pillow has read as ``image``; see ``decode``."""
     if image.format in BY_PILLOW:
         return over_white(ImageOps.exif_transpose(image))
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    if pixels is None and image.mode in ('I', 'F'):  # 32 bits
+    if image.format == 'TIFF' and image.mode in ('I', 'F'):  # 32 bits, which OpenCV does not read
         pixels = np.repeat(np.asarray(ImageOps.exif_transpose(image))[..., None], 3, axis=2)
+    else:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if pixels is None or pixels.ndim != 3:  # the floats of a PFM
         raise ValueError(f'cannot read {name}: {CUT_OFF}')
     if image.mode in WITH_ALPHA or 'transparency' in image.info:
