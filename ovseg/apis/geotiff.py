@@ -165,8 +165,6 @@ def _check(dataset: Any, name: str, several: bool, max_pixels: int) -> None:
     if len(kinds) > 1 or np.dtype(dataset.dtypes[0]).kind not in 'uif':
         raise ValueError(f'{name} has values of type {", ".join(sorted(kinds))}; integers or floating-point numbers of one '
                          'type are read')
-    if 'cyan' in {colour.name for colour in dataset.colorinterp}:
-        raise ValueError(f'{name} has CMYK colours: convert it to RGB')
     rows, columns = dataset.block_shapes[0]
     if rows * columns > max_pixels:
         raise ValueError(f'{name} is stored in blocks of {columns} x {rows} pixels, and max_pixels={max_pixels}: store it in '

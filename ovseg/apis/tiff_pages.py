@@ -1,4 +1,5 @@
 """The pages of a TIFF file, from its directories, without reading pixels."""
+import warnings
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Iterator, NamedTuple, Optional, Sequence
@@ -37,7 +38,9 @@ def tiff_pages(file: BinaryIO) -> Iterator[Page]:
     while directory.next and directory.next not in seen:
         seen.add(directory.next)
         file.seek(directory.next)
-        directory.load(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of damaged values
+            directory.load(file)
         if not directory.get(SUBFILE, 0) & REDUCED_OR_MASK:
             georeferenced = any(tag in directory for tag in GEO_TAGS)
             yield Page(directory[WIDTH], directory[HEIGHT], directory.get(SAMPLES, 1), georeferenced)

@@ -92,6 +92,7 @@ def test_an_overview_of_a_tiff_is_no_page():
     overview = Image.fromarray(RGB[::2, ::2])
     overview.encoderinfo = dict(tiffinfo={254: 1})
     Image.fromarray(RGB).save(file, 'TIFF', save_all=True, append_images=[overview])
+    assert Image.open(file).n_frames == 2
     np.testing.assert_array_equal(decode(file.getvalue(), 'a.tif')[..., ::-1], RGB)
 
 

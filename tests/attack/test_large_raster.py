@@ -35,8 +35,8 @@ def test_a_large_sparse_raster_takes_less_than_2_gb(tmp_path):
             window = ((row, row + PART), (column, column + PART))
             target.write(np.maximum(pixels, 1).transpose(2, 0, 1), window=window)
     finished = subprocess.run(
-        [sys.executable, '-c', PROGRAM, 'predict', str(tmp_path / 'large.tif'), '--out', str(tmp_path / 'out'), '--device', 'cpu',
-         '--classes', 'ladybug, grass, snow, gravel', '--cfg-options', 'model.prompt_templates=plain'],
+        [sys.executable, '-c', PROGRAM, 'predict', str(tmp_path / 'large.tif'), '--out', str(tmp_path / 'out'),
+         '--device', 'cpu', '--classes', 'ladybug, grass, snow, gravel', '--cfg-options', 'model.prompt_templates=plain'],
         capture_output=True, text=True, check=True)
     memory = int(finished.stdout.splitlines()[-1])
     print(f'peak memory: {memory / 2 ** 20:.0f} MiB')
