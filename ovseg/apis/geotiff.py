@@ -1,4 +1,5 @@
 """TIFF and GeoTIFF files, read and written window by window with rasterio."""
+import errno
 import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -132,6 +133,26 @@ def label_file(path: Path, raster: Raster, dtype: np.dtype, palette: Sequence[Se
             target.write_colormap(1, {index: (*colour, 255) for index, colour in enumerate(palette)})
         yield lambda rows, columns, labels: target.write(
             labels, 1, window=((rows.start, rows.stop), (columns.start, columns.stop)))
+
+
+def check_label_file(path: Path, counts: np.ndarray) -> None:
+    """Read a label map again: GDAL does not report that a disk was full when the file was closed.
+
+    Args:
+        path: Written by ``label_file``.
+        counts: ``(K,)`` pixels of each class that it must have.
+
+    Raises:
+        OSError: it has others, or cannot be read.
+    """
+    rasterio = needed('rasterio', 'geo', f'{quoted(path)} is a GeoTIFF')
+    found = np.zeros(len(counts), np.int64)
+    with _quiet(rasterio), rasterio.open(path) as dataset:
+        for rows, columns in tiles(dataset.height, dataset.width, SCANNED, 0):
+            labels = dataset.read(1, window=((rows.first, rows.last), (columns.first, columns.last)))
+            found += np.bincount(labels[labels != dataset.nodata], minlength=len(counts))
+    if (found != counts).any():
+        raise OSError(errno.EIO, 'the label map is not whole; the disk may be full')
 
 
 def _opened(rasterio: Any, path: Path) -> Any:

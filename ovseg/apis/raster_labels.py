@@ -6,7 +6,7 @@ from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Seq
 
 import numpy as np
 
-from ovseg.apis.geotiff import Raster, label_file
+from ovseg.apis.geotiff import Raster, check_label_file, label_file
 from ovseg.apis.tiles import Tile
 from ovseg.inference.nonfinite import ignore_label
 
@@ -49,7 +49,10 @@ def label_raster(raster: Raster, tiles: Iterable[Tile], predict: Predict, palett
             if to_file is not None:
                 to_file(rows, columns, part)
 
-        return label_tiles(raster, tiles, predict, count, batch_size, write)
+        found = label_tiles(raster, tiles, predict, count, batch_size, write)
+    if path is not None:
+        check_label_file(path, found.counts)
+    return found
 
 
 def label_tiles(raster: Raster, tiles: Iterable[Tile], predict: Predict, count: int, batch_size: int,

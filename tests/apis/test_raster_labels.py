@@ -1,11 +1,12 @@
 """Rasters segmented tile by tile, compared with a loop over pixels."""
 import json
+import signal
 
 import numpy as np
 import pytest
 
 from ovseg.apis import raster_labels
-from ovseg.apis.raster_labels import label_tiles, unlabelled
+from ovseg.apis.raster_labels import label_raster, label_tiles, unlabelled
 from ovseg.apis.tiles import tiles
 
 HEIGHT, WIDTH, TILE, OVERLAP = 103, 97, 31, 7
@@ -110,6 +111,26 @@ def test_tiles_are_segmented_as_images(inferencer, geotiff, tmp_path):
     assert {name: area['pixels'] for name, area in entry['areas'].items()} == {
         name: int((expected == label).sum()) for label, name in enumerate(WORDS)}
     assert sum(area['share'] for area in entry['areas'].values()) == pytest.approx(1) == sum(result['areas'][0].values())
+
+
+def test_a_full_disk_is_an_error_although_gdal_reports_none(geotiff, tmp_path):
+    resource = pytest.importorskip('resource')
+    from ovseg.apis.geotiff import open_raster
+    from ovseg.apis.reading import Reading
+    path, pixels = geotiff
+    rng = np.random.default_rng(0)
+
+    def noise(images):
+        return [rng.integers(0, 5, image.shape[:2], np.uint8) for image in images]
+
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with open_raster(path, Reading(), 10 ** 9) as raster, pytest.raises(OSError):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+            label_raster(raster, tiles(*raster.size, 101, 7), noise, [[1, 2, 3]] * 5, 2, None, tmp_path / 'labels.part')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_raster_over_the_bound_is_only_written(build, geotiff, tmp_path):
