@@ -117,7 +117,7 @@ def test_a_full_disk_is_an_error_although_gdal_reports_none(geotiff, tmp_path):
     resource = pytest.importorskip('resource')
     from ovseg.apis.geotiff import open_raster
     from ovseg.apis.reading import Reading
-    path, pixels = geotiff
+    path, _ = geotiff
     rng = np.random.default_rng(0)
 
     def noise(images):
