@@ -56,7 +56,8 @@ def test_the_files_are_those_that_the_page_names(folder):
 def test_the_keys_are_those_that_the_page_names(folder):
     page = PAGES['read']('docs/own_images.md')
     table = page[page.index('| key of `results.json`'):page.index('## Class names')]
-    named = {key for line in table.splitlines() for key in re.findall(r'`(\w+)`', line.split('|')[1])}
+    named = {key for line in table.splitlines() if line.startswith('|')
+             for key in re.findall(r'`(\w+)`', line.split('|')[1])}
     document = json.loads((folder / 'out' / 'results.json').read_text(encoding='utf-8'))
     assert named - {'json'} == set(document)
     assert set(document['images'][0]) - {'file'} == {'name', 'source', 'size', 'files', 'areas'}
