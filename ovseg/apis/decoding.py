@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from ovseg.apis.missing import needed
 from ovseg.apis.tiff_pages import has_several_pages
 from ovseg.image_files import BROKEN, known_formats
+from ovseg.utils import one_line
 
 HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
 BY_PILLOW = ('GIF', 'AVIF')  # OpenCV 4 reads no GIF, and turns no AVIF
@@ -37,13 +38,14 @@ def decode(content: bytes, name: str, bit_depth: Optional[int] = None) -> np.nda
     except BROKEN as error:
         if isinstance(error, ValueError) and name in str(error):
             raise
-        raise ValueError(f'cannot read {name}: the image is cut off or damaged: {error}') from error
+        raise ValueError(f'cannot read {name}: the image is cut off or damaged: {one_line(error)}') from error
 
 
 def _decoded(image: Image.Image, content: bytes, name: str, bit_depth: Optional[int]) -> np.ndarray:
     """The pixels of ``content``, whose header Pillow has read as ``image``; see ``decode``."""
     if image.format in BY_PILLOW:
         return over_white(ImageOps.exif_transpose(image))
+    pixels: Optional[np.ndarray]
     if image.format == 'TIFF' and image.mode in ('I', 'F'):  # 32 bits, which OpenCV does not read
         pixels = np.repeat(np.asarray(ImageOps.exif_transpose(image))[..., None], 3, axis=2)
     else:
@@ -88,7 +90,7 @@ def open_heif(content: bytes, name: str) -> Image.Image:
     try:
         return heif.HeifImageFile(io.BytesIO(content))
     except BROKEN as error:
-        raise ValueError(f'cannot read {name}: the image is cut off or damaged: {error}') from error
+        raise ValueError(f'cannot read {name}: the image is cut off or damaged: {one_line(error)}') from error
 
 
 def value_limits(lowest: float, highest: float, name: str, bit_depth: Optional[int]) -> Tuple[float, float]:
@@ -122,5 +124,6 @@ def to_8_bits(pixels: np.ndarray, name: str, bit_depth: Optional[int] = None) ->
 
 def scale(pixels: np.ndarray, zero: float, full: float) -> np.ndarray:
     """Values from ``zero`` to ``full`` as uint8 from 0 to 255; others are cut off."""
-    share = (pixels.astype(np.float32) - zero) / max(full - zero, np.finfo(np.float32).tiny)
+    halves = pixels.astype(np.float64 if pixels.dtype.kind == 'f' else np.float32) / 2  # the difference of two may be too large
+    share = (halves - zero / 2) / max(full / 2 - zero / 2, np.finfo(np.float32).tiny)
     return (share.clip(0, 1) * 255).round().astype(np.uint8)

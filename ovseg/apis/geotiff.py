@@ -13,9 +13,10 @@ from ovseg.apis.reading import Reading
 from ovseg.apis.tiff_pages import has_several_pages
 from ovseg.apis.tiles import Tile, tiles
 from ovseg.image_files import open_regular
-from ovseg.utils import quoted
+from ovseg.utils import one_line, quoted
 
 CACHE_BYTES = 2 ** 28  # of GDAL for blocks that are read and written
+MOST_PIXELS = 2 ** 40  # a damaged file may claim more
 BLOCK = 512  # side of the blocks that are written
 SCANNED = 1024  # side of the windows in which the range of values is looked for
 
@@ -175,7 +176,7 @@ def _read_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (errors.RasterioError, OSError) as error:
-        raise ValueError(f'cannot read {name}: {error}') from error
+        raise ValueError(f'cannot read {name}: {one_line(error)}') from error
 
 
 def _check(dataset: Any, name: str, several: bool, max_pixels: int) -> None:
@@ -186,6 +187,8 @@ def _check(dataset: Any, name: str, several: bool, max_pixels: int) -> None:
     if len(kinds) > 1 or np.dtype(dataset.dtypes[0]).kind not in 'uif':
         raise ValueError(f'{name} has values of type {", ".join(sorted(kinds))}; integers or floating-point numbers of one '
                          'type are read')
+    if dataset.height * dataset.width > MOST_PIXELS:
+        raise ValueError(f'{name} is too large: {dataset.width} x {dataset.height} pixels, at most {MOST_PIXELS} are read')
     rows, columns = dataset.block_shapes[0]
     if rows * columns > max_pixels:
         raise ValueError(f'{name} is stored in blocks of {columns} x {rows} pixels, and max_pixels={max_pixels}: store it in '

@@ -11,7 +11,7 @@ from PIL import Image
 from ovseg.apis.decoding import WITH_ALPHA, decode, is_heif, open_heif, over_white
 from ovseg.apis.downloads import download
 from ovseg.image_files import BROKEN, FORMATS, check_content, image_size, read_file
-from ovseg.utils import quoted
+from ovseg.utils import one_line, quoted
 
 Source = Union[str, Path, np.ndarray, Image.Image]
 
@@ -198,4 +198,4 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
             return over_white(image)
         return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
     except BROKEN as error:  # PIL reads files late
-        raise ValueError(f'cannot read {name}: {error}') from error
+        raise ValueError(f'cannot read {name}: {one_line(error)}') from error

@@ -107,6 +107,8 @@ def test_values_become_8_bits():
     np.testing.assert_array_equal(to_8_bits(values, 'a'), [[[0, 128, 255]]])
     np.testing.assert_array_equal(to_8_bits(np.zeros((3, 5, 3), np.uint16), 'a'), np.zeros((3, 5, 3)))
     np.testing.assert_array_equal(scale(np.array([-7, 0, 5, 10, 11]), 0, 10), [0, 0, 128, 255, 255])
+    extreme = np.array([[[-3e38, 0, 3e38]]], np.float32)
+    np.testing.assert_array_equal(to_8_bits(extreme, 'a'), [[[0, 128, 255]]])
     with pytest.raises(ValueError, match='a has values that are not finite'):
         to_8_bits(np.array([[[1, np.nan, 3]]]), 'a')
 

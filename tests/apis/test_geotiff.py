@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovseg.apis import geotiff
 from ovseg.apis.geotiff import label_file, open_raster
 from ovseg.apis.reading import Reading
 from ovseg.apis.tiles import Span, Tile
@@ -114,6 +115,10 @@ def test_transparent_pixels_have_no_data(tmp_path):
 
 
 def test_refused(make, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(geotiff, 'MOST_PIXELS', WIDTH * HEIGHT - 1)
+        with pytest.raises(ValueError, match=r'a\.tif is too large: 97 x 89 pixels, at most 8632 are read'):
+            read(make(random(3)))
     with pytest.raises(ValueError, match=r'a\.tif has no band 4: its bands are 1 to 3'):
         read(make(random(3)), bands=(1, 4, 2))
     with pytest.raises(ValueError, match=r'a\.tif has values of type complex64; integers or floating-point'):
