@@ -12,7 +12,7 @@ from ovseg.apis.missing import needed
 from ovseg.apis.reading import Reading
 from ovseg.apis.tiff_pages import has_several_pages
 from ovseg.apis.tiles import Tile, tiles
-from ovseg.image_files import open_regular
+from ovseg.image_files import BROKEN, open_regular
 from ovseg.utils import one_line, quoted
 
 CACHE_BYTES = 2 ** 28  # of GDAL for blocks that are read and written
@@ -175,7 +175,7 @@ def _read_errors(name: str) -> Iterator[None]:
     errors = needed('rasterio.errors', 'geo', name)
     try:
         yield
-    except (errors.RasterioError, OSError) as error:
+    except (errors.RasterioError, *BROKEN) as error:
         raise ValueError(f'cannot read {name}: {one_line(error)}') from error
 
 

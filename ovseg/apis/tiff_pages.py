@@ -43,7 +43,7 @@ def tiff_pages(file: BinaryIO) -> Iterator[Page]:
             directory.load(file)
         if not directory.get(SUBFILE, 0) & REDUCED_OR_MASK:
             georeferenced = any(tag in directory for tag in GEO_TAGS)
-            yield Page(directory[WIDTH], directory[HEIGHT], directory.get(SAMPLES, 1), georeferenced)
+            yield Page(int(directory[WIDTH]), int(directory[HEIGHT]), int(directory.get(SAMPLES, 1)), georeferenced)
 
 
 def is_raster(path: Path, max_pixels: int, bands: Optional[Sequence[int]]) -> bool:
