@@ -44,6 +44,7 @@ setup(
     packages=find_packages(include=['ovseg', 'ovseg.*']),
     package_data={'ovseg': ['*/resources/**/*', 'models/towers/tiny_clip/*', 'py.typed']},
     extras_require={'web': ['gradio>=6; python_version >= "3.10"'], 'converters': ['scipy'],
+                    'formats': ['pycocotools', 'rasterio'], 'geo': ['rasterio'], 'heif': ['pillow-heif'],
                     'regions': ['scikit-image>=0.21', 'transformers>=4.57; python_version >= "3.10"']},
     entry_points={'console_scripts': ['ovseg=ovseg.cli:main']},
     install_requires=[line for line in (HERE / 'requirements.txt').read_text().splitlines() if line and line[0] != '#'],

@@ -1,9 +1,10 @@
 """Digests (SHA-256, hexadecimal) of what results depend on."""
 import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Mapping
+from typing import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -24,6 +25,11 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     with ThreadPoolExecutor() as pool:  # hashing does not hold Python's lock
         digests = dict(zip(tensors, pool.map(tensor_digest, tensors.values())))
     return hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest()
+
+
+def class_list_digest(synonyms: Sequence[Sequence[str]]) -> str:
+    """Digest of the names of each class, in their order."""
+    return hashlib.sha256(json.dumps([list(names) for names in synonyms]).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:

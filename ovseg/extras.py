@@ -1,7 +1,9 @@
-"""Errors for optional packages that are not installed, with the command that installs them."""
+"""Optional packages, and errors with the command that installs one that is missing."""
+import importlib
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from ovseg.resources import PACKAGE
 
@@ -19,6 +21,23 @@ def missing_package(what: str, package: str, extra: str) -> MissingPackageError:
         extra: The extra of ovseg that it belongs to, e.g. ``'web'``.
     """
     return MissingPackageError(f'{what} needs {package}: {install_command(extra)}')
+
+
+def needed(module: str, extra: str, what: str) -> Any:
+    """Import a package of an extra.
+
+    Args:
+        module: Its name in Python.
+        extra: The extra of ovseg that installs it.
+        what: Name of what needs it.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise missing_package(what, module.split('.')[0].replace('_', '-'), extra) from error
 
 
 def install_command(extra: str) -> str:

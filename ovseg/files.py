@@ -5,7 +5,7 @@ import os
 import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 import numpy as np
 from PIL import Image
@@ -48,14 +48,18 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda part: part.write_text(text, encoding='utf-8'))
 
 
-def write_image(pixels: np.ndarray, path: Path, **options: Any) -> None:
+def write_image(pixels: np.ndarray, path: Path, palette: Optional[Sequence[Sequence[int]]] = None, **options: Any) -> None:
     """Write ``pixels``, ``(H, W)`` or ``(H, W, 3)``, as an image file in one step.
 
-    The ending of ``path`` names the format; ``options`` are for Pillow's writer of it.
+    The ending of ``path`` names the format; ``palette`` has 256 RGB colours for the values of ``(H, W)`` uint8 pixels;
+    ``options`` are for Pillow's writer.
     """
     Image.init()  # Pillow 9.1 registers all extensions only where no plugin has been imported yet
     encoded = io.BytesIO()  # Pillow's encoders take a write that a full disk cuts short for a whole one
-    Image.fromarray(pixels).save(encoded, Image.registered_extensions()[path.suffix], **options)
+    image = Image.fromarray(pixels)
+    if palette is not None:
+        image.putpalette([value for colour in palette for value in colour])
+    image.save(encoded, Image.registered_extensions()[path.suffix], **options)
     write_whole(path, lambda part: part.write_bytes(encoded.getbuffer()))
 
 

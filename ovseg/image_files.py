@@ -6,8 +6,9 @@ import stat
 import struct
 import warnings
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Optional, Tuple, Union
+from typing import BinaryIO, Iterator, List, Optional, Tuple, Union
 
 from PIL import Image
 
@@ -25,20 +26,32 @@ BROKEN = (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, TypeEr
           zlib.error, Image.DecompressionBombError)
 
 
+@contextmanager
+def open_regular(path: Union[str, Path]) -> Iterator[BinaryIO]:
+    """A regular file, open for reading.
+
+    Raises:
+        OSError: it cannot be opened.
+        ValueError: it is a device, a pipe or a folder, which might never end.
+    """
+    nonblock = getattr(os, 'O_NONBLOCK', 0)  # a pipe without a writer would be waited for
+    with open(path, 'rb', opener=lambda name, flags: os.open(name, flags | nonblock)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f'cannot read {quoted(path)}: it is no regular file')
+        yield file
+
+
 def read_file(path: Union[str, Path]) -> bytes:
     """The content of a regular file.
 
     Raises:
         OSError: it cannot be opened.
-        ValueError: it is a device, a pipe or a folder, which might never end, or has more than ``MAX_FILE_BYTES``.
+        ValueError: it is no regular one, or has more than ``MAX_FILE_BYTES``.
     """
-    nonblock = getattr(os, 'O_NONBLOCK', 0)  # a pipe without a writer would be waited for
-    with open(path, 'rb', opener=lambda name, flags: os.open(name, flags | nonblock)) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f'cannot read {quoted(path)}: it is no regular file')
-        if status.st_size > MAX_FILE_BYTES:
-            raise ValueError(f'cannot read {quoted(path)}: it is too large, {status.st_size} bytes of at most {MAX_FILE_BYTES}')
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_FILE_BYTES:
+            raise ValueError(f'cannot read {quoted(path)}: it is too large, {size} bytes of at most {MAX_FILE_BYTES}')
         return file.read(MAX_FILE_BYTES)
 
 
@@ -58,18 +71,22 @@ def decoded(path: Path, what: str = 'image') -> Image.Image:
         raise ValueError(f'cannot read {what} {quoted(path)}: {error}') from error
 
 
+def known_formats() -> List[str]:
+    """Those of ``FORMATS`` that this Pillow knows."""
+    Image.init()
+    return [format_ for format_ in FORMATS if format_ in Image.OPEN]
+
+
 def image_size(content: bytes, name: str) -> Optional[Tuple[int, int]]:
     """Width and height from the header of an image file; None where Pillow does not recognise it or its header is broken.
 
     Raises:
         ValueError: more than twice ``PIL.Image.MAX_IMAGE_PIXELS``; the message has the file's ``name``.
     """
-    Image.init()
-    known = [format_ for format_ in FORMATS if format_ in Image.OPEN]  # by this Pillow
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of broken metadata, and of sizes from half that limit on
-            return Image.open(io.BytesIO(content), formats=known).size
+            return Image.open(io.BytesIO(content), formats=known_formats()).size
     except Image.DecompressionBombError as error:
         raise ValueError(f'{name} is too large: {error} PIL.Image.MAX_IMAGE_PIXELS sets the limit') from error
     except BROKEN:

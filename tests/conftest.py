@@ -17,10 +17,6 @@ if 'PYTEST_XDIST_WORKER' in os.environ:
     torch.set_num_threads(1)  # the cores are shared among the workers
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line('markers', 'slow: takes over 20 seconds')
-
-
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)

@@ -56,3 +56,13 @@ def test_the_error_is_a_line_of_every_program():
     error = extras.missing_package('the web page', 'gradio', 'web')
     assert isinstance(error, ERRORS) and isinstance(error, ImportError)
     assert str(error) == f'the web page needs gradio: {extras.install_command("web")}'
+
+
+def test_a_package_of_an_extra_is_imported():
+    assert extras.needed('json', 'web', 'never said') is sys.modules['json']
+
+
+def test_a_package_of_an_extra_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pillow_heif', None)
+    with pytest.raises(extras.MissingPackageError, match=r'a\.heic, a HEIC image, needs pillow-heif: .* install .*heif'):
+        extras.needed('pillow_heif', 'heif', 'a.heic, a HEIC image,')

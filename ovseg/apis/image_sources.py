@@ -1,22 +1,24 @@
 """Reading of images from files, folders, URLs, arrays and PIL images."""
 import os
 from pathlib import Path
-from typing import Any, Iterable, Iterator, List, Sequence, Set, Tuple, Union
+from typing import Any, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Union
 from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
 
-import cv2
-import mmcv
 import numpy as np
 from PIL import Image
 
+from ovseg.apis.decoding import WITH_ALPHA, decode, is_heif, open_heif, over_white
 from ovseg.apis.downloads import download
 from ovseg.image_files import BROKEN, FORMATS, check_content, image_size, read_file
-from ovseg.utils import quoted
+from ovseg.utils import one_line, quoted
 
 Source = Union[str, Path, np.ndarray, Image.Image]
 
-SUFFIXES = ('.avif', '.bmp', '.jp2', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')  # in a folder
+SUFFIXES = ('.avif', '.bmp', '.gif', '.heic', '.heif', '.hif', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pgm', '.png', '.ppm',
+            '.ras', '.tif', '.tiff', '.webp')  # in a folder
+UNSUPPORTED = ('.arw', '.cr2', '.cr3', '.dng', '.eps', '.exr', '.hdr', '.ico', '.jxl', '.nef', '.orf', '.pcx', '.pfm', '.psd',
+               '.raf', '.rw2', '.svg', '.tga')  # images in a folder that are refused by name
 URL_SCHEMES = ('http', 'https', 'file')
 NOT_8_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N', 'F')  # modes that PIL would clip at 255
 
@@ -25,8 +27,8 @@ def find_sources(images: Any) -> Union[List[Source], Iterator[Source]]:
     """Find the sources of images, one per image: a path, a URL, an array or a PIL image.
 
     Args:
-        images: One of these, a folder (its images in the order of their names, not those of its sub-folders), or several in
-            a sequence or an iterable.
+        images: One of these, a folder (its images in the order of their names, not those of its sub-folders; see
+            ``other_files``), or several in a sequence or an iterable.
 
     Returns:
         A list, whose paths all exist; for an iterable that is no sequence an iterator that takes one item at a time.
@@ -43,6 +45,16 @@ def find_sources(images: Any) -> Union[List[Source], Iterator[Source]]:
     if not images:
         raise ValueError('there are no images: images is empty')
     return [source for item in images for source in _sources_of(item)]
+
+
+def other_files(images: Any) -> List[Path]:
+    """What ``find_sources`` takes for no image in the folders among ``images``, by its ending: files, hidden ones, sub-folders.
+
+    None for an iterable that is no sequence.
+    """
+    items = [images] if isinstance(images, (str, os.PathLike)) else images if isinstance(images, Sequence) else []
+    folders = [Path(os.path.expanduser(item)) for item in items if isinstance(item, (str, os.PathLike)) and item != '']
+    return [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()) if not _is_image_name(path)]
 
 
 def describe(source: Source) -> str:
@@ -69,21 +81,26 @@ def new_name(source: Source, index: int, taken: Set[str]) -> str:
     return name
 
 
-def read_image(source: Source, max_pixels: int) -> np.ndarray:
+def read_image(source: Source, max_pixels: int, bit_depth: Optional[int] = None) -> np.ndarray:
     """Read an image as ``(H, W, 3)`` uint8 BGR.
 
-    Files and what URLs name are read as ``LoadImage`` reads them: grey, palette, RGBA and 16-bit files become 8-bit BGR, and
-    the EXIF orientation is applied. Arrays are BGR, as OpenCV's, or grey, or BGRA; of PIL
-    images the pixels are taken as they are. Alpha is dropped.
+    Files and what URLs name are decoded by ``decode``. 8-bit images without transparency become what ``LoadImage`` makes of
+    them: grey and palette files become BGR, and the EXIF orientation is applied. Arrays are BGR, as OpenCV's, or grey, or BGRA,
+    whose alpha is dropped; of PIL images the pixels are taken as they are, transparent ones over white.
 
     A URL is read by ``download``; ``file://`` names a file of this machine, as a path does. A file must be a regular one of
     at most ``MAX_FILE_BYTES``.
 
+    Args:
+        source: See ``find_sources``.
+        max_pixels: Larger images are refused.
+        bit_depth: Bits of the values in files of more than 8 bits; None scales by their range.
+
     Raises:
         FileNotFoundError: there is nothing at a URL, or too much.
         TypeError: an array that is not uint8.
-        ValueError: no image, a broken one, one of more than ``max_pixels``, or an array of another shape. The message
-            names the image.
+        ValueError: no image, a broken one, an animated one, one of several pages or of more than ``max_pixels``, a HEIC image
+            without pillow-heif, or an array of another shape. The message names the image.
     """
     if isinstance(source, np.ndarray):
         image = _from_array(source)
@@ -91,20 +108,18 @@ def read_image(source: Source, max_pixels: int) -> np.ndarray:
         return image
     if isinstance(source, Image.Image):
         _check_size(source, source.size, max_pixels)
-        return _from_pil(source)
+        return _from_pil(source, describe(source))
     name, content = quoted(describe(source)), _content(source)
+    if is_heif(content):
+        photograph = open_heif(content, name)
+        _check_size(source, photograph.size, max_pixels)
+        return _from_pil(photograph, name)
     size = image_size(content, name)
     if size is None:
-        raise ValueError(f'{name} is no image, or a broken one, or of another kind than {", ".join(FORMATS)}')
+        raise ValueError(f'{name} is no image, or a broken one, or of another kind than {", ".join(FORMATS)} and HEIC')
     _check_size(source, size, max_pixels)
     check_content(content, name)
-    try:
-        image = mmcv.imfrombytes(content)
-        if image is not None and image.ndim == 3:  # not the floats of a PFM
-            return image
-    except cv2.error:  # for some formats, where others give None
-        pass
-    raise ValueError(f'cannot read {name}: the image is cut off, damaged or of a kind that OpenCV cannot read')
+    return decode(content, name, bit_depth)
 
 
 def _sources_of(item: Any) -> List[Source]:
@@ -120,7 +135,7 @@ def _sources_of(item: Any) -> List[Source]:
         raise FileNotFoundError("there is no image or folder ''")
     path = Path(os.path.expanduser(item))  # Path.expanduser() raises RuntimeError for an unknown user
     if path.is_dir():
-        files: List[Source] = [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES]
+        files: List[Source] = [file for file in sorted(path.iterdir()) if _is_image_name(file)]
         if not files:
             raise ValueError(f'there are no images in {quoted(path)}: no file ends with {", ".join(SUFFIXES)} '
                              '(sub-folders are not looked into)')
@@ -128,6 +143,10 @@ def _sources_of(item: Any) -> List[Source]:
     if not path.is_file():
         raise FileNotFoundError(f'there is no image or folder {quoted(path.absolute())}')
     return [path]
+
+
+def _is_image_name(path: Path) -> bool:
+    return path.suffix.lower() in (*SUFFIXES, *UNSUPPORTED) and not path.name.startswith('.')
 
 
 def _is_url(text: str) -> bool:
@@ -169,12 +188,14 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array[..., :3])
 
 
-def _from_pil(image: Image.Image) -> np.ndarray:
+def _from_pil(image: Image.Image, name: str) -> np.ndarray:
     if image.mode in NOT_8_BIT:
-        raise ValueError(f'{describe(image)} has mode {image.mode}: convert it to 8 bits per channel')
+        raise ValueError(f'{name} has mode {image.mode}: convert it to 8 bits per channel')
     if 0 in image.size:
-        raise ValueError(f'{describe(image)} is empty')
+        raise ValueError(f'{name} is empty')
     try:
+        if image.mode in WITH_ALPHA or 'transparency' in image.info:
+            return over_white(image)
         return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
     except BROKEN as error:  # PIL reads files late
-        raise ValueError(f'cannot read {describe(image)}: {error}') from error
+        raise ValueError(f'cannot read {name}: {one_line(error)}') from error

@@ -1,10 +1,8 @@
 """Segmentation of images by class names."""
 import copy
 import threading
-from contextlib import nullcontext
-from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -16,51 +14,27 @@ from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from rich.console import Console
-from rich.progress import track
 
 import ovseg  # noqa: F401  registers everything
-from ovseg.apis.image_sources import Source, describe, find_sources, new_name, read_image
+from ovseg.apis.image_sources import describe, find_sources
 from ovseg.apis.model_config import config_name, load_config
+from ovseg.apis.painting import class_colours
+from ovseg.apis.progress import ProgressLine
+from ovseg.apis.reading import Reading
 from ovseg.apis.request import ClassList, Request, make_request
 from ovseg.apis.result_folder import ResultFolder
+from ovseg.apis.run_settings import run_settings
+from ovseg.apis.runs import NamedImage, OnError, Run, Segmentation
 from ovseg.components import named_errors
 from ovseg.devices import usable
 from ovseg.models import CLIPSegmentor
 from ovseg.models.segmentors.diagnosis import explain_nonfinite
 from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS
 from ovseg.utils import check_integer, quoted, type_name
-from ovseg.visualization.legend import painted_with_legend
-from ovseg.visualization.palette import distinct_colours
 
 WITHOUT_A_MODEL = 'gated_tiny-clip'
 VARIABLE = [key for key in COMPONENTS if key != 'clip']  # of a model with the same weights
-FEW = 3  # images that need no progress bar
 UNRESIZED = 5  # a pixel of the network's input takes as much memory as so many that are only labelled
-LONGEST_NAME = 40  # letters of a class's name in an image's legend
-UNDEFINED = [255, 255, 255]  # the legend's swatch for pixels without a class
-
-NamedImage = Tuple[str, str, str, np.ndarray]  # name, description, path or URL (empty for pixels) and BGR pixels
-
-
-class Segmentation(NamedTuple):
-    """Result for one image.
-
-    Args:
-        name: Of its files in ``out_dir``, unique in one call.
-        labels: ``(H, W)`` in the image's own size, indices of classes: uint8 for up to 255 of them, then uint16, uint32.
-            A pixel without a class is 255, or the largest value of the wider type; there is one only with
-            ``allow_nonfinite``.
-        areas: The share of the image that each class covers, in (0, 1], largest first.
-        visualization: ``(H', W', 3)`` uint8 RGB, the image painted by its classes above a legend; None unless asked for.
-        undefined: Number of pixels without a class.
-    """
-    name: str
-    labels: np.ndarray
-    areas: Dict[str, float]
-    visualization: Optional[np.ndarray]
-    undefined: int = 0
-
 
 class OVSegInferencer:
     """Segments images by class names: ``OVSegInferencer('gated_vit-b16')('cat.jpg', classes=['cat', 'sofa; couch', 'grass'])``.
@@ -74,8 +48,8 @@ class OVSegInferencer:
         weights: CLIP weights in place of the config's: an open_clip tag, a file or a folder.
         device: Where to compute; by default the GPU, if there is one.
         cfg_options: Settings of the config by dotted key: ``{'model.decoder.logit_scale': 50, 'model.apply_ctd': True}``.
-        max_pixels: Larger images are refused; so are those of over a fifth of it where the config's pipeline has no Resize,
-            as that of the tiny CLIP.
+        max_pixels: Larger images are refused, but for TIFF files, which are cut into tiles; so are those of over a fifth of it
+            where the config's pipeline has no Resize, as that of the tiny CLIP.
 
     Raises:
         FileNotFoundError: no such config file, or weights that are not on disk and cannot be downloaded.
@@ -99,29 +73,50 @@ class OVSegInferencer:
             print_log(f'No model was named, so this is the tiny CLIP of the demo. It knows {self.model.out_channels} class '
                       f"names ({names}) and no photographs: OVSegInferencer('gated_vit-b16') takes a real one.", 'current')
 
-    def __call__(self, images: Any, classes: Optional[ClassList] = None, *,
-                 background: Union[str, Sequence[str], None] = None, threshold: Optional[float] = None, batch_size: int = 1,
-                 out_dir: Union[str, Path, None] = None, return_vis: bool = False, show_progress: bool = True,
-                 allow_nonfinite: bool = False) -> Dict[str, list]:
-        """Segment images; ``stream`` does the same for more of them than memory holds.
-
-        Args:
-            images: A path, a URL, an array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)`` (uint8, BGR as OpenCV reads it), a PIL
-                image, a folder, or several of these in a list or any iterable. See ``read_image``.
-            classes: One string per class, synonyms separated by commas or semicolons; or a bundled class list; or a text
-                file. None for the config's own.
-            background: Names for all that is none of the classes (``'wall, sky'``); they become class 0, ``'background'``.
-            threshold: Pixels whose best class has a probability under it become background; in [0, 1].
-            batch_size: Images per forward pass.
-            out_dir: Write ``vis/NAME.png``, ``pred/NAME.png`` and ``legend.json`` there. See ``new_name`` for NAME.
-            return_vis: Return the painted images too.
-            show_progress: Show a bar on a terminal, for more than three images.
-            allow_nonfinite: Go on where scores are not finite (NaN or Inf): their pixels then have no class, are not painted,
-                and belong to no area. See ``CLIPSegmentor.predict``.
+    def __call__(self, images: Any, classes: Optional[ClassList] = None, *, return_vis: bool = False,
+                 **options: Any) -> Dict[str, list]:
+        """Segment images; ``stream`` does the same for more of them than memory holds, and describes the arguments.
 
         Returns:
             Lists with one item per image: ``predictions``, ``areas``, ``names`` and ``visualization`` (empty without
             ``return_vis``), which are the fields of ``Segmentation``.
+        """
+        found = list(self.stream(images, classes, return_vis=return_vis, **options))
+        return dict(predictions=[item.labels for item in found],
+                    visualization=[item.visualization for item in found if return_vis],
+                    names=[item.name for item in found], areas=[item.areas for item in found])
+
+    def stream(self, images: Any, classes: Optional[ClassList] = None, *,
+               background: Union[str, Sequence[str], None] = None, threshold: Optional[float] = None, batch_size: int = 1,
+               out_dir: Union[str, Path, None] = None, formats: Sequence[str] = (), resume: bool = False,
+               return_vis: bool = False, show_progress: bool = True, allow_nonfinite: bool = False,
+               on_error: Optional[OnError] = None, tile: int = 1024, overlap: int = 128,
+               bands: Optional[Sequence[int]] = None, bit_depth: Optional[int] = None) -> Iterator[Segmentation]:
+        """Yield one ``Segmentation`` after the other; an image is read when it is its turn.
+
+        Wrong arguments are refused at once, not with the first image.
+
+        Args:
+            images: A path, a URL, an array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)`` (uint8, BGR as OpenCV reads it), a PIL
+                image, a folder, or several of these in a list or any iterable. See ``read_image``. A GeoTIFF, or a TIFF of more
+                than ``max_pixels`` or more than four bands, is cut into tiles, each of which is segmented as one image.
+            classes: One string per class, synonyms separated by commas or semicolons; or a bundled class list; or a text
+                file. None for the config's own.
+            background: Names for all that is none of the classes (``'wall, sky'``); they become class 0, ``'background'``.
+            threshold: Pixels whose best class has a probability under it become background; in [0, 1].
+            batch_size: Images or tiles per forward pass.
+            out_dir: Write ``vis/NAME.png``, ``pred/NAME.png`` and ``results.json`` there. See ``new_name`` for NAME.
+            formats: Write these into ``out_dir`` at the end: ``'coco'``, ``'csv'``, ``'geojson'``, ``'masks'``.
+            resume: Leave out the files whose results of the same classes and the same model are in ``out_dir``.
+            return_vis: Return the painted images too.
+            show_progress: Show a line on a terminal, for more than three images or for tiles.
+            allow_nonfinite: Go on where scores are not finite (NaN or Inf): their pixels then have no class, are not painted,
+                and belong to no area. See ``CLIPSegmentor.predict``.
+            on_error: Is called with the description of an image and its error, and the others are segmented. None raises it.
+            tile: Side of the tiles of a TIFF, in pixels; at least that of the model's windows.
+            overlap: Pixels that neighbouring tiles share. A pixel takes its label from the tile whose centre is nearest.
+            bands: The bands of a TIFF that become red, green and blue, or the one that becomes grey, counted from 1.
+            bit_depth: Bits of the values in images of more than 8 bits. None scales by the range of an image's values.
 
         Raises:
             FileNotFoundError: an image that is not there.
@@ -131,34 +126,25 @@ class OVSegInferencer:
             OSError: ``out_dir`` cannot be written into.
             TypeError: ``images`` or a part of it is nothing of that kind.
             ValueError: an image that cannot be read or is too large, no or repeated class names, a threshold without
-                background.
-        """
-        found = list(self.stream(images, classes, background=background, threshold=threshold, batch_size=batch_size,
-                                 out_dir=out_dir, return_vis=return_vis, show_progress=show_progress,
-                                 allow_nonfinite=allow_nonfinite))
-        return dict(predictions=[item.labels for item in found],
-                    visualization=[item.visualization for item in found if return_vis],
-                    names=[item.name for item in found], areas=[item.areas for item in found])
-
-    def stream(self, images: Any, classes: Optional[ClassList] = None, *,
-               background: Union[str, Sequence[str], None] = None, threshold: Optional[float] = None, batch_size: int = 1,
-               out_dir: Union[str, Path, None] = None, return_vis: bool = False, show_progress: bool = True,
-               allow_nonfinite: bool = False) -> Iterator[Segmentation]:
-        """Yield one ``Segmentation`` after the other; an image is read when it is its turn. Arguments as in ``__call__``.
-
-        Wrong arguments are refused at once, not with the first image.
+                background, results of other settings to resume, a format that cannot be written, or wrong tiles or bands.
         """
         check_integer('batch_size', batch_size, 1)
+        reading = Reading(tile, overlap, None if bands is None else tuple(bands), bit_depth)
+        reading.check(self.model.windows.crop)
+        if out_dir is None and (formats or resume):
+            raise ValueError('formats and resume need an out_dir')
         request = self.request(classes, background, threshold)
         sources = find_sources(images)
-        colours = distinct_colours(len(request.names))
-        palette = colours if background is None else [[0, 0, 0], *colours[:-1]]
-        folder = None if out_dir is None else ResultFolder(out_dir, request, palette)
+        palette = class_colours(len(request.names), background is not None)
         with self._lock:
             self._use(request, anew=True)  # warns in every call of the class names that CLIP cuts
-        named_images = self._read(_tracked(sources, show_progress))
-        batches = iter(lambda: list(islice(named_images, batch_size)), [])
-        return self._segment(batches, request, palette, folder, return_vis, allow_nonfinite)
+            settings = {} if out_dir is None else run_settings(self.cfg, self.model, request, reading)
+        folder = None if out_dir is None else ResultFolder(
+            out_dir, request, palette, config_name(self.cfg), settings, resume, formats, self.max_pixels)
+        progress = ProgressLine(len(sources) if isinstance(sources, list) else None, show_progress)
+        run = Run(lambda batch: self._predict(batch, request, allow_nonfinite), request, palette, self.max_pixels, batch_size,
+                  folder, return_vis, on_error, reading, progress)
+        return run.segment(iter(sources))
 
     def variant(self, cfg_options: Mapping[str, Any]) -> 'OVSegInferencer':
         """An inferencer of the same CLIP, which is not loaded again, with other settings.
@@ -196,44 +182,23 @@ class OVSegInferencer:
             self.model.cfg = self.cfg
         _ = self.model.text_embeddings  # encoded here and now, if need be
 
-    def _read(self, sources: Iterable[Source]) -> Iterator[NamedImage]:
-        """Each image, see ``NamedImage``."""
-        taken: set = set()
-        for index, source in enumerate(sources):
-            path = str(source) if isinstance(source, (str, Path)) else ''
-            yield new_name(source, index, taken), describe(source), path, read_image(source, self.max_pixels)
-
-    def _segment(self, batches: Iterator[List[NamedImage]], request: Request, palette: List[List[int]],
-                 folder: Optional[ResultFolder], return_vis: bool, allow_nonfinite: bool) -> Iterator[Segmentation]:
-        with folder or nullcontext():
-            for batch in batches:
-                for (name, source, _, image), sample in zip(batch, self._predict(batch, request, allow_nonfinite)):
-                    labels, undefined = sample.pred_sem_seg.data[0], sample.get('nonfinite_pixels', 0)
-                    areas = _areas(labels, request.names)
-                    label_map = labels.cpu().numpy().astype(np.min_scalar_type(len(request.names)))  # 255 stays free
-                    painted = None
-                    if return_vis or folder:
-                        painted = _paint(image, label_map, palette, areas, request.names)
-                        if folder:
-                            folder.add(name, source, label_map, areas, painted, undefined)
-                    yield Segmentation(name, label_map, areas, painted if return_vis else None, undefined)
-
     @torch.no_grad()
     def _predict(self, batch: Sequence[NamedImage], request: Request, allow_nonfinite: bool) -> List[SegDataSample]:
         """The result of ``CLIPSegmentor.predict`` for the images."""
-        packed = [self.prepare(source, image, path) for _, source, path, image in batch]
+        packed = [self.prepare(describe(image.source), image.pixels, image.path) for image in batch]
         data = {key: [item[key] for item in packed] for key in packed[0]}
         with self._lock:  # another call, perhaps of another thread, may have given the model other class names
             self._use(request, anew=False)
             try:
                 samples = self.model.test_step(data)
-                for (_, source, *_), inputs, sample in zip(batch, data['inputs'], samples):
+                for image, inputs, sample in zip(batch, data['inputs'], samples):
                     if 'nonfinite_pixels' in sample and not allow_nonfinite:
                         preprocessed = self.model.data_preprocessor(dict(inputs=[inputs]))['inputs'][0]
-                        raise FloatingPointError(f'{quoted(source)}: {explain_nonfinite(self.model, preprocessed)}')
+                        reason = explain_nonfinite(self.model, preprocessed)
+                        raise FloatingPointError(f'{quoted(describe(image.source))}: {reason}')
                 return samples
             except torch.cuda.OutOfMemoryError as error:
-                sources = ', '.join(quoted(source) for _, source, *_ in batch)
+                sources = ', '.join(quoted(describe(image.source)) for image in batch)
                 raise MemoryError(f'{sources}: the GPU has too little memory. Lower batch_size or model.windows.batch_size, '
                                   f"set model.windows.crop, or take device='cpu' ({str(error).splitlines()[0]})") from error
 
@@ -268,32 +233,3 @@ def _pipeline(cfg: Config) -> Compose:
     with DefaultScope.overwrite_default_scope('mmseg'), named_errors(config_name(cfg)):
         return Compose([transform for transform in cfg.test_dataloader.dataset.pipeline
                         if not type_name(transform['type']).rsplit('.', 1)[-1].startswith('Load')])
-
-
-def _tracked(sources: Union[List[Source], Iterator[Source]], show_progress: bool) -> Iterable[Source]:
-    """The sources, with a progress bar where that is wanted and of use."""
-    total = len(sources) if isinstance(sources, list) else None
-    console = Console(stderr=True)
-    shown = show_progress and console.is_terminal and (total is None or total > FEW)
-    return track(sources, 'Segmenting', total, console=console) if shown else sources
-
-
-def _areas(labels: torch.Tensor, names: Sequence[str]) -> Dict[str, float]:
-    """The share of the image of each class that occurs, largest first."""
-    counts = labels.flatten().bincount(minlength=len(names))[:len(names)].cpu().numpy()
-    return {names[index]: float(counts[index] / labels.numel()) for index in (-counts).argsort(kind='stable') if counts[index]}
-
-
-def _paint(image: np.ndarray, labels: np.ndarray, palette: List[List[int]], areas: Mapping[str, float],
-           names: List[str]) -> np.ndarray:
-    """The BGR image painted by its labels, with their legend, RGB. Pixels without a class are not painted."""
-    shares = [(name, share, palette[names.index(name)]) for name, share in areas.items()]
-    undefined = np.count_nonzero(labels >= len(names))
-    if undefined:
-        shares.append(('undefined', undefined / labels.size, UNDEFINED))
-    legend = []
-    for name, share, colour in shares:
-        shown = name if len(name) <= LONGEST_NAME else f'{name[:LONGEST_NAME - 1]}…'
-        percent = f'{share:.0%}' if share >= 0.01 else '< 1%'
-        legend.append((f'{shown} {percent}', colour))
-    return painted_with_legend(image[..., ::-1], labels, palette, legend)

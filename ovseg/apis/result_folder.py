@@ -1,75 +1,235 @@
 """Results of the inferencer as files."""
 import json
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Type, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Type, TypeVar, Union
 
 import numpy as np
+from mmengine.logging import print_log
 
+from ovseg.apis.formats import FORMATS, check_formats
+from ovseg.apis.image_sources import Source, describe, new_name
+from ovseg.apis.painting import UNDEFINED
 from ovseg.apis.request import Request
+from ovseg.apis.run_settings import SHOWN, differences
 from ovseg.claims import claim
-from ovseg.evaluation.label_maps import write_label_map
-from ovseg.files import write_image, write_whole
-from ovseg.utils import expanded
+from ovseg.digests import class_list_digest
+from ovseg.files import file_stamp, write_image, write_whole
+from ovseg.inference.nonfinite import ignore_label
+from ovseg.utils import expanded, one_line, quoted
+from ovseg.version import __version__
+
+T = TypeVar('T')
+
+RESULTS = 'results.json'
+SECONDS = 30  # between two writings of ``RESULTS``: what a killed run loses
+
+
+class Areas(NamedTuple):
+    """Pixels of an image.
+
+    Args:
+        counts: ``(K,)`` of each class.
+        size: Height and width.
+        undefined: Pixels whose scores are not finite.
+        nodata: Pixels of a raster without data.
+    """
+    counts: np.ndarray
+    size: Sequence[int]
+    undefined: int = 0
+    nodata: int = 0
+
+    @property
+    def total(self) -> int:
+        """Pixels with data."""
+        return self.size[0] * self.size[1] - self.nodata
 
 
 class ResultFolder:
-    """``vis/NAME.png``, ``pred/NAME.png`` and ``legend.json``, which describes the label maps.
+    """``vis/NAME.png``, ``pred/NAME.png`` (``.tif`` of a raster) and ``results.json``, which describes them.
 
-    Files of the same names are replaced; others in the folder stay, and ``legend.json`` does not list them. As a context, it
-    ends with the writing of ``legend.json``; until then no other process can write into the folder (``claim``).
+    Files of the same names are replaced; others in the folder stay, and ``results.json`` does not list them. As a context, it
+    ends with the writing of the ``formats`` and of ``results.json``, which is also written from time to time; until then no
+    other process can write into the folder (``claim``).
 
     Args:
         folder: Made if need be.
         request: The classes.
         palette: One RGB colour per class.
+        model: The name of the config.
+        settings: See ``run_settings``.
+        resume: Keep the results that are there, and the images that have them are done.
+        formats: Names in ``FORMATS``.
+        max_pixels: Label maps of more pixels are not read whole for the ``formats``.
+
+    Attributes:
+        taken: The names of all results, in lower case.
 
     Raises:
         OSError: nothing can be written there, or another process is writing there; the message names the folder.
-        ValueError: more classes than a 16-bit PNG can hold.
+        ValueError: more classes than a 16-bit PNG can hold, an unknown format, or results of other settings to resume.
     """
 
-    def __init__(self, folder: Union[str, Path], request: Request, palette: Sequence[Sequence[int]]) -> None:
-        if len(request.names) >= 2 ** 16:
-            raise ValueError(f'out_dir: {len(request.names)} classes do not fit into label maps of 16 bits')
+    def __init__(self, folder: Union[str, Path], request: Request, palette: Sequence[Sequence[int]], model: str,
+                 settings: Dict[str, Any], resume: bool = False, formats: Sequence[str] = (),
+                 max_pixels: int = 80_000_000) -> None:
+        count = len(request.names)
+        if count >= 2 ** 16:
+            raise ValueError(f'out_dir: {count} classes do not fit into label maps of 16 bits')
+        self.formats = check_formats(formats)
         self.folder = expanded('out_dir', folder)
-        classes = zip(request.names, request.vocabulary.synonyms, palette)
-        self._legend: Dict[str, List[Dict[str, Any]]] = dict(
-            classes=[dict(id=index, name=name, synonyms=synonyms, colour=list(colour))
-                     for index, (name, synonyms, colour) in enumerate(classes)],
-            images=[])
+        self.taken: Set[str] = set()
+        self._max_pixels, self._names = max_pixels, request.names
+        self._ignore = ignore_label(count)
+        self._palette = None if self._ignore > 255 else [*palette, *[UNDEFINED] * (256 - count)]
+        if self._palette is None:
+            print_log(f'{count} classes: the label maps are 16-bit grey, for a palette holds 255 classes', 'current')
+        classes = [dict(id=index, name=name, synonyms=synonyms, colour=list(colour))
+                   for index, (name, synonyms, colour) in enumerate(zip(request.names, request.vocabulary.synonyms, palette))]
+        self._head = dict(ovseg=__version__, model=model, class_list_sha256=class_list_digest(request.vocabulary.synonyms),
+                          settings=settings, classes=classes, no_class=self._ignore,
+                          formats={name: FORMATS[name].place for name in self.formats})
+        self._images: Dict[str, str] = {}  # the entry of each image as JSON by its name
+        self._done: Dict[str, Dict[str, Any]] = {}  # name, stamp and files by path
+        self._failed: List[Dict[str, str]] = []
         with self._named_in_errors():
             self._claim = ExitStack()
             self._claim.enter_context(claim(self.folder))
-            for name in ('vis', 'pred'):
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
-        self.write_legend()
+            try:
+                if resume:
+                    self._resume(settings)
+                for name in ('vis', 'pred'):
+                    (self.folder / name).mkdir(parents=True, exist_ok=True)
+                self.write_results()
+            except BaseException:
+                self._claim.close()
+                raise
 
     def __enter__(self) -> 'ResultFolder':
         return self
 
     def __exit__(self, kind: Optional[Type[BaseException]], *_: Any) -> None:
         with self._claim, suppress(*([OSError] if kind else [])):  # a second error would hide the first
-            self.write_legend()
+            self.write_results()
 
-    def add(self, name: str, source: str, labels: np.ndarray, areas: Mapping[str, float], painted: np.ndarray,
-            undefined: int = 0) -> None:
-        """Write the label map ``(H, W)`` of an image, and the image painted by it, ``(H', W', 3)`` RGB.
+    def new_name(self, source: Source, index: int) -> str:
+        """The name of the results of an image, see ``image_sources.new_name``."""
+        return new_name(source, index, self.taken)
 
-        ``undefined`` is the number of pixels without a class; ``legend.json`` has it where it is not 0.
-        """
+    def is_done(self, source: Source) -> bool:
+        """True for a file that has results of the run that is resumed, and has not changed since."""
+        done = self._done.get(str(source.absolute())) if isinstance(source, Path) else None
+        if done is None or not isinstance(source, Path):
+            return False
+        try:
+            if done['stamp'] == file_stamp(source) and all((self.folder / path).is_file() for path in done['files']):
+                return True
+        except OSError:  # it has vanished, as reading it will tell
+            return False
+        del self._images[done['name']]
+        self.taken.discard(done['name'].casefold())
+        return False
+
+    def add(self, name: str, source: Source, labels: np.ndarray, areas: Areas, painted: np.ndarray) -> None:
+        """Write the label map ``(H, W)`` of an image, and the image painted by it, ``(H', W', 3)`` RGB."""
         with self._named_in_errors():
-            write_label_map(self.folder / 'pred' / f'{name}.png', labels)
-            write_image(painted, self.folder / 'vis' / f'{name}.png')
-        self._legend['images'].append(dict(name=name, source=source, areas=dict(areas),
-                                             **(dict(undefined_pixels=undefined) if undefined else {})))
+            write_image(labels, self.folder / 'pred' / f'{name}.png', self._palette)
+        self._finish(name, source, areas, painted, f'pred/{name}.png')
 
-    def write_legend(self) -> None:
-        """Write ``legend.json`` with the images added so far, whole or not at all."""
-        text = json.dumps(self._legend, ensure_ascii=False, indent=1)
+    def add_raster(self, name: str, source: Source, areas: Areas, painted: np.ndarray) -> None:
+        """Add a raster whose label map ``write_raster`` has written, and the reduced raster painted by it."""
+        self._finish(name, source, areas, painted, f'pred/{name}.tif')
+
+    def write_raster(self, name: str, write: Callable[[Path], T]) -> T:
+        """Write the label map of a raster, whole or not at all, by ``write``, which fills the file that it is given.
+
+        Returns:
+            What ``write`` returns.
+        """
+        returned: List[T] = []
+        with self._named_in_errors():
+            write_whole(self.folder / 'pred' / f'{name}.tif', lambda part: returned.append(write(part)))
+        return returned[0]
+
+    def fail(self, source: Source, error: Exception) -> None:
+        """Note the error of an image that has no results."""
+        self._failed.append(dict(source=describe(source), error=one_line(error)))
+
+    def export(self) -> None:
+        """Write the ``formats`` of all results.
+
+        Raises:
+            OSError: nothing can be written.
+            ValueError: label maps that are too large for a format; the others are written.
+        """
+        if self.formats:
+            results = json.loads(self._text())
+            with self._named_in_errors():
+                left_out = [f'--format {name}: {message}' for name in self.formats
+                            for message in FORMATS[name].write(self.folder, results, self._max_pixels)]
+            if left_out:
+                raise ValueError('; '.join(left_out))
+
+    def write_results(self) -> None:
+        """Write ``results.json`` with the images added so far, whole or not at all."""
+        text = self._text()
         with self._named_in_errors():  # a file name that is not UTF-8 becomes an escape, which JSON allows
-            write_whole(self.folder / 'legend.json',
-                        lambda part: part.write_text(text + '\n', encoding='utf-8', errors='backslashreplace'))
+            write_whole(self.folder / RESULTS,
+                        lambda part: part.write_text(text, encoding='utf-8', errors='backslashreplace'))
+        self._written = time.monotonic()
+
+    def _text(self) -> str:
+        head = json.dumps(self._head, ensure_ascii=False, indent=1)[:-2]
+        images = ',\n  '.join(self._images.values())
+        failed = json.dumps(self._failed, ensure_ascii=False)
+        return f'{head},\n "images": [\n  {images}\n ],\n "failed": {failed}\n}}\n'
+
+    def _finish(self, name: str, source: Source, areas: Areas, painted: np.ndarray, labels: str) -> None:
+        """Write the painted image and note the results of an image."""
+        with self._named_in_errors():
+            write_image(painted, self.folder / 'vis' / f'{name}.png')
+        total = max(areas.total, 1)
+        entry: Dict[str, Any] = dict(
+            name=name, source=describe(source), size=[areas.size[1], areas.size[0]],
+            files=dict(vis=f'vis/{name}.png', pred=labels),
+            areas={class_: dict(pixels=int(pixels), share=float(pixels / total))
+                   for class_, pixels in zip(self._names, areas.counts)},
+            **(dict(undefined_pixels=areas.undefined) if areas.undefined else {}),
+            **(dict(nodata_pixels=areas.nodata) if areas.nodata else {}))
+        if isinstance(source, Path):
+            with suppress(OSError):  # it has vanished since it was read, and cannot be resumed
+                entry['file'] = dict(path=str(source.absolute()), stamp=file_stamp(source))
+        self._images[name] = json.dumps(entry, ensure_ascii=False)
+        if time.monotonic() - self._written > SECONDS:
+            self.write_results()
+
+    def _resume(self, settings: Dict[str, Any]) -> None:
+        """Take over the results that are there.
+
+        Raises:
+            ValueError: they come from other settings, or ``results.json`` is damaged.
+        """
+        path = self.folder / RESULTS
+        try:
+            found = json.loads(path.read_text(encoding='utf-8'))
+            before = dict(found['settings'])
+            for entry in found['images']:
+                self._images[entry['name']] = json.dumps(entry, ensure_ascii=False)
+                self.taken.add(entry['name'].casefold())
+                if 'file' in entry:
+                    self._done[entry['file']['path']] = dict(name=entry['name'], stamp=entry['file']['stamp'],
+                                                             files=list(entry['files'].values()))
+        except FileNotFoundError:
+            return
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f'{quoted(path)} is damaged ({one_line(error)}), so that nothing tells what the results there '
+                             'come from: choose another folder') from error
+        different = differences(before, settings)
+        if different:
+            more = ', ...' if len(different) > SHOWN else ''
+            raise ValueError(f'{quoted(self.folder)} holds results of other settings, which must not be mixed (different: '
+                             f'{", ".join(different[:SHOWN])}{more}): choose another folder, or leave out --resume')
 
     @contextmanager
     def _named_in_errors(self) -> Iterator[None]:

@@ -2,15 +2,19 @@
 import argparse
 import contextlib
 import json
+import re
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Dict, List, Union
+from typing import Any, Dict, Iterator, List, Sequence, Tuple, Union
 
 from ovseg.cfg_options import add_cfg_options
 from ovseg.resources import PACKAGE
-from ovseg.utils import expanded, quoted
+from ovseg.utils import expanded, one_line, printable, quoted
 
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C has ended
+FORMATS = ('coco', 'csv', 'geojson', 'masks')  # ovseg.apis.formats.FORMATS, which takes long to import
+SHOWN = 20  # files that a message lists
 
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
@@ -18,8 +22,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser = commands.add_parser(
         'predict', help='segment your own images by your own class names',
         description='Segment images by class names. Writes DIR/vis/NAME.png (the image painted by its classes), '
-                    'DIR/pred/NAME.png (the label map: 0 is the first class) and DIR/legend.json, and prints the area of each '
-                    'class.',
+                    'DIR/pred/NAME.png (the label map: 0 is the first class; NAME.tif for a GeoTIFF) and DIR/results.json. '
+                    'Images that cannot be read are listed at the end, and the exit code is then 1.',
         epilog='example: ovseg predict cat.jpg holiday/ --classes "cat, sofa; couch, grass" --out out --model gated_vit-b16')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, a folder (its images) or a URL')
     parser.add_argument('--classes', type=_classes, metavar='NAMES',
@@ -27,6 +31,11 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                              'bundled list (ovseg list class-lists); or a text file that ends with .txt, one class per line '
                              '(default: those of the config)')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='where the results go')
+    parser.add_argument('--resume', action='store_true',
+                        help='leave out the images whose results are in DIR; they must be of the same classes and model')
+    parser.add_argument('--format', nargs='+', default=[], choices=FORMATS, dest='formats',
+                        help='write coco.json, areas.csv, geojson/NAME.geojson or masks/NAME/ID_CLASS.png into DIR, too '
+                             '(coco and geojson need the extra "formats")')
     parser.add_argument('--model', metavar='CONFIG',
                         help='a config (ovseg list configs), with or without its benchmark, or the path to one (default: the '
                              'tiny CLIP of the demo, which works offline and knows 16 names)')
@@ -35,44 +44,56 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--threshold', type=float, metavar='P',
                         help='pixels whose best class has a probability under it become background')
     parser.add_argument('--device', help='where to compute: cpu, cuda, cuda:1, ... (default: the GPU, if any)')
-    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images per forward pass (default: 1)')
+    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images or tiles per forward pass (default: 1)')
+    parser.add_argument('--max-pixels', type=int, default=80_000_000, metavar='N',
+                        help='largest image, but for TIFF files (default: %(default)s); a pixel takes some 25 bytes of memory')
+    _add_tiff_options(parser)
     add_cfg_options(parser, 'settings of the config: model.image_encoder.precision=fp16 model.apply_ctd=True')
-    parser.add_argument('--json', action='store_true', help='print one JSON document: legend.json with the paths written')
+    parser.add_argument('--json', action='store_true', help='print one JSON document: results.json with the paths written')
     parser.set_defaults(run=run)
+
+
+def _add_tiff_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('TIFF files', 'A GeoTIFF, or a TIFF of more than --max-pixels, is cut into tiles, each '
+                                      'of which is segmented as one image (needs the extra "geo").')
+    group.add_argument('--tile', type=int, default=1024, metavar='N', help='side of a tile in pixels (default: %(default)s)')
+    group.add_argument('--overlap', type=int, default=128, metavar='N',
+                       help='pixels that neighbouring tiles share (default: %(default)s)')
+    group.add_argument('--bands', type=int, nargs='+', metavar='N',
+                       help='the bands for red, green and blue, or the one for grey, counted from 1 (default: those that the '
+                            'file names, or the first three)')
+    group.add_argument('--bit-depth', type=int, metavar='BITS',
+                       help='bits of the values in images of more than 8, also in other files (default: their range is scaled)')
 
 
 def run(args: argparse.Namespace) -> int:
     """Segment the images; only results go to the standard output."""
-    from rich.console import Console
-
     from ovseg.apis import OVSegInferencer
-    from ovseg.tables import terminal_table
-    console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    from ovseg.apis.image_sources import other_files
+    from ovseg.apis.result_folder import RESULTS
     out = expanded('--out', args.out)
     undefined: List[int] = []  # pixels of each image that has some
+    failed: List[str] = []
+    count = 0
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # so that mmengine's logger does not write to stdout
-            inferencer = OVSegInferencer(args.model, args.weights, args.device, cfg_options=args.cfg_options)
-            found = inferencer.stream(args.images, args.classes, background=args.background, threshold=args.threshold,
-                                      batch_size=args.batch_size, out_dir=out, show_progress=args.json, allow_nonfinite=True)
-            for segmentation in found:
+        with contextlib.redirect_stdout(sys.stderr), _pillow_without_limit():  # mmengine's logger writes to stdout
+            inferencer = OVSegInferencer(args.model, args.weights, args.device, cfg_options=args.cfg_options,
+                                         max_pixels=args.max_pixels)
+            for segmentation in inferencer.stream(
+                    args.images, args.classes, background=args.background, threshold=args.threshold,
+                    batch_size=args.batch_size, out_dir=out, formats=args.formats, resume=args.resume, allow_nonfinite=True,
+                    on_error=lambda source, error: failed.append(_line(source, error)), tile=args.tile, overlap=args.overlap,
+                    bands=args.bands, bit_depth=args.bit_depth):
+                count += 1
                 if segmentation.undefined:
                     undefined.append(segmentation.undefined)
-                if not args.json:
-                    shares = [(name, f'{share:.1%}') for name, share in segmentation.areas.items()]
-                    console.print(terminal_table(['class', 'area'], shares, quoted(segmentation.name), numbers=1))
-                    for path in _paths(out, segmentation.name).values():
-                        console.print(quoted(path), soft_wrap=True)
     except KeyboardInterrupt:
         print(f'ovseg: interrupted; what is finished is in {quoted(out)}', file=sys.stderr)
         return INTERRUPTED
-    if undefined:
-        print(f'ovseg: warning: {sum(undefined)} pixels of {len(undefined)} images have no class, because their scores are not '
-              'finite (NaN or Inf). They are 255 in the label maps (65535 for more than 255 classes) and not painted',
-              file=sys.stderr)
-    if args.json:
-        console.print_json(data=_document(out), ensure_ascii=True)
-    return 0
+    document = json.loads((out / RESULTS).read_text(encoding='utf-8'))
+    _print_results(document, out, count, args.json)
+    _print_problems(failed, undefined, [quoted(path) for path in other_files(args.images)])
+    return 1 if failed else 0
 
 
 def _classes(text: str) -> Union[str, List[str]]:
@@ -81,13 +102,75 @@ def _classes(text: str) -> Union[str, List[str]]:
     return text if text in bundled or Path(text).suffix == '.txt' else text.split(',')
 
 
-def _paths(out: Path, name: str) -> Dict[str, str]:
-    return {folder: str(out / folder / f'{name}.png') for folder in ('vis', 'pred')}
+@contextlib.contextmanager
+def _pillow_without_limit() -> Iterator[None]:
+    """Pillow's own limit of pixels off, so that ``--max-pixels`` is the one that counts."""
+    from PIL import Image
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
-def _document(out: Path) -> Dict[str, list]:
-    """``legend.json`` with the paths of each image's files."""
-    legend = json.loads((out / 'legend.json').read_text(encoding='utf-8'))
-    for image in legend['images']:
-        image.update(_paths(out, image['name']))
-    return legend
+def _line(source: str, error: Exception) -> str:
+    """The error of an image in a line that names it, and the options of this command."""
+    text = one_line(error)
+    text = text if quoted(source) in text else f'{quoted(source)}: {text}'
+    for argument in ('max_pixels', 'bit_depth', 'bands'):
+        text = re.sub(rf'\b{argument}\b', f'--{argument.replace("_", "-")}', text)
+    return text
+
+
+def _print_results(document: Dict[str, Any], out: Path, count: int, as_json: bool) -> None:
+    """Print ``results.json`` with the paths of each image's files; or the areas of one image, or of all of them together."""
+    from rich.console import Console
+
+    from ovseg.tables import terminal_table
+    console = Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    images = document['images']
+    for image in images:
+        image['files'] = {kind: str(out / path) for kind, path in image['files'].items()}
+    if as_json:
+        console.print_json(data=document, ensure_ascii=True)
+        return
+    if len(images) == count == 1:
+        areas = sorted(images[0]['areas'].items(), key=lambda item: -item[1]['pixels'])
+        shares = [(name, f'{area["share"]:.1%}') for name, area in areas if area['pixels']]
+        console.print(terminal_table(['class', 'area'], shares, quoted(images[0]['name']), numbers=1))
+        for path in images[0]['files'].values():
+            console.print(quoted(path), soft_wrap=True)
+    elif images:
+        console.print(terminal_table(['class', 'area', 'images'], _total_areas(images), numbers=2))
+        done = f' ({len(images) - count} were there already)' if len(images) > count else ''
+        console.print(f'{len(images)} images{done} in {quoted(out)}: vis, pred, results.json', soft_wrap=True)
+    for place in document['formats'].values():
+        console.print(quoted(out / place), soft_wrap=True)
+
+
+def _total_areas(images: Sequence[Dict[str, Any]]) -> List[Tuple[str, str, str]]:
+    """Of each class that occurs its share of the pixels of all images, and the number of images in which it occurs."""
+    pixels: Counter = Counter()
+    occurs: Counter = Counter()
+    for image in images:
+        for name, area in image['areas'].items():
+            pixels[name] += area['pixels']
+            occurs[name] += area['pixels'] > 0
+    total = sum(pixels.values())
+    return [(name, f'{count / total:.1%}', str(occurs[name])) for name, count in pixels.most_common() if count]
+
+
+def _print_problems(failed: List[str], undefined: List[int], others: List[str]) -> None:
+    """Say on the standard error what has no results, and which pixels have no class."""
+    if others:
+        more = f', and {len(others) - SHOWN} more' if len(others) > SHOWN else ''
+        print(f'ovseg: {len(others)} files or sub-folders were left out, because their names are not those of images: '
+              f'{", ".join(others[:SHOWN])}{more}', file=sys.stderr)
+    if undefined:
+        print(f'ovseg: warning: {sum(undefined)} pixels of {len(undefined)} images have no class, because their scores are not '
+              'finite (NaN or Inf). They are 255 in the label maps (65535 for more than 255 classes) and not painted',
+              file=sys.stderr)
+    if failed:
+        print(f'ovseg: error: {len(failed)} images have no results, or not all of them:', file=sys.stderr)
+        for line in failed:
+            print(f'  {printable(line)}', file=sys.stderr)

@@ -5,8 +5,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from ovseg.cli.env import describe
 from ovseg.cfg_options import add_cfg_options
+from ovseg.cli.env import describe
 from ovseg.files import write_text
 from ovseg.program import ERRORS
 from ovseg.reproduce.measure import Task, measure, prepare, verdict

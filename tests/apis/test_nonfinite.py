@@ -67,15 +67,15 @@ def test_going_on(breaking, build, noise, tmp_path):
     np.testing.assert_array_equal(found[1].visualization[:61, :181][broken], images[1][broken][:, ::-1])
 
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / 'pred' / '000001.png')), found[1].labels)
-    legend = json.loads((tmp_path / 'legend.json').read_text(encoding='utf-8'))
-    assert [entry.get('undefined_pixels') for entry in legend['images']] == [None, broken.sum()]
+    results = json.loads((tmp_path / 'results.json').read_text(encoding='utf-8'))
+    assert [entry.get('undefined_pixels') for entry in results['images']] == [None, broken.sum()]
     result = breaking(images, WORDS, allow_nonfinite=True)
     np.testing.assert_array_equal(result['predictions'][1], found[1].labels)
 
 
 def test_the_legend_has_an_entry_for_what_has_no_class(breaking, noise, monkeypatch):
     legends = []
-    monkeypatch.setattr('ovseg.apis.ovseg_inferencer.painted_with_legend',
+    monkeypatch.setattr('ovseg.apis.painting.painted_with_legend',
                         lambda image, labels, palette, legend: legends.append(legend) or image)
     areas = breaking([noise(61, 83), noise(61, 181)], WORDS, return_vis=True, allow_nonfinite=True)['areas']
     assert [entry[0].split()[0] for entry in legends[0]] == list(areas[0])

@@ -338,9 +338,17 @@ def test_tiny_images(inferencer, noise, size):
     assert result['visualization'][0].shape[0] > size[0]
 
 
-def test_both_ways_take_the_same_arguments():
-    assert list(inspect.signature(OVSegInferencer.__call__).parameters.values()) == list(
-        inspect.signature(OVSegInferencer.stream).parameters.values())
+def test_both_ways_take_the_same_arguments(inferencer, noise, monkeypatch):
+    of_stream = inspect.signature(OVSegInferencer.stream).parameters
+    own = [one for one in inspect.signature(OVSegInferencer.__call__).parameters.values() if one.kind != one.VAR_KEYWORD]
+    assert all(of_stream[one.name] == one for one in own)
+    with pytest.raises(TypeError, match='batchsize'):
+        inferencer(noise(), ['zebra'], batchsize=2)
+    given = {one.name: object() for one in of_stream.values() if one.kind == one.KEYWORD_ONLY}
+    taken = []
+    monkeypatch.setattr(OVSegInferencer, 'stream', lambda self, *args, **options: taken.append((args, options)) or iter(()))
+    inferencer('images', 'classes', **given)
+    assert taken == [(('images', 'classes'), given)]
 
 
 VARIANTS = [

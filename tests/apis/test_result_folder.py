@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -5,10 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+import ovseg
 from ovseg.apis.request import Request
-from ovseg.apis.result_folder import ResultFolder
+from ovseg.apis.result_folder import Areas, ResultFolder
 from ovseg.claims import LOCK
 from ovseg.models.decoder import Decoder
 from ovseg.visualization.contact_sheet import overlay
@@ -18,12 +21,17 @@ from ovseg.vocabulary import Vocabulary
 WORDS = ['zebra', 'ladybug; 瓢虫', 'snow']
 
 
+def build(folder, names=('cat',), settings=None, **options):
+    request = Request(list(names), Vocabulary(list(names)), Decoder())
+    return ResultFolder(folder, request, [[1, 2, 3]] * len(names), 'a config', settings or {}, **options)
+
+
 def read(path):
     return np.array(Image.open(path))
 
 
-def legend(folder):
-    return json.loads((folder / 'legend.json').read_text(encoding='utf-8'))
+def results_of(folder):
+    return json.loads((folder / 'results.json').read_text(encoding='utf-8'))
 
 
 def files(folder):
@@ -34,20 +42,57 @@ def test_what_is_written_is_what_is_returned(inferencer, noise, tmp_path):
     images = [noise(61, 83), noise(37, 29, seed=1)]
     result = inferencer(images, WORDS, background='sky, sand', out_dir=tmp_path / 'a' / 'b', return_vis=True)
     folder = tmp_path / 'a' / 'b'
-    assert files(folder) == ['legend.json', 'pred/000000.png', 'pred/000001.png', 'vis/000000.png', 'vis/000001.png']
+    assert files(folder) == ['pred/000000.png', 'pred/000001.png', 'results.json', 'vis/000000.png', 'vis/000001.png']
     colours = [[0, 0, 0], *distinct_colours(3)]
     for name, image, labels, painted in zip(result['names'], images, result['predictions'], result['visualization']):
         np.testing.assert_array_equal(read(folder / 'pred' / f'{name}.png'), labels)
         np.testing.assert_array_equal(read(folder / 'vis' / f'{name}.png'), painted)
         height, width = labels.shape
         np.testing.assert_array_equal(painted[:height, :width], overlay(image[..., ::-1], labels, colours))
-    assert legend(folder) == dict(
-        classes=[dict(id=0, name='background', synonyms=['sky', 'sand'], colour=colours[0]),
-                 dict(id=1, name='zebra', synonyms=['zebra'], colour=colours[1]),
-                 dict(id=2, name='ladybug', synonyms=['ladybug', '瓢虫'], colour=colours[2]),
-                 dict(id=3, name='snow', synonyms=['snow'], colour=colours[3])],
-        images=[dict(name='000000', source='ndarray of 83 x 61 pixels', areas=result['areas'][0]),
-                  dict(name='000001', source='ndarray of 29 x 37 pixels', areas=result['areas'][1])])
+    document = results_of(folder)
+    assert document['classes'] == [
+        dict(id=0, name='background', synonyms=['sky', 'sand'], colour=colours[0]),
+        dict(id=1, name='zebra', synonyms=['zebra'], colour=colours[1]),
+        dict(id=2, name='ladybug', synonyms=['ladybug', '瓢虫'], colour=colours[2]),
+        dict(id=3, name='snow', synonyms=['snow'], colour=colours[3])]
+    names = [class_['name'] for class_ in document['classes']]
+    for index, (entry, labels) in enumerate(zip(document['images'], result['predictions'])):
+        assert entry == dict(
+            name=f'{index:06d}', size=list(labels.shape[::-1]),
+            source=f'ndarray of {labels.shape[1]} x {labels.shape[0]} pixels',
+            files=dict(vis=f'vis/{index:06d}.png', pred=f'pred/{index:06d}.png'),
+            areas={name: dict(pixels=int((labels == label).sum()), share=float((labels == label).mean()))
+                   for label, name in enumerate(names)})
+    assert len(document['images']) == 2 and document['failed'] == [] and document['no_class'] == 255
+
+
+def test_what_the_results_come_from(inferencer, noise, tmp_path):
+    inferencer(noise(37, 29), WORDS, out_dir=tmp_path)
+    document = results_of(tmp_path)
+    content = json.dumps([['zebra'], ['ladybug', '瓢虫'], ['snow']]).encode()
+    assert document['class_list_sha256'] == hashlib.sha256(content).hexdigest()
+    assert document['model'].endswith('gated_tiny-clip_demo.py') and document['ovseg'] == ovseg.__version__
+    settings = document['settings']
+    assert settings['software']['torch'] == torch.__version__ and len(settings['weights']) == 64
+    assert settings['templates'] == ['a photo of {}.'] and settings['reading']['tile'] == 1024
+
+
+def test_label_maps_have_a_palette(inferencer, noise, tmp_path):
+    inferencer(noise(37, 29), WORDS, background='sky', out_dir=tmp_path)
+    with Image.open(tmp_path / 'pred' / '000000.png') as labels:
+        assert labels.mode == 'P'
+        palette = np.array(labels.getpalette()).reshape(-1, 3).tolist()
+    assert palette[:4] == [class_['colour'] for class_ in results_of(tmp_path)['classes']]
+    assert palette[4:] == [[255, 255, 255]] * 252
+
+
+def test_a_value_without_a_class_is_kept_beside_few_classes(results, tmp_path):
+    labels = np.array([[0, 255, 0], [255, 0, 255]], np.uint8)
+    with results() as folder:
+        folder.add('a', Path('a.jpg'), labels, Areas(np.array([3]), (2, 3), 3), np.zeros((2, 3, 3), np.uint8))
+    np.testing.assert_array_equal(read(tmp_path / 'pred' / 'a.png'), labels)
+    entry, = results_of(tmp_path)['images']
+    assert entry['undefined_pixels'] == 3 and entry['areas'] == dict(cat=dict(pixels=3, share=0.5))
 
 
 def test_over_255_classes_take_16_bits(inferencer, scene, tmp_path):
@@ -56,7 +101,7 @@ def test_over_255_classes_take_16_bits(inferencer, scene, tmp_path):
     written = cv2.imread(str(tmp_path / 'pred' / '000000.png'), cv2.IMREAD_UNCHANGED)  # older Pillow reads 32 bits
     assert written.dtype == np.uint16 and (written == 299).mean() > 0.5
     np.testing.assert_array_equal(written, result['predictions'][0])
-    assert len(legend(tmp_path)['classes']) == 300
+    assert len(results_of(tmp_path)['classes']) == 300
 
 
 def test_images_of_one_name_do_not_overwrite_each_other(inferencer, noise, tmp_path):
@@ -66,33 +111,33 @@ def test_images_of_one_name_do_not_overwrite_each_other(inferencer, noise, tmp_p
     out = tmp_path / 'out'
     result = inferencer([tmp_path / 'x', tmp_path / 'y'], WORDS, out_dir=out)
     assert result['names'] == ['cat', 'cat_2']
-    assert files(out) == ['legend.json', 'pred/cat.png', 'pred/cat_2.png', 'vis/cat.png', 'vis/cat_2.png']
-    assert [(item['name'], item['source']) for item in legend(out)['images']] == [
+    assert files(out) == ['pred/cat.png', 'pred/cat_2.png', 'results.json', 'vis/cat.png', 'vis/cat_2.png']
+    assert [(item['name'], item['source']) for item in results_of(out)['images']] == [
         ('cat', str(tmp_path / 'x' / 'cat.png')), ('cat_2', str(tmp_path / 'y' / 'cat.png'))]
 
 
-def test_a_later_call_replaces_its_own_and_the_legend_tells_of_it_alone(inferencer, noise, tmp_path):
+def test_a_later_call_replaces_its_own_and_the_results_tells_of_it_alone(inferencer, noise, tmp_path):
     inferencer([noise(37, 29), noise(31, 41)], WORDS, out_dir=tmp_path)
     result = inferencer(noise(37, 29), ['sky', 'sand'], out_dir=tmp_path)
     np.testing.assert_array_equal(read(tmp_path / 'pred' / '000000.png'), result['predictions'][0])
     assert (tmp_path / 'pred' / '000001.png').is_file()
-    assert [item['name'] for item in legend(tmp_path)['images']] == ['000000']
-    assert [item['name'] for item in legend(tmp_path)['classes']] == ['sky', 'sand']
+    assert [item['name'] for item in results_of(tmp_path)['images']] == ['000000']
+    assert [item['name'] for item in results_of(tmp_path)['classes']] == ['sky', 'sand']
 
 
 def test_a_broken_image_leaves_the_results_before_it(inferencer, noise, tmp_path):
     (tmp_path / 'broken.jpg').write_bytes(b'no image')
     with pytest.raises(ValueError, match=r'broken\.jpg is no image'):
         inferencer([noise(37, 29), tmp_path / 'broken.jpg'], WORDS, out_dir=tmp_path / 'out')
-    assert files(tmp_path / 'out') == ['legend.json', 'pred/000000.png', 'vis/000000.png']
-    assert [item['name'] for item in legend(tmp_path / 'out')['images']] == ['000000']
+    assert files(tmp_path / 'out') == ['pred/000000.png', 'results.json', 'vis/000000.png']
+    assert [item['name'] for item in results_of(tmp_path / 'out')['images']] == ['000000']
 
 
 def test_a_full_disk_is_said_with_the_folder_and_leaves_what_is_there(inferencer, noise, tmp_path, monkeypatch):
     inferencer(noise(37, 29), WORDS, out_dir=tmp_path)
-    before = (tmp_path / 'legend.json').read_bytes()
-    results = ResultFolder(tmp_path, Request(['cat'], Vocabulary(['cat']), Decoder()), [[1, 2, 3]])
-    (tmp_path / 'legend.json').write_bytes(before)
+    before = (tmp_path / 'results.json').read_bytes()
+    results = build(tmp_path)
+    (tmp_path / 'results.json').write_bytes(before)
 
     def full(*args, **kwargs):
         args[0].write_bytes(b'half')
@@ -104,29 +149,29 @@ def test_a_full_disk_is_said_with_the_folder_and_leaves_what_is_there(inferencer
     write_bytes = Path.write_bytes
     monkeypatch.setattr(Path, 'write_text', full)
     with pytest.raises(OSError, match=f"cannot write into out_dir='{tmp_path}': .*No space left"):
-        results.write_legend()
-    assert (tmp_path / 'legend.json').read_bytes() == before
+        results.write_results()
+    assert (tmp_path / 'results.json').read_bytes() == before
     monkeypatch.setattr(Path, 'write_bytes', full_of_bytes)
     with pytest.raises(OSError, match=f"cannot write into out_dir='{tmp_path}': "):
-        results.add('b', 'b.jpg', np.zeros((3, 5), np.uint8), {}, noise(3, 5))
-    assert files(tmp_path) == ['legend.json', 'pred/000000.png', 'vis/000000.png']
+        results.add('b', Path('b.jpg'), np.zeros((3, 5), np.uint8), Areas(np.array([15]), (3, 5)), noise(3, 5))
+    assert files(tmp_path) == ['pred/000000.png', 'results.json', 'vis/000000.png']
 
 
-def test_a_file_name_that_is_not_utf_8_stands_in_the_legend(inferencer, noise, tmp_path):
+def test_a_file_name_that_is_not_utf_8_stands_in_the_results_of(inferencer, noise, tmp_path):
     image = tmp_path / os.fsdecode(b'caf\xe9.png')
     try:
         Image.fromarray(noise(37, 29)).save(image)
     except (OSError, UnicodeError):
         pytest.skip('this file system takes UTF-8 only')
     inferencer(image, WORDS, out_dir=tmp_path / 'out')
-    assert [item['source'] for item in legend(tmp_path / 'out')['images']] == [str(image)]
+    assert [item['source'] for item in results_of(tmp_path / 'out')['images']] == [str(image)]
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_image_is_read(inferencer, noise, tmp_path):
     (tmp_path / 'file').write_text('in the way')
     with pytest.raises(OSError, match=r"cannot write into out_dir='.*file': "):
         inferencer.stream((pytest.fail('read') for _ in range(1)), WORDS, out_dir=tmp_path / 'file')
-    (tmp_path / 'out' / 'legend.json').mkdir(parents=True)
+    (tmp_path / 'out' / 'results.json').mkdir(parents=True)
     with pytest.raises(OSError, match=r"cannot write into out_dir='.*out': "):
         inferencer.stream(noise(), WORDS, out_dir=str(tmp_path / 'out'))
 
@@ -134,22 +179,21 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_image_is_read(inf
 def test_more_classes_than_16_bits_hold_are_refused(tmp_path):
     names = list(map(str, range(2 ** 16)))
     with pytest.raises(ValueError, match='65536 classes do not fit into label maps of 16 bits'):
-        ResultFolder(tmp_path, Request(names, Vocabulary(names), Decoder()), [[0, 0, 0]] * len(names))
+        build(tmp_path, names)
 
 
 @pytest.fixture
 def results(tmp_path):
-    def build():
-        return ResultFolder(tmp_path, Request(['cat'], Vocabulary(['cat']), Decoder()), [[1, 2, 3]])
-    return build
+    return lambda: build(tmp_path)
 
 
 def test_a_second_run_is_refused_while_the_first_one_writes(results, tmp_path):
     with results() as first:
-        first.add('a', 'a.jpg', np.zeros((3, 5), np.uint8), dict(cat=1.0), np.zeros((3, 5, 3), np.uint8))
+        first.add('a', Path('a.jpg'), np.zeros((3, 5), np.uint8), Areas(np.array([15]), (3, 5)),
+                  np.zeros((3, 5, 3), np.uint8))
         with pytest.raises(OSError, match=rf"out_dir='{tmp_path}': .* is in use: another run is writing into it"):
             results()
-    assert [image['name'] for image in legend(tmp_path)['images']] == ['a']
+    assert [image['name'] for image in results_of(tmp_path)['images']] == ['a']
     results()
 
 
@@ -159,7 +203,7 @@ def test_a_stream_that_is_given_up_leaves_the_folder_free(inferencer, noise, tmp
     with pytest.raises(OSError, match='is in use'):
         inferencer.stream([noise(61, 83)], WORDS, out_dir=tmp_path)
     found.close()
-    assert len(legend(tmp_path)['images']) == 1
+    assert len(results_of(tmp_path)['images']) == 1
     inferencer(noise(61, 83), WORDS, out_dir=tmp_path)
 
 

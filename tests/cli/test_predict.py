@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ovseg.apis import OVSegInferencer, ovseg_inferencer
+from ovseg.apis import OVSegInferencer, runs
 from ovseg.cli import main
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.models.post_processors import PostProcessorChain
@@ -43,33 +43,48 @@ def predict(tmp_path):
     return run
 
 
-def legend(tmp_path):
-    return json.loads((tmp_path / 'out' / 'legend.json').read_text(encoding='utf-8'))
+def results(tmp_path):
+    return json.loads((tmp_path / 'out' / 'results.json').read_text(encoding='utf-8'))
 
 
 def synonyms(tmp_path):
-    return [entry['synonyms'] for entry in legend(tmp_path)['classes']]
+    return [entry['synonyms'] for entry in results(tmp_path)['classes']]
 
 
 def label_map(tmp_path, name):
     return np.array(Image.open(tmp_path / 'out' / 'pred' / f'{name}.png'))
 
 
-def test_a_table_and_the_paths_of_each_image(predict, image_files, tmp_path, capsys):
-    assert predict(image_files, '--classes', 'ladybug, snow; ice, gravel') == 0
-    lines = capsys.readouterr().out.splitlines()
-    for name, size in SIZES.items():
-        start = next(index for index, line in enumerate(lines) if line.strip() == name)
-        first, second = tmp_path / 'out' / 'vis' / f'{name}.png', tmp_path / 'out' / 'pred' / f'{name}.png'
-        end = lines.index(str(first))
-        assert lines[end + 1] == str(second)
-        shares = {cells[1].strip(): cells[2].strip() for cells in
-                  (line.split('│') for line in lines[start:end] if line.startswith('│'))}
-        labels = label_map(tmp_path, name)
-        assert labels.shape == size
-        assert shares == {word: f'{(labels == index).mean():.1%}' for index, word in enumerate(['ladybug', 'snow', 'gravel'])
-                          if (labels == index).any()}
-        assert Image.open(first).mode == 'RGB'
+def cells(output):
+    """The cells of each row of the table that was printed."""
+    return [[cell.strip() for cell in line.split('│')[1:-1]] for line in output.splitlines() if line.startswith('│')]
+
+
+def test_a_table_and_the_paths_of_an_image(predict, image_files, tmp_path, capsys):
+    assert predict(image_files[:1], '--classes', 'ladybug, snow; ice, gravel') == 0
+    output = capsys.readouterr().out
+    lines = output.splitlines()
+    assert lines[0].strip() == 'first'
+    assert lines[-2:] == [str(tmp_path / 'out' / folder / 'first.png') for folder in ('vis', 'pred')]
+    labels = label_map(tmp_path, 'first')
+    assert labels.shape == SIZES['first']
+    assert dict(cells(output)) == {word: f'{(labels == index).mean():.1%}'
+                                   for index, word in enumerate(['ladybug', 'snow', 'gravel']) if (labels == index).any()}
+    assert Image.open(lines[-2]).mode == 'RGB'
+
+
+def test_one_table_of_several_images(predict, image_files, tmp_path, capsys):
+    assert predict(image_files, '--classes', 'ladybug, snow; ice, zebra, gravel') == 0
+    output = capsys.readouterr().out
+    maps = [label_map(tmp_path, name) for name in SIZES]
+    total = sum(labels.size for labels in maps)
+    expected = []
+    for index, word in enumerate(['ladybug', 'snow', 'zebra', 'gravel']):
+        pixels = [int((labels == index).sum()) for labels in maps]
+        if any(pixels):
+            expected.append([word, f'{sum(pixels) / total:.1%}', str(sum(map(bool, pixels)))])
+    assert sorted(cells(output)) == sorted(expected) and len(expected) > 1
+    assert output.splitlines()[-1] == f'2 images in {tmp_path / "out"}: vis, pred, results.json'
 
 
 def test_labels_are_those_of_the_inferencer(predict, image_files, tmp_path):
@@ -111,7 +126,7 @@ def test_without_classes_the_names_are_those_of_the_config(predict, image_files,
 
 def test_a_folder_and_a_url(predict, image_files, tmp_path):
     assert predict([image_files[0].parent, image_files[1].as_uri()], '--classes', 'zebra, snow') == 0
-    assert [(entry['name'], entry['source']) for entry in legend(tmp_path)['images']] == [
+    assert [(entry['name'], entry['source']) for entry in results(tmp_path)['images']] == [
         ('first', str(image_files[0])), ('second', str(image_files[1])), ('second_2', image_files[1].as_uri())]
 
 
@@ -123,10 +138,10 @@ def test_names_are_printed_as_they_stand(predict, image_files, capsys):
 def test_json_is_all_that_goes_to_the_standard_output(predict, image_files, tmp_path, capsys):
     assert predict(image_files, '--classes', 'zebra, snow', '--json') == 0
     captured = capsys.readouterr()
-    found, written = json.loads(captured.out), legend(tmp_path)
+    found, written = json.loads(captured.out), results(tmp_path)
     assert found['classes'] == written['classes']
     assert found['images'] == [
-        {**entry, 'vis': str(tmp_path / 'out' / 'vis' / path.name), 'pred': str(tmp_path / 'out' / 'pred' / path.name)}
+        {**entry, 'files': {folder: str(tmp_path / 'out' / folder / path.name) for folder in ('vis', 'pred')}}
         for path, entry in zip(image_files, written['images'])]
     assert [image['source'] for image in found['images']] == list(map(str, image_files))
     assert 'No model was named, so this is the tiny CLIP of the demo' in captured.err
@@ -138,6 +153,11 @@ def test_json_is_all_that_goes_to_the_standard_output(predict, image_files, tmp_
     (['--classes', 'no_such.txt'], "vocabulary.names='no_such.txt' is neither a bundled class list"),
     (['--threshold', '0.3'], 'threshold=0.3 needs a background'),
     (['--batch-size', '0'], 'batch_size=0 must be an integer >= 1'),
+    (['--tile', '223'], 'tile=223 must be an integer >= 224 (the side of the windows, model.windows.crop, or more)'),
+    (['--overlap', '1024'], 'overlap=1024 must be an integer from 0 to 1023 (less than tile)'),
+    (['--bands', '1', '2'], 'bands=(1, 2) must be one band, for grey, or three, for red, green and blue'),
+    (['--bit-depth', '33'], 'bit_depth=33 must be an integer from 1 to 32'),
+    (['--max-pixels', '0'], 'max_pixels=0 must be an integer >= 1'),
     (['--device', 'nonsense'], "device='nonsense' cannot be used: Expected one of cpu"),
     (['--weights', 'no_such.pt'], "clip.pretrained='no_such.pt' is neither a tag")])
 def test_what_cannot_be_done_is_said_in_a_line_and_exits_with_1(options, message, predict, image_files, capsys):
@@ -207,29 +227,83 @@ def test_a_model_that_takes_no_names(predict, image_files, tmp_path, capsys):
         f'ovseg: error: the model of {config} is a SegDataPreProcessor; class names need a CLIPSegmentor\n')
 
 
-def test_a_broken_image_leaves_the_results_of_those_before_it(predict, image_files, tmp_path, capsys):
-    image_files[1].write_text('no image')
-    assert predict(image_files, '--classes', 'zebra, snow') == 1
+def test_broken_images_are_listed_at_the_end(predict, image_files, tmp_path, capsys):
+    folder = image_files[0].parent
+    (folder / 'a.jpg').write_text('no image')
+    (folder / 'middle.psd').write_bytes(b'8BPS')
+    (folder / 'notes.txt').write_text('no image')
+    assert predict([folder], '--classes', 'zebra, snow') == 1
     captured = capsys.readouterr()
-    assert f'ovseg: error: {image_files[1]} is no image' in captured.err
-    assert str(tmp_path / 'out' / 'vis' / 'first.png') in captured.out
-    assert [entry['name'] for entry in legend(tmp_path)['images']] == ['first']
+    lines = captured.err.splitlines()[-4:]
+    assert lines[0] == ('ovseg: 1 files or sub-folders were left out, because their names are not those of images: '
+                        f'{folder / "notes.txt"}')
+    assert lines[1] == 'ovseg: error: 2 images have no results, or not all of them:'
+    assert [line.split(' is no image,')[0] for line in lines[2:]] == [f'  {folder / name}' for name in ('a.jpg', 'middle.psd')]
+    assert '2 images in ' in captured.out
+    document = results(tmp_path)
+    assert [entry['name'] for entry in document['images']] == ['first', 'second']
+    assert [entry['source'] for entry in document['failed']] == [str(folder / name) for name in ('a.jpg', 'middle.psd')]
+
+
+def test_a_file_that_vanishes_meanwhile_is_named(predict, image_files, tmp_path, monkeypatch, capsys):
+    read = runs.read_image
+
+    def vanishing(source, *args):
+        image_files[1].unlink(missing_ok=True)
+        return read(source, *args)
+
+    monkeypatch.setattr(runs, 'read_image', vanishing)
+    assert predict(image_files, '--classes', 'zebra, snow') == 1
+    assert str(image_files[1]) in capsys.readouterr().err.splitlines()[-1]
+    assert [entry['name'] for entry in results(tmp_path)['images']] == ['first']
+
+
+def test_a_full_disk_is_a_line_and_finished_work_stays(predict, image_files, tmp_path, monkeypatch, capsys):
+    write = Path.write_bytes
+
+    def full(path, content):
+        if path.name.startswith('second'):
+            raise OSError(28, 'No space left on device')
+        return write(path, content)
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    assert predict(image_files, '--classes', 'zebra, snow') == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"ovseg: error: cannot write into out_dir='{tmp_path / 'out'}': ") and 'No space left' in line
+    assert [entry['name'] for entry in results(tmp_path)['images']] == ['first']
+    assert label_map(tmp_path, 'first').shape == SIZES['first']
+
+
+def test_resume_leaves_out_what_is_done(predict, image_files, tmp_path, monkeypatch, capsys):
+    words = ['--classes', 'zebra, snow']
+    assert predict(image_files[:1], *words) == 0
+    first = results(tmp_path)['images']
+    seen, read = [], runs.read_image
+    monkeypatch.setattr(runs, 'read_image', lambda source, *args: seen.append(source) or read(source, *args))
+    assert predict(image_files, *words, '--resume', '--format', 'csv') == 0
+    assert seen == image_files[1:]
+    assert '2 images (1 were there already) in ' in capsys.readouterr().out
+    assert results(tmp_path)['images'][0] == first[0] and len(results(tmp_path)['images']) == 2
+    assert len((tmp_path / 'out' / 'areas.csv').read_text().splitlines()) == 1 + 2 * 2
+    for options in (['--classes', 'zebra, sky'], [*words, '--model', 'naclip_tiny-clip'], [*words, '--overlap', '7']):
+        assert predict(image_files, *options, '--resume') == 1
+        assert 'holds results of other settings, which must not be mixed (different: ' in capsys.readouterr().err
 
 
 def test_ctrl_c_leaves_the_results_of_what_is_finished(predict, image_files, tmp_path, monkeypatch, capsys):
-    read = ovseg_inferencer.read_image
+    read = runs.read_image
 
     def interrupted(source, *args):
         if source == image_files[1]:
             raise KeyboardInterrupt
         return read(source, *args)
 
-    monkeypatch.setattr(ovseg_inferencer, 'read_image', interrupted)
+    monkeypatch.setattr(runs, 'read_image', interrupted)
     assert predict(image_files, '--classes', 'zebra, snow', '--json') == 130
     captured = capsys.readouterr()
     assert captured.out == ''
     assert captured.err.endswith(f'ovseg: interrupted; what is finished is in {tmp_path / "out"}\n')
-    assert [entry['name'] for entry in legend(tmp_path)['images']] == ['first']
+    assert [entry['name'] for entry in results(tmp_path)['images']] == ['first']
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

@@ -28,7 +28,7 @@ OWN_TESTS = {
     'docs/index.md': ('test_index.py', dict(command=2, python=1, text=2)),
     'docs/methods.md': ('test_methods.py', dict(command=3)),
     'docs/own_dataset.md': ('test_own_dataset.py', dict(command=6, python=1)),
-    'docs/own_images.md': ('test_own_images.py', dict(python=4, text=4)),
+    'docs/own_images.md': ('test_own_images.py', dict(command=2, python=5, text=5)),
     'docs/settings.md': ('test_settings.py', dict(python=3)),
     'docs/visualize.md': ('../tools/test_visualize.py', dict(command=2, python=1)),
     **{f'configs/{method}/README.md': ('test_config_readmes.py', dict(bibtex=1))

@@ -12,8 +12,8 @@ import argparse
 import os
 from pathlib import Path
 
-from ovseg.components import named_errors
 from ovseg.cfg_options import add_cfg_options
+from ovseg.components import named_errors
 from ovseg.config import read_config
 from ovseg.data_check.data_files import check_data_folders
 from ovseg.data_check.repair import SHOWN, built_dataset, config_values, repair_of, write_copy

@@ -1,0 +1,220 @@
+"""TIFF and GeoTIFF files, read and written window by window with rasterio."""
+import errno
+import warnings
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ovseg.apis.decoding import scale, value_limits
+from ovseg.apis.reading import Reading
+from ovseg.apis.tiff_pages import has_several_pages
+from ovseg.apis.tiles import Tile, tiles
+from ovseg.extras import needed
+from ovseg.image_files import BROKEN, open_regular
+from ovseg.utils import one_line, quoted
+
+CACHE_BYTES = 2 ** 28  # of GDAL for blocks that are read and written
+MOST_PIXELS = 2 ** 40  # a damaged file may claim more
+BLOCK = 512  # side of the blocks that are written
+SCANNED = 1024  # side of the windows in which the range of values is looked for
+
+
+class Raster(NamedTuple):
+    """An open TIFF.
+
+    Args:
+        name: In errors.
+        dataset: The file in rasterio.
+        bands: Those that are read, counted from 1: one or three.
+        limits: The values that become 0 and 255; None for 8 bits.
+        colours: ``(256, 3)`` RGB of a palette, or None.
+        masked: Some pixels have no data.
+    """
+    name: str
+    dataset: Any
+    bands: List[int]
+    limits: Optional[Tuple[float, float]]
+    colours: Optional[np.ndarray]
+    masked: bool
+
+    @property
+    def size(self) -> Tuple[int, int]:
+        """Height and width."""
+        return self.dataset.height, self.dataset.width
+
+    def read(self, tile: Tile) -> Tuple[np.ndarray, np.ndarray]:
+        """The pixels of a tile, ``(h, w, 3)`` uint8 BGR, and where there are data, ``(h, w)`` bool; elsewhere it is black.
+
+        Raises:
+            ValueError: they cannot be read; names the file.
+        """
+        values, valid = self._values(tile)
+        values[:, ~valid] = 0 if self.limits is None else self.limits[0]
+        if self.colours is not None:
+            rgb = self.colours[values[0]]
+            rgb[~valid] = 0
+        else:
+            rgb = (values if self.limits is None else scale(values, *self.limits)).transpose(1, 2, 0)
+        return np.ascontiguousarray(np.broadcast_to(rgb[..., ::-1], (*valid.shape, 3))), valid
+
+    def _values(self, tile: Tile) -> Tuple[np.ndarray, np.ndarray]:
+        """The values of the bands, ``(bands, h, w)``, and where there are data, ``(h, w)`` bool."""
+        rows, columns = tile
+        window = ((rows.start, rows.stop), (columns.start, columns.stop))
+        with _read_errors(self.name):
+            values = self.dataset.read(self.bands, window=window)
+            valid = np.ones(values.shape[1:], bool)
+            if self.masked:
+                valid = self.dataset.read_masks(self.bands, window=window).any(axis=0)
+        if values.dtype.kind == 'f':
+            valid &= np.isfinite(values).all(axis=0)
+        return values, valid
+
+    def value_range(self) -> Optional[Tuple[float, float]]:
+        """The lowest and the highest value of pixels with data; None where there are none."""
+        ranges = []
+        for tile in tiles(*self.size, SCANNED, 0):
+            values, valid = self._values(tile)
+            if valid.any():
+                ranges.append((values[:, valid].min(), values[:, valid].max()))
+        return (float(min(low for low, _ in ranges)), float(max(high for _, high in ranges))) if ranges else None
+
+
+@contextmanager
+def open_raster(path: Path, reading: Reading, max_pixels: int) -> Iterator[Raster]:
+    """A TIFF for reading by windows. Values of more than 8 bits need a pass over the file, unless ``bit_depth`` is given.
+
+    Args:
+        path: The file.
+        reading: Its ``bands`` and ``bit_depth`` count. Without bands those that the file calls red, green and blue are taken,
+            or the first three, or the first one of fewer.
+        max_pixels: Pixels of the largest block of the file.
+
+    Raises:
+        ValueError: rasterio is missing, or the file is damaged, has several pages, blocks that are too large, a band less, or
+            values of another kind.
+    """
+    name = quoted(path)
+    rasterio = needed('rasterio', 'geo', f'{name}, a GeoTIFF or a large TIFF,')
+    with ExitStack() as stack:
+        with _read_errors(name):
+            with open_regular(path) as file:
+                several = has_several_pages(file)
+            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES))
+            dataset = stack.enter_context(_opened(rasterio, path))
+        _check(dataset, name, several, max_pixels)
+        raster = Raster(name, dataset, _bands(dataset, name, reading.bands), None, _colours(dataset), _masked(dataset))
+        if dataset.dtypes[0] != 'uint8':
+            low, high = raster.value_range() or (0, 0)
+            raster = raster._replace(limits=value_limits(low, high, name, reading.bit_depth))
+        yield raster
+
+
+@contextmanager
+def label_file(path: Path, raster: Raster, dtype: np.dtype, palette: Sequence[Sequence[int]]) -> Iterator[Any]:
+    """A GeoTIFF for the label map of a raster, with its transform and coordinate system, in compressed blocks.
+
+    What is not written has no data: it has the largest value of ``dtype``, uint8 or uint16. A palette is stored for uint8.
+
+    Yields a function of rows and columns, as slices, and of their labels.
+    """
+    rasterio = needed('rasterio', 'geo', f'{raster.name}, a GeoTIFF or a large TIFF,')
+    source = raster.dataset
+    options = dict(driver='GTiff', height=source.height, width=source.width, count=1, dtype=dtype, crs=source.crs,
+                   nodata=np.iinfo(dtype).max, tiled=True, blockxsize=BLOCK, blockysize=BLOCK, compress='deflate',
+                   BIGTIFF='IF_SAFER', SPARSE_OK=True)
+    if not source.transform.is_identity:
+        options['transform'] = source.transform
+    with _quiet(rasterio), rasterio.open(path, 'w', **options) as target:
+        if source.gcps[0]:
+            target.gcps = source.gcps
+        if dtype == np.uint8:
+            target.write_colormap(1, {index: (*colour, 255) for index, colour in enumerate(palette)})
+        yield lambda rows, columns, labels: target.write(
+            labels, 1, window=((rows.start, rows.stop), (columns.start, columns.stop)))
+
+
+def check_label_file(path: Path, counts: np.ndarray) -> None:
+    """Read a label map again: GDAL does not report that a disk was full when the file was closed.
+
+    Args:
+        path: Written by ``label_file``.
+        counts: ``(K,)`` pixels of each class that it must have.
+
+    Raises:
+        OSError: it has others, or cannot be read.
+    """
+    rasterio = needed('rasterio', 'geo', f'{quoted(path)}, a GeoTIFF,')
+    found = np.zeros(len(counts), np.int64)
+    with _quiet(rasterio), rasterio.open(path) as dataset:
+        for rows, columns in tiles(dataset.height, dataset.width, SCANNED, 0):
+            labels = dataset.read(1, window=((rows.first, rows.last), (columns.first, columns.last)))
+            found += np.bincount(labels[labels != dataset.nodata], minlength=len(counts))
+    if (found != counts).any():
+        raise OSError(errno.EIO, 'the label map is not whole; the disk may be full')
+
+
+def _opened(rasterio: Any, path: Path) -> Any:
+    with _quiet(rasterio):
+        return rasterio.open(path.absolute(), driver='GTiff')
+
+
+@contextmanager
+def _quiet(rasterio: Any) -> Iterator[None]:
+    """Without the warning of a file that has no transform."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
+        yield
+
+
+@contextmanager
+def _read_errors(name: str) -> Iterator[None]:
+    """Name the file in errors of reading it."""
+    errors = needed('rasterio.errors', 'geo', name)
+    try:
+        yield
+    except (errors.RasterioError, *BROKEN) as error:
+        raise ValueError(f'cannot read {name}: {one_line(error)}') from error
+
+
+def _check(dataset: Any, name: str, several: bool, max_pixels: int) -> None:
+    """Refuse what cannot be read window by window."""
+    if several:
+        raise ValueError(f'{name} has several pages: save those that you need as images')
+    kinds = set(dataset.dtypes)
+    if len(kinds) > 1 or np.dtype(dataset.dtypes[0]).kind not in 'uif':
+        raise ValueError(f'{name} has values of type {", ".join(sorted(kinds))}; integers or floating-point numbers of one '
+                         'type are read')
+    if dataset.height * dataset.width > MOST_PIXELS:
+        raise ValueError(f'{name} is too large: {dataset.width} x {dataset.height} pixels, at most {MOST_PIXELS} are read')
+    rows, columns = dataset.block_shapes[0]
+    if rows * columns > max_pixels:
+        raise ValueError(f'{name} is stored in blocks of {columns} x {rows} pixels, and max_pixels={max_pixels}: store it in '
+                         'smaller ones (gdal_translate -co TILED=YES), or raise max_pixels (--max-pixels)')
+
+
+def _bands(dataset: Any, name: str, wanted: Optional[Sequence[int]]) -> List[int]:
+    if wanted is not None:
+        if max(wanted) > dataset.count:
+            raise ValueError(f'{name} has no band {max(wanted)}: its bands are 1 to {dataset.count}')
+        return list(wanted)
+    kinds = [colour.name for colour in dataset.colorinterp]
+    if all(colour in kinds for colour in ('red', 'green', 'blue')):
+        return [kinds.index(colour) + 1 for colour in ('red', 'green', 'blue')]
+    return [1, 2, 3] if dataset.count >= 3 else [1]
+
+
+def _colours(dataset: Any) -> Optional[np.ndarray]:
+    """The palette of a file of one band of 8 bits."""
+    if dataset.count > 1 or dataset.dtypes[0] != 'uint8' or dataset.colorinterp[0].name != 'palette':
+        return None
+    colours = np.zeros((256, 3), np.uint8)
+    for index, (*rgb, _) in dataset.colormap(1).items():
+        colours[index] = rgb
+    return colours
+
+
+def _masked(dataset: Any) -> bool:
+    return any('all_valid' not in [flag.name for flag in flags] for flags in dataset.mask_flag_enums)

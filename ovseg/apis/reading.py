@@ -1,0 +1,40 @@
+"""Options for the reading of images."""
+from typing import NamedTuple, Optional, Sequence
+
+from ovseg.utils import check_integer, shown
+
+MOST_BITS = 32
+
+
+class Reading(NamedTuple):
+    """Options for the reading of images.
+
+    Args:
+        tile: Side of the tiles that a large TIFF or a GeoTIFF is cut into, in pixels.
+        overlap: Pixels that neighbouring tiles share at least.
+        bands: The bands of a TIFF that become red, green and blue, or the one that becomes grey, counted from 1.
+        bit_depth: Bits of the values in images of more than 8 bits; None scales by the range of an image's values.
+    """
+    tile: int = 1024
+    overlap: int = 128
+    bands: Optional[Sequence[int]] = None
+    bit_depth: Optional[int] = None
+
+    def check(self, crop: Optional[int]) -> None:
+        """Refuse what cannot be.
+
+        Args:
+            crop: Side of the model's windows; None for a model without windows.
+
+        Raises:
+            ValueError: a tile smaller than a window, an overlap that is not below the tile, or wrong bands or bits.
+        """
+        check_integer('tile', self.tile, crop or 1, meaning='the side of the windows, model.windows.crop, or more')
+        check_integer('overlap', self.overlap, 0, self.tile - 1, 'less than tile')
+        if self.bit_depth is not None:
+            check_integer('bit_depth', self.bit_depth, 1, MOST_BITS)
+        if self.bands is not None:
+            if isinstance(self.bands, str) or not isinstance(self.bands, Sequence) or len(self.bands) not in (1, 3):
+                raise ValueError(f'bands={shown(self.bands)} must be one band, for grey, or three, for red, green and blue')
+            for band in self.bands:
+                check_integer('bands', band, 1)

@@ -1,0 +1,49 @@
+"""Everything that the results of a folder depend on, apart from the images."""
+import json
+from dataclasses import fields
+from typing import Any, Dict, List, Mapping
+
+from mmengine.config import Config
+
+from ovseg.apis.reading import Reading
+from ovseg.apis.request import Request
+from ovseg.digests import tensors_digest
+from ovseg.evaluation.run_record import custom_code, software
+from ovseg.models import CLIPSegmentor
+
+SHOWN = 5  # differences that a message lists
+
+
+def run_settings(cfg: Config, model: CLIPSegmentor, request: Request, reading: Reading) -> Dict[str, Any]:
+    """What a resumed run must have in common with the first, as JSON holds it.
+
+    Args:
+        cfg: The config that ``model`` was built from.
+        model: Its weights and region maps count.
+        request: Classes and thresholds of the call.
+        reading: How images are read.
+    """
+    regions = model.image_encoder.regions
+    decoder = {field.name: getattr(request.decoder, field.name) for field in fields(request.decoder) if field.name != 'refiner'}
+    settings = dict(model=cfg.model, pipeline=cfg.test_dataloader.dataset.pipeline, custom_imports=custom_code(cfg),
+                    weights=tensors_digest(model.state_dict()), regions=regions and regions.digest(),
+                    classes=request.vocabulary.synonyms, templates=list(request.vocabulary.sentences), decoder=decoder,
+                    reading=reading._asdict(), software=software())
+    return json.loads(json.dumps(settings, default=_name))
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> List[str]:
+    """The names of the settings that differ, the inner ones with dots, ``'model.decoder.logit_scale'``."""
+    found: List[str] = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += [f'{key}.{inner}' for inner in differences(old, new)]
+        elif old != new:
+            found.append(key)
+    return found
+
+
+def _name(value: Any) -> str:
+    """A value of a config that JSON does not hold: a class, or an object in place of a component."""
+    return value.__name__ if isinstance(value, type) else type(value).__name__

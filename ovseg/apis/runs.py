@@ -1,0 +1,204 @@
+"""One call of the inferencer: images read, segmented and written one after the other."""
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from mmseg.structures import SegDataSample
+
+from ovseg.apis.geotiff import open_raster
+from ovseg.apis.image_sources import Source, describe, new_name, read_image
+from ovseg.apis.painting import class_shares, paint
+from ovseg.apis.progress import ProgressLine
+from ovseg.apis.raster_labels import RasterLabels, label_raster, unlabelled
+from ovseg.apis.reading import Reading
+from ovseg.apis.request import Request
+from ovseg.apis.result_folder import Areas, ResultFolder
+from ovseg.apis.tiff_pages import is_raster
+from ovseg.apis.tiles import tiles
+from ovseg.extras import MissingPackageError
+
+FAILURES = (FloatingPointError, MemoryError, MissingPackageError, OSError, ValueError)  # of an image
+
+OnError = Callable[[str, Exception], Any]
+
+
+class Segmentation(NamedTuple):
+    """Result for one image.
+
+    Args:
+        name: Of its files in ``out_dir``, unique in one call.
+        labels: ``(H, W)`` in the image's own size, indices of classes: uint8 for up to 255 of them, then uint16, uint32.
+            A pixel without a class is 255, or the largest value of the wider type; there is one only with
+            ``allow_nonfinite``, or where a GeoTIFF has no data. None for a TIFF of more than ``max_pixels``, whose label map is
+            only written into ``out_dir``.
+        areas: The share of the image (of a GeoTIFF: of its pixels with data) that each class covers, in (0, 1], largest first.
+        visualization: ``(H', W', 3)`` uint8 RGB, the image painted by its classes above a legend; None unless asked for. Of a
+            large TIFF it is reduced.
+        undefined: Number of pixels without a class, because their scores are not finite.
+    """
+    name: str
+    labels: Optional[np.ndarray]
+    areas: Dict[str, float]
+    visualization: Optional[np.ndarray]
+    undefined: int = 0
+
+
+class NamedImage(NamedTuple):
+    """An image that has been read.
+
+    Args:
+        name: Of its results.
+        source: What it was read from.
+        pixels: ``(H, W, 3)`` uint8 BGR.
+        path: Path or URL; empty for an array, a PIL image or a tile.
+    """
+    name: str
+    source: Source
+    pixels: np.ndarray
+    path: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A call of ``OVSegInferencer.stream``; see there.
+
+    Args:
+        predict: The result of ``CLIPSegmentor.predict`` for each of several images.
+        request: The classes.
+        palette: One RGB colour per class.
+        max_pixels: Larger images are refused, and larger TIFF files read window by window.
+    """
+    predict: Callable[[Sequence[NamedImage]], List[SegDataSample]]
+    request: Request
+    palette: List[List[int]]
+    max_pixels: int
+    batch_size: int
+    folder: Optional[ResultFolder]
+    return_vis: bool
+    on_error: Optional[OnError]
+    reading: Reading
+    progress: ProgressLine
+
+    def segment(self, sources: Iterator[Source]) -> Iterator[Segmentation]:
+        """The result of each image, read when it is its turn."""
+        with ExitStack() as stack:
+            if self.folder:
+                stack.enter_context(self.folder)
+            stack.enter_context(self.progress)
+            batch: List[NamedImage] = []
+            for name, source in self._named(self.progress.images(sources)):
+                try:
+                    raster = self._raster(source)
+                    if raster is None:
+                        pixels = read_image(source, self.max_pixels, self.reading.bit_depth)
+                        batch.append(NamedImage(name, source, pixels, str(source) if isinstance(source, (str, Path)) else ''))
+                except FAILURES as error:
+                    self._failed(source, error)
+                    continue
+                if raster or len(batch) == self.batch_size:
+                    yield from self._segment_images(batch)
+                    batch = []
+                if raster:
+                    yield from self._segment_raster(name, raster)
+            yield from self._segment_images(batch)
+            if self.folder:
+                self._export(self.folder)
+
+    def _raster(self, source: Source) -> Optional[Path]:
+        """The path of a source that is read window by window."""
+        found = isinstance(source, Path) and is_raster(source, self.max_pixels, self.reading.bands)
+        return source if found and isinstance(source, Path) else None
+
+    def _export(self, folder: ResultFolder) -> None:
+        """Write the formats; an image that is left out of one is an error, as one without results is."""
+        try:
+            folder.export()
+        except ValueError as error:
+            if self.on_error is None:
+                raise
+            self.on_error(str(folder.folder), error)
+
+    def _named(self, sources: Iterator[Source]) -> Iterator[Tuple[str, Source]]:
+        """The sources whose results are not there yet, with the names of their results."""
+        taken: set = set()
+        for index, source in enumerate(sources):
+            if self.folder is None:
+                yield new_name(source, index, taken), source
+            elif not self.folder.is_done(source):
+                yield self.folder.new_name(source, index), source
+
+    def _segment_images(self, batch: Sequence[NamedImage]) -> Iterator[Segmentation]:
+        """The results of images; where their batch fails, each is segmented alone."""
+        if not batch:
+            return
+        try:
+            samples = self.predict(batch)
+        except FAILURES as error:
+            if len(batch) == 1:
+                self._failed(batch[0].source, error)
+            elif self.on_error is None:
+                raise
+            else:
+                for image in batch:
+                    yield from self._segment_images([image])
+            return
+        names = self.request.names
+        for image, sample in zip(batch, samples):
+            counts = sample.pred_sem_seg.data[0].flatten().bincount(minlength=len(names))[:len(names)].cpu().numpy()
+            labels, undefined = _label_map(sample, len(names)), sample.get('nonfinite_pixels', 0)
+            shares = class_shares(counts, labels.size, names)
+            painted = None
+            if self.return_vis or self.folder:
+                painted = paint(image.pixels, labels, self.palette, shares, names, undefined / labels.size)
+                if self.folder:
+                    self.folder.add(image.name, image.source, labels, Areas(counts, labels.shape, undefined), painted)
+            yield Segmentation(image.name, labels, shares, painted if self.return_vis else None, undefined)
+
+    def _segment_raster(self, name: str, source: Path) -> Iterator[Segmentation]:
+        """The result of a TIFF that is read window by window."""
+        names = self.request.names
+
+        def predict(images: List[np.ndarray]) -> List[np.ndarray]:
+            batch = [NamedImage(name, source, pixels, '') for pixels in images]
+            return [_label_map(sample, len(names)) for sample in self.predict(batch)]
+
+        try:
+            with open_raster(source, self.reading, self.max_pixels) as raster:
+                height, width = raster.size
+                labels = unlabelled(raster.size, len(names)) if height * width <= self.max_pixels else None
+                if labels is None and self.folder is None:
+                    raise ValueError(f'{raster.name} has {width} x {height} pixels, more than max_pixels={self.max_pixels}: '
+                                     'give an out_dir for its label map')
+
+                def label(path: Optional[Path] = None) -> RasterLabels:
+                    parts = list(tiles(height, width, self.reading.tile, self.reading.overlap))
+                    return label_raster(raster, self.progress.tiles(raster.name, parts), predict, self.palette, self.batch_size,
+                                        labels, path)
+
+                found = self.folder.write_raster(name, label) if self.folder else label()
+        except (FloatingPointError, MemoryError, MissingPackageError, ValueError) as error:  # an OSError is one of out_dir
+            self._failed(source, error)
+            return
+        shares = class_shares(found.counts, found.valid, names)
+        painted = None
+        if self.return_vis or self.folder:
+            painted = paint(found.image, found.labels, self.palette, shares, names, found.undefined / max(found.valid, 1))
+            if self.folder:
+                nodata = height * width - found.valid
+                self.folder.add_raster(name, source, Areas(found.counts, (height, width), found.undefined, nodata), painted)
+        yield Segmentation(name, labels, shares, painted if self.return_vis else None, found.undefined)
+
+    def _failed(self, source: Source, error: Exception) -> None:
+        """Note the error of an image, and go on if that is wanted."""
+        if self.folder:
+            self.folder.fail(source, error)
+        if self.on_error is None:
+            raise error
+        self.on_error(describe(source), error)
+
+
+def _label_map(sample: SegDataSample, count: int) -> np.ndarray:
+    """The labels ``(H, W)`` of one of ``count`` classes, of the smallest type in which one more value is free."""
+    return sample.pred_sem_seg.data[0].cpu().numpy().astype(np.min_scalar_type(count))

@@ -1,0 +1,29 @@
+import json
+
+from ovseg.apis.reading import Reading
+from ovseg.apis.run_settings import differences, run_settings
+
+
+def settings(inferencer, classes=('zebra', 'snow'), reading=None, **options):
+    request = inferencer.request(list(classes), **options)
+    return run_settings(inferencer.cfg, inferencer.model, request, reading or Reading())
+
+
+def test_equal_calls_have_equal_settings_that_json_holds(inferencer):
+    found = settings(inferencer)
+    assert found == settings(inferencer) == json.loads(json.dumps(found))
+
+
+def test_each_part_counts(inferencer, build):
+    one = settings(inferencer)
+    assert differences(one, settings(inferencer, ('zebra', 'snow; ice'))) == ['classes']
+    assert differences(one, settings(inferencer, background='sky', threshold=0.3)) == ['classes', 'decoder.prob_thd']
+    other = settings(inferencer, reading=Reading(tile=512, bands=(3, 2, 1)))
+    assert differences(one, other) == ['reading.bands', 'reading.tile']
+    assert differences(one, settings(build(templates=('{}',)))) == ['model.vocabulary.templates', 'templates']
+    other = build(cfg_options={'model.clip.pretrained': None})
+    assert differences(one, settings(other)) == ['model.clip.pretrained', 'weights']
+
+
+def test_differences_of_missing_settings():
+    assert differences(dict(a=1, b=dict(c=2, d=3)), dict(b=dict(c=2), e=None)) == ['a', 'b.d']
