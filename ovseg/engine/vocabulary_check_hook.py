@@ -46,20 +46,20 @@ class VocabularyCheckHook(Hook):
         if threshold > 0 and 'background' not in classes:
             print_log(f'decoder.prob_thd={threshold} turns uncertain pixels into class {background} ({classes[background]!r}), '
                       f'but {type(dataset).__name__} has no background class: set decoder.prob_thd=0', 'current', 30)
-        words = model.vocabulary
+        _share_texts(model)
+        words = model.words
         print_log(f'class list: {quoted(words.label)} ({len(classes)} classes, {len(words.all_names)} names)', 'current')
         runner.message_hub.update_info('test/class_list', words.label)  # LoggerHook writes what begins with test/
         if model.image_encoder.regions is not None:
             model.image_encoder.regions.check_images(dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
-        _share_text_embeddings(model)
 
 
-def _share_text_embeddings(segmentor: CLIPSegmentor) -> None:
-    """Give all processes the text embeddings of the main one, so that the others neither hash nor run the text tower."""
-    rows: List[Any] = [segmentor.text_embeddings.cpu() if is_main_process() else None]
-    broadcast_object_list(rows)
+def _share_texts(segmentor: CLIPSegmentor) -> None:
+    """Give all processes the names and text embeddings of the main one; the others neither hash nor run the text tower."""
+    texts: List[Any] = [(segmentor.words, segmentor.text_embeddings.cpu()) if is_main_process() else None]
+    broadcast_object_list(texts)
     if not is_main_process():
-        segmentor.text_embeddings = rows[0]
+        segmentor.use_texts(*texts[0])
 
 
 def _letters(name: str) -> str:
