@@ -80,10 +80,10 @@ def choose_words(rows: Tensor, count: int) -> Tensor:
         Their indices in the order of the steps, ``(count,)`` int64.
     """
     similarity = rows.double() @ rows.double().t()
-    covered = torch.full_like(similarity[0], -1)
+    covered, larger = torch.full_like(similarity[0], -1), torch.empty_like(similarity)
     chosen: List[int] = []
     for _ in range(count):
-        sums = torch.maximum(similarity, covered).sum(dim=1)
+        sums = torch.maximum(similarity, covered, out=larger).sum(dim=1)
         sums[chosen] = -torch.inf
         chosen.append(int((sums == sums.max()).nonzero()[0]))
         covered = torch.maximum(covered, similarity[chosen[-1]])
