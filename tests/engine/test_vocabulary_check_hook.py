@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ovseg.engine import vocabulary_check_hook
 from ovseg.models import CLIPSegmentor
 from ovseg.models.text import TextEncoder
+from ovseg.vocabulary import Vocabulary
 
 RUN = count()
 
@@ -147,7 +148,7 @@ def test_other_processes_take_the_text_embeddings_of_the_main_one(evaluate, monk
 
     def broadcast(objects):
         assert objects == [None]
-        objects[:] = [rows]
+        objects[:] = [(Vocabulary(['sea', 'sky']), rows)]
 
     def test_step(self, data):
         seen.append(self.text_embeddings)
