@@ -64,8 +64,8 @@ def _spellings(synonyms: Sequence[Sequence[str]]) -> Iterator[str]:
             classes.setdefault(''.join(filter(str.isalnum, name.casefold())), {}).setdefault(index, name)
     found = [' and '.join(map(repr, names.values())) for key, names in classes.items() if key and len(names) > 1]
     if found:
-        yield (f'names of different classes differ only in case, spaces or punctuation: {_shown(found, len(found))}; they are two '
-               'classes, so their pixels are divided between them')
+        yield (f'names of different classes differ only in case, spaces or punctuation: {_shown(found, len(found))}; they are '
+               'two classes, so their pixels are divided between them')
 
 
 def _meant_as_a_list(synonyms: Sequence[Sequence[str]]) -> Iterator[str]:

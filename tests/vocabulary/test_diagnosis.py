@@ -24,8 +24,8 @@ def test_a_class_with_no_name_of_its_own_is_named():
     assert same == ('1 of 4 classes can have no pixel, because the model does not tell their names from those of earlier '
                     'classes, which win ties: settee; give them other names, or leave them out')
     assert pairs == ("the model does not tell apart 4 pairs of names of different classes (cosine over 0.999): 'sofa' and "
-                     "'settee', 'couch' and 'divan', 'sofa' and 'grass', 'settee' and 'grass'; make them synonyms of one class, "
-                     'or choose other names')
+                     "'settee', 'couch' and 'divan', 'sofa' and 'grass', 'settee' and 'grass'; make them synonyms of one "
+                     'class, or choose other names')
 
 
 def test_near_names_are_named_and_counted():
