@@ -1,13 +1,15 @@
 """Classes and thresholds of one call."""
 from dataclasses import replace
 from pathlib import Path
-from typing import List, NamedTuple, Optional, Sequence, Union
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from ovseg.models.decoder import Decoder
 from ovseg.utils import check_number, shown
 from ovseg.vocabulary import Vocabulary
+from ovseg.vocabulary.background import Background
 
 ClassList = Union[str, Path, Sequence[str]]
+BackgroundNames = Union[str, Sequence[str], Mapping[str, Any], Background]
 
 
 class Request(NamedTuple):
@@ -24,14 +26,15 @@ class Request(NamedTuple):
 
 
 def make_request(vocabulary: Vocabulary, decoder: Decoder, classes: Optional[ClassList],
-                 background: Optional[Union[str, Sequence[str]]], threshold: Optional[float]) -> Request:
+                 background: Optional[BackgroundNames], threshold: Optional[float]) -> Request:
     """Classes and thresholds of a call's arguments; those of the config where it names no classes and no background.
 
     Args:
         vocabulary: The config's.
         decoder: The config's.
         classes: A bundled list, a path, or a list of strings, one per class; None for the config's.
-        background: Names of class 0, one string or several.
+        background: Names of class 0, one string or several; ``'auto'`` or the keywords of ``Background`` for words that are
+            chosen.
         threshold: Replaces ``prob_thd``.
 
     Raises:
@@ -54,12 +57,15 @@ def make_request(vocabulary: Vocabulary, decoder: Decoder, classes: Optional[Cla
         return Request(names, listed, replace(decoder, prob_thd=0.0, area_thd=None, bg_idx=0))
     if 'background' in map(str.casefold, names):
         raise ValueError('background=... makes a class called background, and classes has one already')
+    decoder = replace(decoder, prob_thd=threshold or 0.0, area_thd=None, bg_idx=0)
+    if background == 'auto' or isinstance(background, (Mapping, Background)):
+        automatic = Vocabulary(['background', *map(', '.join, listed.synonyms)], vocabulary.templates, background)
+        return Request(['background', *names], automatic, decoder)
     background_names = [background] if isinstance(background, str) else background
     if not isinstance(background_names, (list, tuple)) or not all(isinstance(name, str) for name in background_names):
         raise ValueError(f'background={shown(background)} must be a string, or a list of them')
     together = [', '.join(background_names), *map(', '.join, listed.synonyms)]
-    return Request(['background', *names], Vocabulary(together, vocabulary.templates),
-                   replace(decoder, prob_thd=threshold or 0.0, area_thd=None, bg_idx=0))
+    return Request(['background', *names], Vocabulary(together, vocabulary.templates), decoder)
 
 
 def _vocabulary(classes: ClassList, templates: Union[str, Sequence[str]]) -> Vocabulary:

@@ -11,6 +11,7 @@ from mmseg.registry import HOOKS
 from ovseg.data_check.class_order import order_difference
 from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.utils import quoted
+from ovseg.vocabulary.diagnosis import diagnose
 
 
 @HOOKS.register_module()
@@ -20,7 +21,8 @@ class VocabularyCheckHook(Hook):
     Labels are compared by index, so a list of another length, or of the same classes in another order, gives a number
     that means nothing, without any error. The list alone moves a score by points: its name stands beside the metrics, as
     ``class_list``, in the log and in the JSON file of the work directory. Then the main process encodes the names for all.
-    Images without a region map, where the model needs them from files, are refused too.
+    Images without a region map, where the model needs them from files, are refused too. Names that the model confuses are
+    warned of, see ``diagnose``.
     """
 
     def before_test(self, runner: Runner) -> None:
@@ -28,7 +30,8 @@ class VocabularyCheckHook(Hook):
 
         Raises:
             FileNotFoundError: a region map that the model needs is missing.
-            ValueError: the numbers of classes differ, or the same names stand in another order.
+            ValueError: the numbers of classes differ, the same names stand in another order, or background words are to be
+                chosen for a data set without a background class.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model = getattr(model, 'module', model)  # test-time augmentation wraps the segmentor
@@ -46,20 +49,25 @@ class VocabularyCheckHook(Hook):
         if threshold > 0 and 'background' not in classes:
             print_log(f'decoder.prob_thd={threshold} turns uncertain pixels into class {background} ({classes[background]!r}), '
                       f'but {type(dataset).__name__} has no background class: set decoder.prob_thd=0', 'current', 30)
-        words = model.vocabulary
-        print_log(f'class list: {quoted(words.label)} ({len(classes)} classes, {len(words.all_names)} names)', 'current')
-        runner.message_hub.update_info('test/class_list', words.label)  # LoggerHook writes what begins with test/
+        if model.vocabulary.background is not None and 'background' not in classes:
+            raise ValueError('vocabulary.background chooses words for a class called background, and '
+                             f'{type(dataset).__name__} has none')
         if model.image_encoder.regions is not None:
             model.image_encoder.regions.check_images(dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
-        _share_text_embeddings(model)
+        _share_texts(model)
+        words = model.words
+        print_log(f'class list: {quoted(words.label)} ({len(classes)} classes, {len(words.all_names)} names)', 'current')
+        runner.message_hub.update_info('test/class_list', words.label)  # LoggerHook writes what begins with test/
+        for line in diagnose(words.synonyms, model.text_embeddings):
+            print_log(line, 'current', 30)
 
 
-def _share_text_embeddings(segmentor: CLIPSegmentor) -> None:
-    """Give all processes the text embeddings of the main one, so that the others neither hash nor run the text tower."""
-    rows: List[Any] = [segmentor.text_embeddings.cpu() if is_main_process() else None]
-    broadcast_object_list(rows)
+def _share_texts(segmentor: CLIPSegmentor) -> None:
+    """Give all processes the names and text embeddings of the main one; the others neither hash nor run the text tower."""
+    texts: List[Any] = [(segmentor.words, segmentor.text_embeddings.cpu()) if is_main_process() else None]
+    broadcast_object_list(texts)
     if not is_main_process():
-        segmentor.text_embeddings = rows[0]
+        segmentor.use_texts(*texts[0])
 
 
 def _ends(names: list) -> str:

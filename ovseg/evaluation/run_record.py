@@ -72,7 +72,7 @@ def run_settings(cfg: Config, model: nn.Module) -> Dict[str, Any]:
         'checkpoint': cfg.get('load_from') and file_digest(expanded('load_from', cfg.load_from)),
         'software': software()}
     if isinstance(segmentor, CLIPSegmentor):
-        settings.update({'class list': segmentor.vocabulary.synonyms, 'templates': list(segmentor.vocabulary.sentences)})
+        settings.update({'class list': segmentor.words.synonyms, 'templates': list(segmentor.vocabulary.sentences)})
         if segmentor.image_encoder.regions is not None:
             settings['regions'] = segmentor.image_encoder.regions.digest()
     return settings

@@ -1,10 +1,15 @@
 """The vocabulary of a model."""
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, List, Sequence, Tuple, Union
+from typing import Any, Callable, List, Mapping, Sequence, Tuple, Union
 
+from torch import Tensor
+
+from ovseg.components import build_component
+from ovseg.utils import shown
+from ovseg.vocabulary.background import Background
 from ovseg.vocabulary.class_lists import read_class_list, vocabulary_name, warn_of_one_class
-from ovseg.vocabulary.prompt_templates import prompt_templates
+from ovseg.vocabulary.prompt_templates import PROMPT_TEMPLATES, prompt_templates
 
 
 @dataclass(frozen=True)
@@ -14,29 +19,41 @@ class Vocabulary:
     Args:
         names: A bundled class list, a text file, or a list of strings, one per class, synonyms inside. See ``read_class_list``.
         templates: A bundled set of templates, or a list of strings with one ``{}``. See ``prompt_templates``.
+        background: Words to choose for the background class, ``decoder.bg_idx``: the keywords of ``Background``, ``'auto'`` for
+            its defaults, or None for no such words.
 
     Attributes:
         synonyms: The names of each class.
         sentences: The templates themselves.
+        background_words: The words that were chosen; they are among ``synonyms``, see ``with_background``.
 
     Raises:
         FileNotFoundError: ``names`` is neither a bundled class list nor a file.
-        ValueError: ``names`` or ``templates`` are refused by their readers.
+        ValueError: ``names``, ``templates`` or ``background`` are refused by their readers.
     """
     names: Union[str, Path, Sequence[str]]
     templates: Union[str, Sequence[str]] = 'imagenet80'
+    background: Union[str, Mapping[str, Any], Background, None] = None
     synonyms: List[List[str]] = field(init=False, repr=False)
     sentences: Tuple[str, ...] = field(init=False, repr=False)
+    background_words: Tuple[str, ...] = field(init=False, repr=False, default=())
 
     def __post_init__(self) -> None:
-        derived: Any = dict(synonyms=read_class_list(self.names), sentences=prompt_templates(self.templates))
+        if isinstance(self.background, str) and self.background != 'auto':
+            raise ValueError(f"vocabulary.background={shown(self.background)} must be 'auto', a dict with the keys of "
+                             'Background, or None')
+        given = {} if self.background == 'auto' else self.background
+        derived: Any = dict(
+            synonyms=read_class_list(self.names), sentences=prompt_templates(self.templates),
+            background=None if given is None else build_component('vocabulary.background', Background, given))
         self.__dict__.update(derived)  # the dataclass is frozen
         warn_of_one_class(self.names, self.synonyms)
 
     @property
     def label(self) -> str:
         """The name for results: the bundled list's, the file's path as given, or ``'custom (K classes)'``."""
-        return vocabulary_name(self.names)
+        added = f' + {len(self.background_words)} background words' if self.background_words else ''
+        return vocabulary_name(self.names) + added
 
     @property
     def class_names(self) -> List[str]:
@@ -52,3 +69,21 @@ class Vocabulary:
     def class_of_name(self) -> List[int]:
         """The class of each of ``all_names``."""
         return [index for index, names in enumerate(self.synonyms) for _ in names]
+
+    def with_background(self, encode: Callable[[Sequence[str], Sequence[str]], Tensor], index: int) -> 'Vocabulary':
+        """This vocabulary with automatic background words among the names of class ``index``.
+
+        Args:
+            encode: Text embeddings of names in templates, as ``TextEncoder.encode`` gives them.
+            index: The background class.
+
+        Raises:
+            ValueError: the pool has too few words, see ``Background``.
+        """
+        result = Vocabulary(self.names, self.templates, self.background)
+        if isinstance(result.background, Background):
+            pool, plain = result.background.pool, PROMPT_TEMPLATES['plain']
+            words = result.background.choose(encode(pool, plain), encode(result.all_names, plain))
+            result.synonyms[index].extend(words)
+            result.__dict__.update(background_words=tuple(words))
+        return result

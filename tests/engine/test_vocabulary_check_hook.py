@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ovseg.engine import vocabulary_check_hook
 from ovseg.models import CLIPSegmentor
 from ovseg.models.text import TextEncoder
+from ovseg.vocabulary import Vocabulary
 
 RUN = count()
 
@@ -147,7 +148,7 @@ def test_other_processes_take_the_text_embeddings_of_the_main_one(evaluate, monk
 
     def broadcast(objects):
         assert objects == [None]
-        objects[:] = [rows]
+        objects[:] = [(Vocabulary(['sea', 'sky']), rows)]
 
     def test_step(self, data):
         seen.append(self.text_embeddings)
@@ -160,6 +161,20 @@ def test_other_processes_take_the_text_embeddings_of_the_main_one(evaluate, monk
     monkeypatch.setattr(CLIPSegmentor, 'test_step', test_step)
     evaluate(['sea', 'sky'], name_path=['sea', 'sky'])
     assert len(seen) == 2 and all(torch.equal(found, rows) for found in seen)
+
+
+def test_names_that_the_model_confuses_are_warned_of(evaluate, monkeypatch):
+    monkeypatch.setattr(TextEncoder, 'encode', lambda self, names, templates: torch.ones(len(names), 128) / 128 ** 0.5)
+    _, log = evaluate(['sea', 'ocean', 'sky'], name_path=['sea', 'ocean', 'sky'])
+    assert '2 of 3 classes can have no pixel' in log and "'sea' and 'ocean'" in log
+
+
+def test_background_words_are_logged_and_need_a_background_class(evaluate):
+    words = dict(names=['background', 'sky'], background=dict(count=2, max_cosine=1, words=['zebra', 'brick', 'tartan']))
+    _, log = evaluate(['background', 'sky'], vocabulary=words)
+    assert 'background words of class 0: ' in log and 'custom (2 classes) + 2 background words' in log
+    with pytest.raises(ValueError, match='words for a class called background, and BaseSegDataset has none'):
+        evaluate(['sea', 'sky'], vocabulary=dict(words, names=['sea', 'sky']))
 
 
 ONE_OF_TWO = """

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union, cast
 
 import torch
+from mmengine.logging import print_log
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import BaseSegmentor
 from mmseg.registry import MODELS
@@ -123,20 +124,45 @@ class CLIPSegmentor(BaseSegmentor):
         same = {key: getattr(self, key) for key in COMPONENTS}
         other = type(self)(**{**same, **components}, data_preprocessor=self.data_preprocessor).train(self.training)
         if 'vocabulary' not in components:
-            other._text_embeddings, other._loads = self._text_embeddings, self._loads  # noqa: SLF001  of its own class
+            for name in ('_words', '_chosen_for', 'class_of_text', '_text_embeddings', '_loads'):
+                setattr(other, name, getattr(self, name))
         return other
 
     def set_classes(self, names: Union[str, Path, Sequence[str]]) -> None:
-        """Change the class names of a live model; see ``Vocabulary``."""
+        """Change the class names of a live model; see ``Vocabulary``. There are no automatic background words then."""
         vocabulary = Vocabulary(names, self.vocabulary.templates)
         self.decoder.check(len(vocabulary.synonyms))
         self._use(vocabulary)
 
     def _use(self, vocabulary: Vocabulary) -> None:
         super().__setattr__('vocabulary', vocabulary)
-        self._loads = self.text_encoder.loads
-        self.register_buffer('class_of_text', torch.tensor(vocabulary.class_of_name, device=self.device), persistent=False)
+        self._chosen_for: Optional[Tuple[int, int]] = None
+        self._take(vocabulary)
+
+    def _take(self, words: Vocabulary) -> None:
+        self._words, self._loads = words, self.text_encoder.loads
+        self.register_buffer('class_of_text', torch.tensor(words.class_of_name, device=self.device), persistent=False)
         self.register_buffer('_text_embeddings', None, persistent=False)
+
+    @property
+    def words(self) -> Vocabulary:
+        """The vocabulary with its automatic background words, which are chosen at first use.
+
+        Raises:
+            ValueError: there are too few words to choose from.
+        """
+        key = (self.text_encoder.loads, self.decoder.bg_idx)
+        if self.vocabulary.background is not None and self._chosen_for != key:
+            self._take(self.vocabulary.with_background(self.text_encoder.encode, self.decoder.bg_idx))
+            self._chosen_for = key
+            print_log(f'background words of class {self.decoder.bg_idx}: {", ".join(self._words.background_words)}', 'current')
+        return self._words
+
+    def use_texts(self, words: Vocabulary, rows: Tensor) -> None:
+        """Take ``words`` and ``text_embeddings`` of an equal segmentor in another process."""
+        self._take(words)
+        self._chosen_for = (self.text_encoder.loads, self.decoder.bg_idx)
+        self.text_embeddings = rows
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute, unless it is a setting: those are attributes of components, and checked there."""
@@ -169,18 +195,19 @@ class CLIPSegmentor(BaseSegmentor):
     @property
     def text_embeddings(self) -> Tensor:
         """Unit text embeddings ``(Q, E)`` of all names, encoded at first use, where the model then is. Others may be set."""
+        words = self.words
         if self._text_embeddings is None or self._loads != self.text_encoder.loads:
             self._loads = self.text_encoder.loads
-            self._text_embeddings = self.text_encoder.encode(self.vocabulary.all_names, self.vocabulary.sentences)
+            self._text_embeddings = self.text_encoder.encode(words.all_names, words.sentences)
         return self._text_embeddings
 
     @text_embeddings.setter
     def text_embeddings(self, rows: Tensor) -> None:
         if not isinstance(rows, Tensor) or not rows.isfinite().all():
             raise ValueError(f'text_embeddings={type(rows).__name__} must be a tensor of finite numbers')
-        if rows.shape != (len(self.vocabulary.all_names), self.tower.output_width):
+        if rows.shape != (len(self.words.all_names), self.tower.output_width):
             raise ValueError(f'text_embeddings of shape {tuple(rows.shape)} must have shape '
-                             f'({len(self.vocabulary.all_names)}, {self.tower.output_width}), a row for each name')
+                             f'({len(self.words.all_names)}, {self.tower.output_width}), a row for each name')
         self._text_embeddings, self._loads = rows.to(self.device, torch.float32), self.text_encoder.loads
 
     @property
