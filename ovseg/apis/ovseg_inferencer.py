@@ -21,7 +21,7 @@ from ovseg.apis.model_config import config_name, load_config
 from ovseg.apis.painting import class_colours
 from ovseg.apis.progress import ProgressLine
 from ovseg.apis.reading import Reading
-from ovseg.apis.request import ClassList, Request, make_request
+from ovseg.apis.request import BackgroundNames, ClassList, Request, make_request
 from ovseg.apis.result_folder import ResultFolder
 from ovseg.apis.run_settings import run_settings
 from ovseg.apis.runs import NamedImage, OnError, Run, Segmentation
@@ -31,6 +31,7 @@ from ovseg.models import CLIPSegmentor
 from ovseg.models.segmentors.diagnosis import explain_nonfinite
 from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS
 from ovseg.utils import check_integer, quoted, type_name
+from ovseg.vocabulary.diagnosis import diagnose
 
 WITHOUT_A_MODEL = 'gated_tiny-clip'
 VARIABLE = [key for key in COMPONENTS if key != 'clip']  # of a model with the same weights
@@ -87,7 +88,7 @@ class OVSegInferencer:
                     names=[item.name for item in found], areas=[item.areas for item in found])
 
     def stream(self, images: Any, classes: Optional[ClassList] = None, *,
-               background: Union[str, Sequence[str], None] = None, threshold: Optional[float] = None, batch_size: int = 1,
+               background: Optional[BackgroundNames] = None, threshold: Optional[float] = None, batch_size: int = 1,
                out_dir: Union[str, Path, None] = None, formats: Sequence[str] = (), resume: bool = False,
                return_vis: bool = False, show_progress: bool = True, allow_nonfinite: bool = False,
                on_error: Optional[OnError] = None, tile: int = 1024, overlap: int = 128,
@@ -103,6 +104,7 @@ class OVSegInferencer:
             classes: One string per class, synonyms separated by commas or semicolons; or a bundled class list; or a text
                 file. None for the config's own.
             background: Names for all that is none of the classes (``'wall, sky'``); they become class 0, ``'background'``.
+                ``'auto'``, or the keywords of ``Background``, chooses them.
             threshold: Pixels whose best class has a probability under it become background; in [0, 1].
             batch_size: Images or tiles per forward pass.
             out_dir: Write ``vis/NAME.png``, ``pred/NAME.png`` and ``results.json`` there. See ``new_name`` for NAME.
@@ -138,9 +140,10 @@ class OVSegInferencer:
         palette = class_colours(len(request.names), background is not None)
         with self._lock:
             self._use(request, anew=True)  # warns in every call of the class names that CLIP cuts
-            settings = {} if out_dir is None else run_settings(self.cfg, self.model, request, reading)
+            named = request._replace(vocabulary=self.model.words)  # with the background words that were chosen
+            settings = {} if out_dir is None else run_settings(self.cfg, self.model, named, reading)
         folder = None if out_dir is None else ResultFolder(
-            out_dir, request, palette, config_name(self.cfg), settings, resume, formats, self.max_pixels)
+            out_dir, named, palette, config_name(self.cfg), settings, resume, formats, self.max_pixels)
         progress = ProgressLine(len(sources) if isinstance(sources, list) else None, show_progress)
         run = Run(lambda batch: self._predict(batch, request, allow_nonfinite), request, palette, self.max_pixels, batch_size,
                   folder, return_vis, on_error, reading, progress)
@@ -169,7 +172,7 @@ class OVSegInferencer:
         other._configured, other._lock = (other.model.vocabulary, other.model.decoder), threading.Lock()  # noqa: SLF001
         return other
 
-    def request(self, classes: Optional[ClassList], background: Union[str, Sequence[str], None] = None,
+    def request(self, classes: Optional[ClassList], background: Optional[BackgroundNames] = None,
                 threshold: Optional[float] = None) -> Request:
         """The classes that a call with these arguments asks for; see ``make_request``."""
         return make_request(*self._configured, classes, background, threshold)
@@ -180,7 +183,10 @@ class OVSegInferencer:
         if anew or any(getattr(self.model, key) != component for key, component in components.items()):
             self.model = self.model.variant(**components)
             self.model.cfg = self.cfg
-        _ = self.model.text_embeddings  # encoded here and now, if need be
+        rows = self.model.text_embeddings  # encoded here and now, if need be
+        if anew:
+            for line in diagnose(self.model.words.synonyms, rows):
+                print_log(line, 'current', 30)
 
     @torch.no_grad()
     def _predict(self, batch: Sequence[NamedImage], request: Request, allow_nonfinite: bool) -> List[SegDataSample]:

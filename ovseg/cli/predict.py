@@ -40,7 +40,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help='a config (ovseg list configs), with or without its benchmark, or the path to one (default: the '
                              'tiny CLIP of the demo, which works offline and knows 16 names)')
     parser.add_argument('--weights', help="CLIP weights in place of the config's: a tag of open_clip, a file or a folder")
-    parser.add_argument('--background', metavar='NAMES', help='names for what is none of the classes: "wall, sky"; class 0')
+    parser.add_argument('--background', metavar='NAMES', help='names for what is none of the classes: "wall, sky"; or auto, '
+                        'which chooses 64 of the names in all class lists; class 0')
     parser.add_argument('--threshold', type=float, metavar='P',
                         help='pixels whose best class has a probability under it become background')
     parser.add_argument('--device', help='where to compute: cpu, cuda, cuda:1, ... (default: the GPU, if any)')

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, List, Sequence, Tuple, Union
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from ovseg.utils import check_integer, check_number
@@ -21,7 +22,7 @@ class Background:
     audit of released codes (2026, see ``docs/words.md``) measured 13 to 19 mIoU more on VOC21 with plain class names.
 
     Args:
-        count: Number of words.
+        count: Number of words; all, with a warning, where fewer are left.
         max_cosine: Words whose cosine to a name of any class is larger are left out.
         words: The pool, as ``read_class_list`` takes it; None for the names of all bundled class lists.
 
@@ -55,15 +56,18 @@ class Background:
             classes: Those of all names of the classes, ``(Q, E)``.
 
         Raises:
-            ValueError: less than ``count`` words are left.
+            ValueError: no word is left.
         """
         pool, classes = pool.cpu(), classes.cpu()
         allowed = ((pool @ classes.t()).amax(dim=1) <= self.max_cosine).nonzero()[:, 0]
+        left = (f'{len(allowed)} of {len(self.pool)} words have a cosine of at most {self.max_cosine} (max_cosine) to every '
+                'class')
+        if len(allowed) == 0:
+            raise ValueError(f'vocabulary.background: {left}: raise max_cosine, or give a larger pool (words)')
         if len(allowed) < self.count:
-            raise ValueError(f'vocabulary.background: {len(allowed)} of {len(self.pool)} words have a cosine of at most '
-                             f'{self.max_cosine} (max_cosine) to every class, and {self.count} are wanted (count): lower '
-                             'count, raise max_cosine, or give a larger pool (words)')
-        return [self.pool[index] for index in allowed[choose_words(pool[allowed], self.count)].tolist()]
+            print_log(f'vocabulary.background: {left}; all of them are taken, in place of {self.count} (count)', 'current', 30)
+        chosen = allowed[choose_words(pool[allowed], min(self.count, len(allowed)))]
+        return [self.pool[index] for index in chosen.tolist()]
 
 
 def choose_words(rows: Tensor, count: int) -> Tensor:

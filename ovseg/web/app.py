@@ -89,7 +89,7 @@ def build_page(models: Models, max_seconds: int) -> gr.Blocks:
                     setting_b = _setting_controls(PLAIN, 'b', models.methods)
                 with gr.Tab('Background'):
                     background = gr.Textbox('', label='Names for all the rest', placeholder='wall, sky',
-                                            info='They become one class, background.', elem_id='background')
+                                            info='They become one class, background; auto chooses names.', elem_id='background')
                     threshold = gr.Slider(0, 1, 0, step=0.01, label='Threshold', elem_id='threshold',
                                           info='Pixels less probable than this become background, too.')
         typed = [classes, background, threshold, result.opacity]

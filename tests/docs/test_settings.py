@@ -25,6 +25,7 @@ from ovseg.models.towers.loading import load_clip
 from ovseg.models.towers.transformers_format import check_settings, flat_settings
 from ovseg.registry import ATTENTIONS, DENSE_ENCODERS, GUIDES, POST_PROCESSORS, REGIONS, UPSAMPLERS
 from ovseg.vocabulary import Vocabulary
+from ovseg.vocabulary.background import Background
 from ovseg.vocabulary.prompt_templates import PROMPT_TEMPLATES
 
 NAME = 'docs/settings.md'
@@ -35,7 +36,8 @@ ENCODERS = {name: type_ for name, type_ in DENSE_ENCODERS.module_dict.items() if
 COMPONENTS = dict(clip=load_clip, vocabulary=Vocabulary, image_encoder=ENCODERS.pop('LastBlockEncoder'), windows=Windows,
                   decoder=Decoder, **ENCODERS)
 TYPES = {str: 'string', Path: 'string', int: 'integer', float: 'number', bool: 'bool', type(None): 'None',
-         Sequence[str]: 'list', Sequence[int]: 'list', Sequence[float]: 'list', Mapping[str, Any]: 'dict'}
+         Sequence[str]: 'list', Sequence[int]: 'list', Sequence[float]: 'list', Mapping[str, Any]: 'dict',
+         Background: 'dict'}
 TINY = dict(clip=dict(name='ovseg-tiny-clip', pretrained=None), vocabulary=dict(names=['thing', 'stuff']))
 
 

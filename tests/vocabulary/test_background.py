@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from ovseg.models import CLIPSegmentor
-from ovseg.vocabulary import Vocabulary, bundled_class_lists, read_class_list
+from ovseg.vocabulary import Vocabulary, background, bundled_class_lists, read_class_list
 from ovseg.vocabulary.background import Background, choose_words
 
 CLIP = dict(name='ovseg-tiny-clip', pretrained='embedded')
@@ -46,10 +46,10 @@ def test_of_equal_words_the_first_is_taken():
 
 @pytest.mark.parametrize('max_cosine', [0.2, 0.9, 1.0])
 def test_no_word_is_nearer_to_a_class_than_allowed(max_cosine):
-    background = Background(3, max_cosine, [f'thing {index}' for index in range(61)])
+    some = Background(3, max_cosine, [f'thing {index}' for index in range(61)])
     rows = F.normalize(torch.randn(61, 7), dim=1)
     classes = rows[[5, 17]]
-    found = [background.pool.index(word) for word in background.choose(rows, classes)]
+    found = [some.pool.index(word) for word in some.choose(rows, classes)]
     cosines = rows @ classes.t()
     assert len(set(found)) == 3 and (cosines[found] <= max_cosine).all()
     allowed = [index for index in range(61) if cosines[index].max() <= max_cosine]
@@ -64,16 +64,16 @@ def test_the_pool_is_every_bundled_name_once():
     assert Background(words=POOL).pool == ('brick', 'grass', 'ocean', 'Sea', 'sky', 'tartan', 'zebra')
 
 
-@pytest.mark.parametrize(('background', 'message'), [
+@pytest.mark.parametrize(('given', 'message'), [
     (dict(count=0), 'vocabulary.background.count=0'), (dict(count=1.5), 'vocabulary.background.count=1.5'),
     (dict(max_cosine=2), 'vocabulary.background.max_cosine=2'), (dict(words=[]), 'has no classes'),
     (dict(words=['cat', 'Cat']), 'stands twice'), (dict(size=3), "no key 'size'"),
     ('none', "vocabulary.background='none' must be"),
     (dict(words=[f'thing {index}' for index in range(5001)]), 'has 5001 words, and at most 5000 are allowed'),
     (7, 'vocabulary.background=7 must be a dict')], ids=str)
-def test_what_it_cannot_be_is_refused(background, message):
+def test_what_it_cannot_be_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        Vocabulary(['cat', 'dog'], background=background)
+        Vocabulary(['cat', 'dog'], background=given)
 
 
 def test_a_pool_that_is_missing_is_named():
@@ -81,9 +81,15 @@ def test_a_pool_that_is_missing_is_named():
         Vocabulary(['cat', 'dog'], background=dict(words='no_such_words.txt'))
 
 
-def test_a_pool_with_too_few_words_is_an_error():
-    with pytest.raises(ValueError, match=r'1 of 3 words have a cosine of at most 0.9 \(max_cosine\) to every class, and 2 are'):
-        Background(2, words=['a', 'b', 'c']).choose(torch.eye(3), torch.eye(3)[:2])
+def test_of_a_pool_with_too_few_words_all_are_taken_with_a_warning(monkeypatch):
+    logged = []
+    monkeypatch.setattr(background, 'print_log', lambda *line: logged.append(line))
+    assert Background(2, words=['a', 'b', 'c']).choose(torch.eye(3), torch.eye(3)[:2]) == ['c']
+    (line, _, level), = logged
+    assert line == ('vocabulary.background: 1 of 3 words have a cosine of at most 0.9 (max_cosine) to every class; all of them '
+                    'are taken, in place of 2 (count)') and level == 30
+    with pytest.raises(ValueError, match=r'0 of 3 words have a cosine of at most 0.9 \(max_cosine\) to every class: raise'):
+        Background(2, words=['a', 'b', 'c']).choose(torch.eye(3), torch.eye(3))
 
 
 def segmentor(**components):
