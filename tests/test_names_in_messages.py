@@ -108,9 +108,10 @@ def test_warnings_of_the_text_cache_are_one_line(folder, logged):
 
 
 def test_the_name_of_a_class_list_is_one_line_in_the_log(logged):
-    words = SimpleNamespace(label=f'lists/{NAME}', all_names=['cat'], synonyms=[['cat']])
+    words = SimpleNamespace(label=f'lists/{NAME}', all_names=['cat'], synonyms=[['cat']], background=None)
     encoder = SimpleNamespace(regions=None)
-    model = SimpleNamespace(class_names=['cat'], decoder=Decoder(), vocabulary=words, text_embeddings=torch.ones(1, 2),
+    model = SimpleNamespace(class_names=['cat'], decoder=Decoder(), vocabulary=words, words=words,
+                            text_embeddings=torch.ones(1, 2),
                             image_encoder=encoder)
     dataset = SimpleNamespace(metainfo=dict(classes=['cat']))
     noted = {}

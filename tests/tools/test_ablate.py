@@ -222,7 +222,7 @@ def test_missing_data_are_named_before_anything_runs(ablate, tmp_path):
 def test_an_error_on_the_way_is_a_line_and_what_is_done_stays(workers, ablate, evaluated, draw_scenes, capfd, tmp_path):
     scenes = draw_scenes(tmp_path / 'scenes', SIZES)
     whole = (scenes / 'images' / 'c.jpg').read_bytes()
-    (scenes / 'images' / 'c.jpg').write_bytes(b'no image')
+    (scenes / 'images' / 'c.jpg').write_bytes(whole[:len(whole) // 2])  # its head is whole, and read before the first image
     options = [f'test_dataloader.dataset.data_root={scenes}', f'test_dataloader.num_workers={workers}',
                f'test_dataloader.persistent_workers={bool(workers)}']
     with pytest.raises(SystemExit, match=r'^tools/ablate\.py: .*cannot read image .*c\.jpg: .*') as stopped:

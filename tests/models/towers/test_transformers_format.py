@@ -11,6 +11,7 @@ import torch
 from huggingface_hub.utils import EntryNotFoundError
 from safetensors.torch import load_file, save_file
 
+from ovseg.models import hub
 from ovseg.models.towers import load_clip, loading
 from ovseg.models.towers.transformers_format import open_clip_state
 
@@ -365,6 +366,7 @@ def test_a_repository_of_another_activation(folder, tmp_path, monkeypatch):
 def test_a_repository_without_weights(folder, tmp_path, monkeypatch):
     (folder / 'model.safetensors').rename(folder / 'model-00001-of-00002.safetensors')
     Hub(folder, tmp_path / 'cache', monkeypatch)
+    monkeypatch.setattr(hub, 'unreachable', str)
     with pytest.raises(FileNotFoundError, match=r'owner/clip on the Hugging Face hub(?s:.*)the repository has none of '
                                                 r'open_clip_model\.safetensors, .*, pytorch_model\.bin$'):
         load_clip(QUICK, 'hf-hub:owner/clip')
@@ -376,6 +378,7 @@ def test_a_repository_that_cannot_be_reached(monkeypatch, error):
         raise error('no route to host')
 
     monkeypatch.setattr(loading, 'snapshot_download', unreachable)
+    monkeypatch.setattr(hub, 'unreachable', str)
     with pytest.raises(FileNotFoundError) as raised:
         load_clip(QUICK, 'hf-hub:owner/clip')
     assert all(part in str(raised.value) for part in (
