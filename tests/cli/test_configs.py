@@ -26,6 +26,7 @@ def test_an_unknown_name_lists_near_ones(capsys):
     assert capsys.readouterr().err.startswith("ovseg: error: NAME='gatet_vit-b16' is no config of ovseg; near: gated_vit-b16, ")
 
 
+@pytest.mark.slow
 def test_a_copy_of_each_config_means_the_same_in_another_folder(tmp_path, capsys):
     for path in LEAVES:
         assert main(['configs', 'copy', path.relative_to(configs_dir()).as_posix(), str(tmp_path / 'new')]) == 0

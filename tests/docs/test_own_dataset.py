@@ -132,6 +132,7 @@ def evaluation_of(form, cfg, warnings):
     return 'scored, with a warning' if warnings else 'scored'
 
 
+@pytest.mark.slow
 def test_the_table_of_forms(tmp_path, monkeypatch):
     warnings, rows = [], []
     monkeypatch.setattr(checked_labels, 'print_log', lambda text, *_: warnings.append(text))

@@ -81,6 +81,7 @@ def test_pixels_without_a_class_score_the_same_from_files(command, tmp_path, in_
         assert f'WARNING - {sum(undefined)} pixels of 3 images have no class, because' in output
 
 
+@pytest.mark.slow
 def test_a_resumed_run_counts_the_pixels_without_a_class_of_all_label_maps(command, tmp_path, in_process):
     def finish():
         return in_process('test.py', *command('--work-dir', tmp_path / 'work', '--out', maps, '--resume'),

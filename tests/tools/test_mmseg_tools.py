@@ -58,6 +58,7 @@ def scores_in(output):
     return re.findall(r'aAcc: +([\d.]+) +mIoU: +([\d.]+) +mAcc: +([\d.]+)', output)
 
 
+@pytest.mark.slow
 def test_test_py_takes_a_checkpoint_saved_from_the_segmentor(config, checkpoint):
     theirs = run(TOOLS / 'test.py', config.parent, config, checkpoint, '--work-dir', 'theirs')
     ours = run(ROOT / 'tools' / 'test.py', config.parent, config, checkpoint, '--work-dir', 'ours')

@@ -92,6 +92,7 @@ def test_the_folder_is_the_users_own(temporary, monkeypatch):
             assert (temporary / f'{PREFIX}other').exists()
 
 
+@pytest.mark.slow
 def test_without_fcntl_the_folder_is_made(temporary):
     """As on Windows, where other code of filelock makes the lock."""
     code = ("import sys\nsys.modules['fcntl'] = None\nimport os\nimport mmengine\ndel os.getuid\n"
