@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 
 from ovseg.apis.formats import FORMATS, check_formats
 from ovseg.apis.image_sources import Source, describe, new_name
-from ovseg.apis.painting import UNDEFINED
+from ovseg.apis.painting import write_label_map
 from ovseg.apis.request import Request
 from ovseg.apis.run_settings import SHOWN, differences
 from ovseg.claims import claim
@@ -81,14 +81,13 @@ class ResultFolder:
         self.folder = expanded('out_dir', folder)
         self.taken: Set[str] = set()
         self._max_pixels, self._names = max_pixels, request.names
-        self._ignore = ignore_label(count)
-        self._palette = None if self._ignore > 255 else [*palette, *[UNDEFINED] * (256 - count)]
-        if self._palette is None:
+        self._palette, ignore = palette, ignore_label(count)
+        if ignore > 255:
             print_log(f'{count} classes: the label maps are 16-bit grey, for a palette holds 255 classes', 'current')
         classes = [dict(id=index, name=name, synonyms=synonyms, colour=list(colour))
                    for index, (name, synonyms, colour) in enumerate(zip(request.names, request.vocabulary.synonyms, palette))]
         self._head = dict(ovseg=__version__, model=model, class_list_sha256=class_list_digest(request.vocabulary.synonyms),
-                          settings=settings, classes=classes, no_class=self._ignore,
+                          settings=settings, classes=classes, no_class=ignore,
                           formats={name: FORMATS[name].place for name in self.formats})
         self._images: Dict[str, str] = {}  # the entry of each image as JSON by its name
         self._done: Dict[str, List[Dict[str, Any]]] = {}  # name, stamp and files of each result of a path
@@ -142,7 +141,7 @@ class ResultFolder:
     def add(self, name: str, source: Source, labels: np.ndarray, areas: Areas, painted: np.ndarray) -> None:
         """Write the label map ``(H, W)`` of an image, and the image painted by it, ``(H', W', 3)`` RGB."""
         with self._named_in_errors():
-            write_image(labels, self.folder / 'pred' / f'{name}.png', self._palette)
+            write_label_map(labels, self._palette, self.folder / 'pred' / f'{name}.png')
         self._finish(name, source, areas, painted, f'pred/{name}.png')
 
     def add_raster(self, name: str, source: Source, areas: Areas, painted: np.ndarray) -> None:
