@@ -76,7 +76,7 @@ def parse_map(texts: Sequence[str]) -> Tuple[Dict[int, int], Dict[Colour, int]]:
     for text in texts:
         old, _, new = text.partition('=')
         numbers = old.split(',')
-        if not new.isdigit() or not all(number.isdigit() for number in numbers) or len(numbers) not in (1, 3):
+        if not new.isdecimal() or not all(number.isdecimal() for number in numbers) or len(numbers) not in (1, 3):
             raise ValueError(f'--map {quoted(text)} must be OLD=NEW or R,G,B=NEW, in integers from 0 on, e.g. 11=255')
         ids = tuple(map(int, numbers))
         if ids in colours or (len(ids) == 1 and ids[0] in values):

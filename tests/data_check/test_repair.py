@@ -111,7 +111,7 @@ def test_what_cannot_be_repaired_is_named_with_the_option_that_is_missing(name, 
 
 @pytest.mark.parametrize(('given', 'says'), [
     ('--map 3=', 'must be OLD=NEW'), ('--map =3', 'must be OLD=NEW'), ('--map 1,2=3', 'must be OLD=NEW'),
-    ('--map 3=-1', 'must be OLD=NEW'),
+    ('--map 3=-1', 'must be OLD=NEW'), ('--map ²=1', 'must be OLD=NEW'), ('--map 1=²', 'must be OLD=NEW'),
     ('--map 3=1 3=2', 'gives 3 twice'), ('--map 0,0,0=1', 'needs --rgb palette'), ('--nearest', 'differ by at least 32'),
     ('--nearest --map 0=0 31=1', 'differ by at least 32')])
 def test_options_that_are_wrong(given, says, tmp_path):
