@@ -3,7 +3,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from mmengine.config import Config
@@ -282,12 +282,23 @@ def write_copy(dataset: BaseSegDataset, repair: Repair, out: Path, nproc: int) -
     with claim_folder(out, CONVERTER):
         record = json.dumps(dict(asdict(repair), colours=[[*key, value] for key, value in repair.colours.items()]), indent=1)
         same = (out / RECORD).is_file() and (out / RECORD).read_text(encoding='utf-8') == record
+        _refuse_others(out, {path for _, *paths in jobs.values() for path in paths})
         for source, (image, link, target) in jobs.items():
             _link(image, link)
-            if target.exists() and not (same and target.stat().st_mtime_ns >= source.stat().st_mtime_ns):
+            changed = max(path.stat().st_mtime_ns for path in (source, image))  # the size is that of the image
+            if target.exists() and not (same and target.stat().st_mtime_ns >= changed):
                 target.unlink()
         write_text(out / RECORD, record)
         return pairs, convert_all(convert, [(mask, job[2]) for mask, job in jobs.items()], nproc, 'repair')
+
+
+def _refuse_others(out: Path, own: Set[Path]) -> None:
+    """Refuse a copy with other files than its ``own``: they would be scored."""
+    others = sorted(path for name in ('images', 'labels') for path in (out / name).rglob('*')
+                    if path not in own and not path.is_dir())
+    if others:
+        raise ValueError(f'{quoted(out)} has {len(others)} files of pairs that the data set does not have, the first is '
+                         f'{quoted(others[0])}: remove them, or name another folder')
 
 
 def _link(image: Path, link: Path) -> None:
