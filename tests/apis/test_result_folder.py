@@ -275,3 +275,24 @@ def test_damaged_results_are_not_resumed(tmp_path, content):
     with pytest.raises(ValueError, match=r'results\.json is damaged .*choose another folder'):
         build(tmp_path, resume=True)
     assert (tmp_path / 'results.json').read_text() == content
+
+
+def test_a_new_image_of_a_name_that_is_there_gets_another(inferencer, save, tmp_path):
+    first = save()
+    inferencer(first, WORDS, out_dir=tmp_path / 'out')
+    (tmp_path / 'other').mkdir()
+    second = save('other/CAT.png', 1)
+    again = inferencer([first, second], WORDS, out_dir=tmp_path / 'out', resume=True)
+    assert again['names'] == ['CAT_2']
+    assert [entry['source'] for entry in results_of(tmp_path / 'out')['images']] == [str(first), str(second)]
+
+
+def test_the_results_are_written_from_time_to_time(results, tmp_path, monkeypatch):
+    def add(folder, name):
+        folder.add(name, Path('a.jpg'), np.zeros((3, 5), np.uint8), Areas(np.array([15]), (3, 5)), np.zeros((3, 5, 3), np.uint8))
+    with results() as folder:
+        add(folder, 'a')
+        assert results_of(tmp_path)['images'] == []
+        monkeypatch.setattr('ovseg.apis.result_folder.SECONDS', -1)
+        add(folder, 'b')
+        assert [entry['name'] for entry in results_of(tmp_path)['images']] == ['a', 'b']
