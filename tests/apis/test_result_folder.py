@@ -289,7 +289,8 @@ def test_a_new_image_of_a_name_that_is_there_gets_another(inferencer, save, tmp_
 
 def test_the_results_are_written_from_time_to_time(results, tmp_path, monkeypatch):
     def add(folder, name):
-        folder.add(name, Path('a.jpg'), np.zeros((3, 5), np.uint8), Areas(np.array([15]), (3, 5)), np.zeros((3, 5, 3), np.uint8))
+        folder.add(name, Path('a.jpg'), np.zeros((3, 5), np.uint8), Areas(np.array([15]), (3, 5)),
+                   np.zeros((3, 5, 3), np.uint8))
     with results() as folder:
         add(folder, 'a')
         assert results_of(tmp_path)['images'] == []
