@@ -84,7 +84,7 @@ class Raster(NamedTuple):
 
 @contextmanager
 def open_raster(path: Path, reading: Reading, max_pixels: int) -> Iterator[Raster]:
-    """A TIFF for reading by windows. Values of more than 8 bits need a pass over the file, unless ``bit_depth`` is given.
+    """A TIFF for reading by windows. Values of more than 8 bits need a pass over the file, for their range.
 
     Args:
         path: The file.

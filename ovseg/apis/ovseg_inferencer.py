@@ -37,6 +37,7 @@ WITHOUT_A_MODEL = 'gated_tiny-clip'
 VARIABLE = [key for key in COMPONENTS if key != 'clip']  # of a model with the same weights
 UNRESIZED = 5  # a pixel of the network's input takes as much memory as so many that are only labelled
 
+
 class OVSegInferencer:
     """Segments images by class names: ``OVSegInferencer('gated_vit-b16')('cat.jpg', classes=['cat', 'sofa; couch', 'grass'])``.
 

@@ -1,8 +1,10 @@
-"""Images painted by their label maps."""
+"""Label maps as image files, and images painted by them."""
+from pathlib import Path
 from typing import Dict, List, Mapping, Sequence
 
 import numpy as np
 
+from ovseg.files import write_image
 from ovseg.visualization.legend import painted_with_legend
 from ovseg.visualization.palette import distinct_colours
 
@@ -19,6 +21,11 @@ def class_colours(count: int, background: bool) -> List[List[int]]:
 def class_shares(counts: np.ndarray, total: int, names: Sequence[str]) -> Dict[str, float]:
     """The share of ``total`` pixels of each class that occurs, largest first; ``counts`` are the pixels of each class."""
     return {names[index]: float(counts[index] / total) for index in (-counts).argsort(kind='stable') if counts[index]}
+
+
+def write_label_map(labels: np.ndarray, palette: Sequence[Sequence[int]], path: Path) -> None:
+    """Write labels ``(H, W)`` as a PNG: uint8 with the RGB colours of the classes, and white for others, or 16-bit grey."""
+    write_image(labels, path, [*palette, *[UNDEFINED] * (256 - len(palette))] if labels.dtype == np.uint8 else None)
 
 
 def paint(image: np.ndarray, labels: np.ndarray, palette: List[List[int]], areas: Mapping[str, float],

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 
 from ovseg.apis.formats import FORMATS, check_formats
 from ovseg.apis.image_sources import Source, describe, new_name
-from ovseg.apis.painting import UNDEFINED
+from ovseg.apis.painting import write_label_map
 from ovseg.apis.request import Request
 from ovseg.apis.run_settings import SHOWN, differences
 from ovseg.claims import claim
@@ -81,17 +81,17 @@ class ResultFolder:
         self.folder = expanded('out_dir', folder)
         self.taken: Set[str] = set()
         self._max_pixels, self._names = max_pixels, request.names
-        self._ignore = ignore_label(count)
-        self._palette = None if self._ignore > 255 else [*palette, *[UNDEFINED] * (256 - count)]
-        if self._palette is None:
+        self._palette, ignore = palette, ignore_label(count)
+        if ignore > 255:
             print_log(f'{count} classes: the label maps are 16-bit grey, for a palette holds 255 classes', 'current')
         classes = [dict(id=index, name=name, synonyms=synonyms, colour=list(colour))
                    for index, (name, synonyms, colour) in enumerate(zip(request.names, request.vocabulary.synonyms, palette))]
         self._head = dict(ovseg=__version__, model=model, class_list_sha256=class_list_digest(request.vocabulary.synonyms),
-                          settings=settings, classes=classes, no_class=self._ignore,
+                          settings=settings, classes=classes, no_class=ignore,
                           formats={name: FORMATS[name].place for name in self.formats})
         self._images: Dict[str, str] = {}  # the entry of each image as JSON by its name
-        self._done: Dict[str, Dict[str, Any]] = {}  # name, stamp and files by path
+        self._done: Dict[str, List[Dict[str, Any]]] = {}  # name, stamp and files of each result of a path
+        self._files: Dict[str, Dict[str, Any]] = {}  # path and stamp by name, of images that are being segmented
         self._failed: List[Dict[str, str]] = []
         with self._named_in_errors():
             self._claim = ExitStack()
@@ -114,27 +114,34 @@ class ResultFolder:
             self.write_results()
 
     def new_name(self, source: Source, index: int) -> str:
-        """The name of the results of an image, see ``image_sources.new_name``."""
-        return new_name(source, index, self.taken)
+        """The name of the results of an image that is about to be read, see ``image_sources.new_name``."""
+        name = new_name(source, index, self.taken)
+        if isinstance(source, Path):
+            with suppress(OSError):  # it has vanished, as reading it will tell
+                self._files[name] = dict(path=str(source.absolute()), stamp=file_stamp(source))
+        return name
 
     def is_done(self, source: Source) -> bool:
         """True for a file that has results of the run that is resumed, and has not changed since."""
-        done = self._done.get(str(source.absolute())) if isinstance(source, Path) else None
-        if done is None or not isinstance(source, Path):
+        if not isinstance(source, Path) or str(source.absolute()) not in self._done:
             return False
         try:
-            if done['stamp'] == file_stamp(source) and all((self.folder / path).is_file() for path in done['files']):
-                return True
+            stamp = file_stamp(source)
         except OSError:  # it has vanished, as reading it will tell
             return False
-        del self._images[done['name']]
-        self.taken.discard(done['name'].casefold())
+        path = str(source.absolute())
+        if all(done['stamp'] == stamp and all((self.folder / file).is_file() for file in done['files'])
+               for done in self._done[path]):
+            return True
+        for done in self._done.pop(path):  # so that it counts as new where it is given twice
+            del self._images[done['name']]
+            self.taken.discard(done['name'].casefold())
         return False
 
     def add(self, name: str, source: Source, labels: np.ndarray, areas: Areas, painted: np.ndarray) -> None:
         """Write the label map ``(H, W)`` of an image, and the image painted by it, ``(H', W', 3)`` RGB."""
         with self._named_in_errors():
-            write_image(labels, self.folder / 'pred' / f'{name}.png', self._palette)
+            write_label_map(labels, self._palette, self.folder / 'pred' / f'{name}.png')
         self._finish(name, source, areas, painted, f'pred/{name}.png')
 
     def add_raster(self, name: str, source: Source, areas: Areas, painted: np.ndarray) -> None:
@@ -196,10 +203,8 @@ class ResultFolder:
             areas={class_: dict(pixels=int(pixels), share=float(pixels / total))
                    for class_, pixels in zip(self._names, areas.counts)},
             **(dict(undefined_pixels=areas.undefined) if areas.undefined else {}),
-            **(dict(nodata_pixels=areas.nodata) if areas.nodata else {}))
-        if isinstance(source, Path):
-            with suppress(OSError):  # it has vanished since it was read, and cannot be resumed
-                entry['file'] = dict(path=str(source.absolute()), stamp=file_stamp(source))
+            **(dict(nodata_pixels=areas.nodata) if areas.nodata else {}),
+            **(dict(file=self._files.pop(name)) if name in self._files else {}))
         self._images[name] = json.dumps(entry, ensure_ascii=False)
         if time.monotonic() - self._written > SECONDS:
             self.write_results()
@@ -218,8 +223,8 @@ class ResultFolder:
                 self._images[entry['name']] = json.dumps(entry, ensure_ascii=False)
                 self.taken.add(entry['name'].casefold())
                 if 'file' in entry:
-                    self._done[entry['file']['path']] = dict(name=entry['name'], stamp=entry['file']['stamp'],
-                                                             files=list(entry['files'].values()))
+                    self._done.setdefault(entry['file']['path'], []).append(dict(
+                        name=entry['name'], stamp=entry['file']['stamp'], files=list(entry['files'].values())))
         except FileNotFoundError:
             return
         except (ValueError, KeyError, TypeError, AttributeError) as error:

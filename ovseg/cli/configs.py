@@ -13,7 +13,6 @@ import ast
 import posixpath
 from pathlib import Path
 
-from ovseg.files import write_text
 from ovseg.resources import configs_dir, named_config
 from ovseg.utils import expanded, quoted
 
@@ -43,6 +42,7 @@ def copy_config(args: argparse.Namespace) -> int:
     Raises:
         FileExistsError: there is such a file already.
     """
+    from ovseg.files import write_text
     source = named_config(args.name, 'NAME')
     folder = expanded('DIR', args.folder)
     target = folder / source.name

@@ -3,7 +3,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from mmengine.config import Config
@@ -76,7 +76,7 @@ def parse_map(texts: Sequence[str]) -> Tuple[Dict[int, int], Dict[Colour, int]]:
     for text in texts:
         old, _, new = text.partition('=')
         numbers = old.split(',')
-        if not new.isdigit() or not all(number.isdigit() for number in numbers) or len(numbers) not in (1, 3):
+        if not new.isdecimal() or not all(number.isdecimal() for number in numbers) or len(numbers) not in (1, 3):
             raise ValueError(f'--map {quoted(text)} must be OLD=NEW or R,G,B=NEW, in integers from 0 on, e.g. 11=255')
         ids = tuple(map(int, numbers))
         if ids in colours or (len(ids) == 1 and ids[0] in values):
@@ -282,12 +282,23 @@ def write_copy(dataset: BaseSegDataset, repair: Repair, out: Path, nproc: int) -
     with claim_folder(out, CONVERTER):
         record = json.dumps(dict(asdict(repair), colours=[[*key, value] for key, value in repair.colours.items()]), indent=1)
         same = (out / RECORD).is_file() and (out / RECORD).read_text(encoding='utf-8') == record
+        _refuse_others(out, {path for _, *paths in jobs.values() for path in paths})
         for source, (image, link, target) in jobs.items():
             _link(image, link)
-            if target.exists() and not (same and target.stat().st_mtime_ns >= source.stat().st_mtime_ns):
+            changed = max(path.stat().st_mtime_ns for path in (source, image))  # the size is that of the image
+            if target.exists() and not (same and target.stat().st_mtime_ns >= changed):
                 target.unlink()
         write_text(out / RECORD, record)
         return pairs, convert_all(convert, [(mask, job[2]) for mask, job in jobs.items()], nproc, 'repair')
+
+
+def _refuse_others(out: Path, own: Set[Path]) -> None:
+    """Refuse a copy with other files than its ``own``: they would be scored."""
+    others = sorted(path for name in ('images', 'labels') for path in (out / name).rglob('*')
+                    if path not in own and not path.is_dir())
+    if others:
+        raise ValueError(f'{quoted(out)} has {len(others)} files of pairs that the data set does not have, the first is '
+                         f'{quoted(others[0])}: remove them, or name another folder')
 
 
 def _link(image: Path, link: Path) -> None:

@@ -33,7 +33,7 @@ def reproduce(names: Sequence[str], subset: Optional[int], out: Optional[Path], 
         ValueError: a wrong name, number or setting.
     """
     if subset is not None:
-        check_integer('--subset', subset, 1)
+        check_integer('--subset', subset, 2, meaning='images, for one has no standard error')
     options = _parsed(cfg_options)
     presets = find_presets(names)
     outcomes: Dict[Preset, Outcome] = {}

@@ -1,5 +1,4 @@
 """Measurement of a preset's mIoU, on its data set or on a sample of the images."""
-import hashlib
 import time
 import zlib
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ovseg.ablation.settings import Setting, single_setting
 from ovseg.ablation.statistics import mean_iou_error
 from ovseg.components import named_errors
 from ovseg.config import read_config
+from ovseg.digests import class_list_digest
 from ovseg.reproduce.presets import Preset
 from ovseg.vocabulary import Vocabulary
 
@@ -112,9 +112,8 @@ def measure(task: Task) -> Measurement:
 
 
 def class_list(vocabulary: Vocabulary) -> str:
-    """Name of a class list, its number of classes, and the first digits of the SHA-256 of its names with their synonyms."""
-    text = '\n'.join('; '.join(names) for names in vocabulary.synonyms)
-    return f'{vocabulary.label}, {len(vocabulary.synonyms)} classes, {hashlib.sha256(text.encode()).hexdigest()[:12]}'
+    """Name of a class list, its number of classes, and the first digits of its ``class_list_digest``."""
+    return f'{vocabulary.label}, {len(vocabulary.synonyms)} classes, {class_list_digest(vocabulary.synonyms)[:12]}'
 
 
 def verdict(preset: Preset, measurement: Measurement) -> str:

@@ -16,8 +16,9 @@ from gradio.utils import get_upload_folder
 from matplotlib.figure import Figure
 from mmengine.logging import MMLogger
 
+from ovseg.apis.painting import write_label_map
 from ovseg.progress import reported_to
-from ovseg.web.drawing import Drawing, Segmented, legend, write_classes, write_labels, write_overlay
+from ovseg.web.drawing import Drawing, Segmented, legend, write_classes, write_overlay
 from ovseg.web.running import CancelledError, stopped
 from ovseg.web.segment import TypedClasses, attention_at, config_text, segment
 from ovseg.web.settings import Models, Setting
@@ -95,7 +96,7 @@ class Answers:
         names, painted = list(result.areas), result.painted(opacity)
         folder, stem = _new_folder(), Path(str(path)).stem
         files = [folder / f'{stem}_{ending}' for ending in ('labels.png', 'classes.json', 'overlay.png')]
-        write_labels(result, files[0])
+        write_label_map(result.labels, list(result.colours.values()), files[0])
         write_classes(result, upload, files[1])
         write_overlay(result, painted, names, files[2])
         return [painted, legend({'area': result}, upload.note), config_text(inferencer, typed), gr.Tabs(selected='result'),

@@ -6,7 +6,6 @@ from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Optional, T
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from ovseg.files import write_image
 from ovseg.visualization.contact_sheet import overlay
@@ -89,14 +88,6 @@ def legend(columns: Mapping[str, Segmented], note: str = '') -> str:
     above = f'<p class="note">{html.escape(note)}</p>' if note else ''
     return (f'{above}<table class="legend"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
             f'<tfoot><tr><td>time taken</td>{times}</tr></tfoot></table>')
-
-
-def write_labels(result: Segmented, path: Path) -> None:
-    """Write the label map as a PNG: of 8 bits with the colours as its palette, or of 16 bits for over 255 classes."""
-    labels = Image.fromarray(result.labels)
-    if result.labels.dtype == np.uint8:
-        labels.putpalette([channel for colour in result.colours.values() for channel in colour])
-    labels.save(path)
 
 
 def write_classes(result: Segmented, upload: Upload, path: Path) -> None:

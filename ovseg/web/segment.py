@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from mmengine.config import Config
 
 from ovseg.apis import OVSegInferencer
+from ovseg.apis.painting import class_colours
 from ovseg.visualization.inspection import WindowInspection
-from ovseg.visualization.palette import distinct_colours
 from ovseg.visualization.patch_figures import attention_figure
 from ovseg.vocabulary import read_class_list
 from ovseg.web.drawing import Segmented
@@ -55,9 +55,8 @@ def segment(inferencer: OVSegInferencer, image: np.ndarray, typed: TypedClasses)
     start = time.perf_counter()
     found = inferencer(image, typed.classes, background=typed.background, threshold=typed.threshold)
     seconds = time.perf_counter() - start
-    colours = distinct_colours(len(names))
-    palette = colours if typed.background is None else [[0, 0, 0], *colours[:-1]]
-    return Segmented(small(image)[..., ::-1], found['predictions'][0], found['areas'][0], dict(zip(names, palette)), seconds)
+    colours = dict(zip(names, class_colours(len(names), typed.background is not None)))
+    return Segmented(small(image)[..., ::-1], found['predictions'][0], found['areas'][0], colours, seconds)
 
 
 def config_text(inferencer: OVSegInferencer, typed: TypedClasses) -> str:

@@ -213,3 +213,87 @@ def test_an_error_at_the_end_does_not_hide_the_first(results, tmp_path):
         raise ValueError('the first')
     with pytest.raises(OSError, match=r"cannot write into out_dir='.*removed'"), results() as folder:
         folder.folder = tmp_path / 'removed'
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Write an image file of its own content, and return its path."""
+    def saved(name='cat.png', seed=0, shape=(37, 29, 3)):
+        path = tmp_path / name
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8)).save(path)
+        return path
+    return saved
+
+
+def test_a_changed_image_is_segmented_again_and_an_unchanged_one_is_not(inferencer, save, tmp_path):
+    same, changed = save('same.png'), save('changed.png', 1)
+    inferencer([same, changed], WORDS, out_dir=tmp_path / 'out')
+    save('changed.png', 2, (41, 31, 3))
+    again = inferencer([same, changed], WORDS, out_dir=tmp_path / 'out', resume=True)
+    assert again['names'] == ['changed']
+    assert {entry['name']: entry['size'] for entry in results_of(tmp_path / 'out')['images']} == dict(
+        same=[29, 37], changed=[31, 41])
+
+
+@pytest.mark.parametrize('folder', ['vis', 'pred'])
+def test_an_image_whose_result_was_deleted_is_segmented_again(inferencer, save, tmp_path, folder):
+    image = save()
+    inferencer(image, WORDS, out_dir=tmp_path / 'out')
+    (tmp_path / 'out' / folder / 'cat.png').unlink()
+    assert inferencer(image, WORDS, out_dir=tmp_path / 'out', resume=True)['names'] == ['cat']
+    assert files(tmp_path / 'out') == ['pred/cat.png', 'results.json', 'vis/cat.png']
+
+
+@pytest.mark.parametrize('batch_size', [1, 2])
+def test_an_image_given_twice_that_has_changed_is_resumed_as_it_was(inferencer, save, tmp_path, batch_size):
+    image = save()
+    inferencer([image, image], WORDS, out_dir=tmp_path / 'out')
+    save(seed=1, shape=(41, 31, 3))
+    again = inferencer([image, image], WORDS, out_dir=tmp_path / 'out', resume=True, batch_size=batch_size)
+    assert again['names'] == ['cat', 'cat_2']
+    assert [entry['size'] for entry in results_of(tmp_path / 'out')['images']] == [[31, 41], [31, 41]]
+    assert inferencer([image], WORDS, out_dir=tmp_path / 'out', resume=True)['names'] == []
+
+
+def test_an_image_that_changes_while_it_is_segmented_is_segmented_again(inferencer, save, tmp_path, monkeypatch):
+    image = save()
+    predict = inferencer.model.test_step
+
+    def changing(data):
+        save(seed=1, shape=(41, 31, 3))
+        return predict(data)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(inferencer.model), 'test_step', lambda self, data: changing(data))
+        inferencer(image, WORDS, out_dir=tmp_path / 'out')
+    inferencer(image, WORDS, out_dir=tmp_path / 'out', resume=True)
+    assert [entry['size'] for entry in results_of(tmp_path / 'out')['images']] == [[31, 41]]
+
+
+@pytest.mark.parametrize('content', ['{', '[]', '{"settings": {}}', '{"settings": {}, "images": [{}]}'])
+def test_damaged_results_are_not_resumed(tmp_path, content):
+    (tmp_path / 'results.json').write_text(content)
+    with pytest.raises(ValueError, match=r'results\.json is damaged .*choose another folder'):
+        build(tmp_path, resume=True)
+    assert (tmp_path / 'results.json').read_text() == content
+
+
+def test_a_new_image_of_a_name_that_is_there_gets_another(inferencer, save, tmp_path):
+    first = save()
+    inferencer(first, WORDS, out_dir=tmp_path / 'out')
+    (tmp_path / 'other').mkdir()
+    second = save('other/CAT.png', 1)
+    again = inferencer([first, second], WORDS, out_dir=tmp_path / 'out', resume=True)
+    assert again['names'] == ['CAT_2']
+    assert [entry['source'] for entry in results_of(tmp_path / 'out')['images']] == [str(first), str(second)]
+
+
+def test_the_results_are_written_from_time_to_time(results, tmp_path, monkeypatch):
+    def add(folder, name):
+        folder.add(name, Path('a.jpg'), np.zeros((3, 5), np.uint8), Areas(np.array([15]), (3, 5)),
+                   np.zeros((3, 5, 3), np.uint8))
+    with results() as folder:
+        add(folder, 'a')
+        assert results_of(tmp_path)['images'] == []
+        monkeypatch.setattr('ovseg.apis.result_folder.SECONDS', -1)
+        add(folder, 'b')
+        assert [entry['name'] for entry in results_of(tmp_path)['images']] == ['a', 'b']

@@ -1,3 +1,4 @@
+import copy
 import json
 
 from ovseg.apis.reading import Reading
@@ -21,6 +22,10 @@ def test_each_part_counts(inferencer, build):
     other = settings(inferencer, reading=Reading(tile=512, bands=(3, 2, 1)))
     assert differences(one, other) == ['reading.bands', 'reading.tile']
     assert differences(one, settings(build(templates=('{}',)))) == ['model.vocabulary.templates', 'templates']
+    changed = copy.deepcopy(inferencer.cfg)
+    changed.test_dataloader.dataset.pipeline[0].imdecode_backend = 'pillow'
+    other = run_settings(changed, inferencer.model, inferencer.request(['zebra', 'snow']), Reading())
+    assert differences(one, other) == ['pipeline']
     other = build(cfg_options={'model.clip.pretrained': None})
     assert differences(one, settings(other)) == ['model.clip.pretrained', 'weights']
 

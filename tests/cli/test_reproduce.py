@@ -60,7 +60,7 @@ def test_finished_presets_are_reported_after_an_interrupt(capfd, monkeypatch):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['nosuch'], 'nosuch is no preset'), (['gated', '--subset', '0'], '--subset'),
+    (['nosuch'], 'nosuch is no preset'), (['gated', '--subset', '1'], '--subset=1 must be an integer >= 2'),
     (['gated', '--cfg-options', 'model.logit_scale'], 'is not KEY=VALUE')])
 def test_wrong_arguments_are_one_line(arguments, message, capfd):
     assert main(['reproduce', *arguments]) == 1

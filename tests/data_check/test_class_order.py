@@ -27,6 +27,14 @@ def test_a_synonym_in_another_place():
         Misplaced('potted plant', 2, 1), Misplaced('water', 1, 2)]
 
 
+def test_a_class_of_the_name_of_another_does_not_have_its_own_as_a_synonym():
+    assert misplaced(CLASSES, [['water', 'grass'], ['river'], ['flower']]) == [Misplaced('water', 1, 0)]
+
+
+def test_a_list_that_is_shorter():
+    assert misplaced(CLASSES, [['grass'], ['potted plant']]) == [Misplaced('potted plant', 2, 1)]
+
+
 def test_a_list_that_is_shifted_by_one_and_longer():
     shifted = [['background'], ['grass'], ['water'], ['potted plant']]
     assert [tuple(one) for one in misplaced(CLASSES, shifted)] == [('grass', 0, 1), ('water', 1, 2), ('potted plant', 2, 3)]

@@ -111,7 +111,7 @@ def test_what_cannot_be_repaired_is_named_with_the_option_that_is_missing(name, 
 
 @pytest.mark.parametrize(('given', 'says'), [
     ('--map 3=', 'must be OLD=NEW'), ('--map =3', 'must be OLD=NEW'), ('--map 1,2=3', 'must be OLD=NEW'),
-    ('--map 3=-1', 'must be OLD=NEW'),
+    ('--map 3=-1', 'must be OLD=NEW'), ('--map ²=1', 'must be OLD=NEW'), ('--map 1=²', 'must be OLD=NEW'),
     ('--map 3=1 3=2', 'gives 3 twice'), ('--map 0,0,0=1', 'needs --rgb palette'), ('--nearest', 'differ by at least 32'),
     ('--nearest --map 0=0 31=1', 'differ by at least 32')])
 def test_options_that_are_wrong(given, says, tmp_path):
@@ -142,8 +142,20 @@ def test_a_copy_is_finished_and_made_again_where_something_has_changed(tmp_path)
     source = tmp_path / 'data' / 'labels' / 'c.png'
     os.utime(source, ns=(2 ** 62, 2 ** 62))
     assert write('3=255') == 1, 'the mask has changed since'
+    os.utime(source, ns=(0, 0))
+    os.utime(tmp_path / 'data' / 'images' / 'd.jpg', ns=(2 ** 62, 2 ** 62))
+    assert write('3=255') == 1, 'the image has changed since'
     assert write('3=2') == 4, 'other options'
     assert set(np.unique(np.array(Image.open(out / 'labels' / 'a.png')))) == {0, 1, 2}
+
+
+def test_a_copy_of_more_pairs_than_there_are_is_refused(tmp_path):
+    _, _, cfg = made('ids, and 255 for void', tmp_path)
+    repair = repair_of(cfg, built_dataset(cfg), [], None, False, False)
+    write_copy(built_dataset(cfg), repair, tmp_path / 'copy', 2)
+    (tmp_path / 'data' / 'labels' / 'c.png').unlink()
+    with pytest.raises(ValueError, match=r"copy has 2 files of pairs that the data set does not have, the first is .*images/c"):
+        write_copy(built_dataset(cfg), repair, tmp_path / 'copy', 2)
 
 
 def test_a_folder_of_others_is_refused(tmp_path):

@@ -1,8 +1,11 @@
 import os
+import ssl
 import subprocess
 import sys
 import time
+from email.message import Message
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 
 import pytest
 from huggingface_hub import constants, hf_hub_download
@@ -36,6 +39,22 @@ def test_a_hub_that_answers_is_asked(monkeypatch):
     with pytest.raises(OSError, match='theirs'), hub.cache_if_unreachable():
         assert not constants.HF_HUB_OFFLINE
         raise OSError('theirs')
+
+
+@pytest.mark.parametrize('error', [HTTPError(NOWHERE, 405, 'Method Not Allowed', Message(), None),
+                                   URLError(ssl.SSLCertVerificationError('unknown authority'))], ids=str)
+def test_a_hub_that_refuses_the_question_or_has_an_unknown_certificate_is_reachable(monkeypatch, error):
+    def urlopen(*args, **kwargs):
+        raise error
+    monkeypatch.setattr(hub, 'urlopen', urlopen)
+    assert hub.unreachable() == ''
+
+
+def test_the_cache_is_looked_into_only_where_the_hub_is_not_reached(monkeypatch):
+    with pytest.raises(FileNotFoundError, match='cannot be reached') as caught, hub.cache_if_unreachable():
+        assert constants.HF_HUB_OFFLINE
+        raise OSError('theirs')
+    assert str(caught.value.__cause__) == 'theirs' and not constants.HF_HUB_OFFLINE
 
 
 def test_a_file_of_the_cache_is_found_without_network(tmp_path):

@@ -48,6 +48,7 @@ def test_class_lists_are_told_apart_by_their_checksum():
 def test_a_sample_is_measured_with_its_error_and_kept(tmp_path):
     demo, = find_presets(['demo/vanilla_tiny-clip_demo'])
     task = prepare(demo, QUICK, 3, tmp_path)
+    assert task.setting.cfg.model.vocabulary.templates == 'plain', 'a sample keeps the options'
     first = measure(task)
     assert (first.images, first.total) == (3, 60) and first.seconds > 0
     assert 0 < first.score < 100 and 0 < first.error < 50
@@ -55,6 +56,14 @@ def test_a_sample_is_measured_with_its_error_and_kept(tmp_path):
     again = measure(prepare(demo, QUICK, 3, tmp_path))
     assert again.seconds is None and (again.score, again.error) == (first.score, first.error)
     assert prepare(demo, QUICK, 60, tmp_path).folder != task.folder  # another sample, other rows
+
+
+def test_absent_classes_count_as_the_metric_says(tmp_path):
+    demo, = find_presets(['demo/vanilla_tiny-clip_demo'])
+    left_out, zero = (measure(prepare(demo, {**QUICK, **options}, 2, tmp_path))
+                      for options in ({}, {'test_evaluator.nan_to_num': 0}))
+    assert zero.score < 0.9 * left_out.score  # two scenes do not have all classes
+    assert zero.error != left_out.error
 
 
 def test_data_that_is_missing_is_found_before_anything_runs(tmp_path, monkeypatch):

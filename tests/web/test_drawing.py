@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovseg.web.drawing import Drawing, Segmented, legend, write_classes, write_labels, write_overlay
+from ovseg.apis.painting import write_label_map
+from ovseg.web.drawing import Drawing, Segmented, legend, write_classes, write_overlay
 from ovseg.web.uploads import Upload
 
 
@@ -55,7 +56,7 @@ def test_painted_with_any_opacity_and_classes(drawn, opacity, shown):
 
 def test_files_of_a_result(drawn, tmp_path):
     labels, classes, picture = (tmp_path / name for name in ('labels.png', 'classes.json', 'overlay.png'))
-    write_labels(drawn, labels)
+    write_label_map(drawn.labels, list(COLOURS.values()), labels)
     write_classes(drawn, Upload(np.zeros((6, 2050, 3), np.uint8), (13, 4441)), classes)
     write_overlay(drawn, drawn.painted(), ['cat', 'sofa'], picture)
     with Image.open(labels) as image:
@@ -79,14 +80,6 @@ def test_an_overlay_without_classes_is_the_image(drawn, tmp_path):
     write_overlay(drawn, drawn.painted(shown=[]), [], tmp_path / 'overlay.png')
     with Image.open(tmp_path / 'overlay.png') as image:
         np.testing.assert_array_equal(np.asarray(image), drawn.image)
-
-
-def test_a_label_map_of_many_classes_has_16_bits(tmp_path):
-    colours = {str(number): [number % 256, 0, 0] for number in range(300)}
-    labels = np.arange(299, -1, -1, dtype=np.uint16).reshape(15, 20)
-    write_labels(Segmented(np.zeros((15, 20, 3), np.uint8), labels, {}, colours, 1.0), tmp_path / 'labels.png')
-    with Image.open(tmp_path / 'labels.png') as image:
-        np.testing.assert_array_equal(np.asarray(image), labels)
 
 
 def test_redrawing_keeps_the_last_two_drawings_of_one_folder(drawn, tmp_path):

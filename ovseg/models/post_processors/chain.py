@@ -121,7 +121,6 @@ class PostProcessorChain:
             scores = result
         return scores
 
-
     def rescored(self, patches: Tensor, layout: WindowLayout, guides: Mapping[Guide, GuideFeatures]) -> 'RescoredPatches':
         """The patches of an image whose scores go through the modules of the stage ``'scores'``, which are ``textwise``.
 

@@ -203,7 +203,7 @@ def _tokenizer(name: str, config: Dict[str, Any]) -> Callable[..., Tensor]:
     except (ImportError, OSError) as error:
         raise FileNotFoundError(f'the tokenizer of {name} needs the package transformers and '
                                 f'{of_hub} of the Hugging Face hub, which is not on this machine '
-                                f' and could not be downloaded: {one_line(error)}') from error
+                                f'and could not be downloaded: {one_line(error)}') from error
 
 
 def _model_config(name: str) -> Dict[str, Any]:

@@ -181,8 +181,8 @@ def test_it_stands_behind_the_upsampler(images):
 @pytest.mark.parametrize('decoder', [dict(), dict(prob_thd=0.3), dict(at_input_size=True), dict(with_seg_logits=True)], ids=str)
 def test_scores_of_a_few_texts_at_a_time_give_the_labels_of_all(decoder, images):
     module = Shift()
-    textwise = build([module], decoder=dict(decoder, memory_mb=0.001))
-    whole = build([Shift(), Nothing()], decoder=decoder)  # Nothing may need all texts
+    textwise = build([Shift(torch.neg), module], decoder=dict(decoder, memory_mb=0.001))
+    whole = build([Shift(torch.neg), Shift(), Nothing()], decoder=decoder)  # Nothing may need all texts
     for found, expected in pairs(textwise.predict(images), whole.predict(images)):
         assert same_labels(found.pred_sem_seg.data, expected.pred_sem_seg.data)
     if not decoder.get('with_seg_logits'):
