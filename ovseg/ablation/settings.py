@@ -77,7 +77,7 @@ class Setting:
     def command(self) -> str:
         """The command that repeats this row alone."""
         options = [f'{name}={text}' for key, value in self.options.items() for name, text in as_written(key, value).items()]
-        return shlex.join(['python', 'tools/test.py', self.config, *(['--cfg-options', *options] if options else [])])
+        return shlex.join(['ovseg', 'test', self.config, *(['--cfg-options', *options] if options else [])])
 
     def _content(self, model: Mapping[str, Any]) -> Dict[str, Any]:
         clip = check_dict('clip', self.cfg.model.get('clip'))

@@ -73,7 +73,8 @@ class OVSegInferencer:
         if model is None:
             names = ', '.join(self.model.class_names)
             print_log(f'No model was named, so this is the tiny CLIP of the demo. It knows {self.model.out_channels} class '
-                      f"names ({names}) and no photographs: OVSegInferencer('gated_vit-b16') takes a real one.", 'current')
+                      f'names ({names}) and no photographs. For photographs name a model: '
+                      "--model gated_vit-b16 on the command line, OVSegInferencer('gated_vit-b16') in Python.", 'current')
 
     def __call__(self, images: Any, classes: Optional[ClassList] = None, *, return_vis: bool = False,
                  **options: Any) -> Dict[str, list]:

@@ -108,9 +108,10 @@ def _comment(config: Path) -> str:
 
 
 def _idea(readme: Path) -> str:
-    """The first paragraph under a README's heading that is no line of links."""
+    """The first paragraph under a README's heading that is no line of links; its links as plain text."""
     _, *paragraphs = readme.read_text(encoding='utf-8').split('\n\n')
-    return ' '.join(next(paragraph for paragraph in paragraphs if not paragraph.startswith('[')).split())
+    text = ' '.join(next(paragraph for paragraph in paragraphs if not paragraph.startswith('[')).split())
+    return re.sub(r'\[(.*?)\]\((?:\.\./)*(.*?)\)', r'\1: \2', text)
 
 
 def _sizes(backbone: 'Backbone') -> str:

@@ -1,9 +1,9 @@
-"""Make the label maps of a benchmark, or repaired copies of your own, out of files as they were published.
+"""Convert the published annotations of a benchmark into label maps, or repair the label maps of your own data set in a copy.
 
     ovseg convert NAME --help
     ovseg convert coco_object data/coco_stuff164k data/coco_object
 
-A run that was stopped goes on where it stopped when it is started again.
+An interrupted run continues with the same command.
 """
 import argparse
 import ast

@@ -7,7 +7,8 @@ from ovseg.cli.catalogue import KINDS, open_clip_backbones
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     """Add ``list`` to the commands."""
     parser = commands.add_parser('list', description='List what there is to choose from, with one line each.')
-    parser.add_argument('kind', nargs='?', choices=list(KINDS), help='what to list (default: everything)')
+    parser.add_argument('kind', nargs='?', choices=list(KINDS),
+                        help='what to list (default: an overview; everything with --all, --paths or --json)')
     parser.add_argument('--all', action='store_true', dest='all_backbones',
                         help='backbones: all of open_clip that ovseg supports, not only those of the configs')
     parser.add_argument('--paths', action='store_true', help='print the file of each in place of its description')
@@ -16,11 +17,14 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one kind of things, or all of them."""
+    """Print one kind of things, all of them, or an overview."""
     if args.all_backbones and args.kind not in (None, 'backbones'):
         args.error(f'--all goes with backbones, not with {args.kind}')
     if args.all_backbones and args.paths:
         args.error('--all has no --paths: these backbones are no files of ovseg')
+    if args.kind is None and not (args.all_backbones or args.paths or args.json):
+        print_overview()
+        return 0
     from rich.console import Console
     from rich.text import Text
     found = {kind: entries() for kind, entries in KINDS.items() if args.kind in (None, kind)}
@@ -45,7 +49,7 @@ def print_overview() -> None:
     from rich.console import Console
     from rich.text import Text
     console = Console()
-    console.print('\nto choose from (ovseg list KIND says more):')
+    console.print('\nto choose from (ovseg list KIND describes each of them):')
     for kind, entries in KINDS.items():
         names = [entry['name'] for entry in entries()]
         console.print(Text.assemble((f'  {kind:<16}', 'bold'), f'{len(names):>4}  {", ".join(names)}'),

@@ -4,7 +4,7 @@
     ovseg regions CONFIG --out FOLDER --regions type=TransformersRegions model=facebook/sam2-hiera-large
     ovseg regions CONFIG --out FOLDER --regions type=SuperpixelRegions segments=100
 
-Killed? The same line computes what is missing.
+An interrupted run continues with the same command. The default, SAM 2, needs the extra regions and downloads weights.
 """
 import argparse
 from pathlib import Path

@@ -2,7 +2,7 @@
 
     ovseg test gated_tiny-clip_demo
     ovseg test CONFIG --cfg-options model.model_type=NACLIP --show-dir painted
-    ovseg test CONFIG --out predictions --resume       (killed? the same line goes on where it stopped)
+    ovseg test CONFIG --out predictions --resume       (an interrupted run continues with the same command)
 
 The scores are printed, and written with the log into the work dir.
 """

@@ -137,7 +137,8 @@ def claim_folder(folder: Path, converter: str) -> Iterator[None]:
     made_by = marker.read_text().strip() if marker.is_file() else None
     if made_by is None and folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
         raise ValueError(f'{quoted(folder)} is not empty and was not made by {converter}: nothing is written there. '
-                         'Name another folder. If this one has converted files, tools/check_dataset.py says if they will do')
+                         'Name another folder. If this one has converted files, ovseg check-data CONFIG tells if they are '
+                         'complete')
     if made_by not in (None, converter):
         raise ValueError(f'{quoted(folder)} was made by {made_by}, not by {converter}: nothing is written there')
     with claim(folder):

@@ -123,4 +123,4 @@ def _advice(cfg: Mapping[str, Any], problem: str) -> str:
     return (f'{type_name(cfg["type"])}: {problem} (working directory: {os.getcwd()}). Say where your data sets are by the '
             f'environment variable DATA_ROOT (now {data_root}), or where this one is by --cfg-options '
             'test_dataloader.dataset.data_root=FOLDER. docs/benchmarks.md tells how to get each data set, '
-            'tools/check_dataset.py CONFIG what is missing.')
+            'ovseg check-data CONFIG what is missing.')

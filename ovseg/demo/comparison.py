@@ -19,7 +19,7 @@ from ovseg.resources import configs_dir
 from ovseg.tables import terminal_table
 from ovseg.visualization import contact_sheet
 
-METHODS = {'vanilla': 'vanilla_tiny-clip_demo.py', 'Gated': 'gated_tiny-clip_demo.py'}
+METHODS = {'unmodified CLIP': 'vanilla_tiny-clip_demo.py', 'Gated': 'gated_tiny-clip_demo.py'}
 STEP = 6  # of the scenes that the contact sheet shows
 
 
@@ -29,13 +29,14 @@ def compare(out: Path) -> None:
     maps, means = {}, {}
     for name, config in METHODS.items():
         Console(stderr=True).print(f'segmenting {len(ground_truth)} scenes: {config}')
-        means[name] = _segment(configs_dir() / 'demo' / config, out / name)['mIoU']
-        maps[name] = _read((out / name).glob('*.png'))
+        folder = out / config.split('_')[0]
+        means[name] = _segment(configs_dir() / 'demo' / config, folder)['mIoU']
+        maps[name] = _read(folder.glob('*.png'))
     console = Console(markup=False, emoji=False)
     console.print(_table({name: _class_ious(maps[name], ground_truth) for name in METHODS}, means, len(ground_truth)))
     console.print(f'Same weights, same class names: only the last block changed. Unmodified CLIP attends with QKᵀ and keeps '
-                  f'residual and MLP ({means["vanilla"]:.1f} mIoU); Gated attends with gated QQᵀ·KKᵀ plus the mid-layer '
-                  f'similarity map and drops them ({means["Gated"]:.1f} mIoU).')
+                  f'residual and MLP ({means["unmodified CLIP"]:.1f} mIoU); Gated attends with gated QQᵀ·KKᵀ plus the '
+                  f'mid-layer similarity map and drops them ({means["Gated"]:.1f} mIoU).')
     images = _read(sorted((DEMO_SCENES / 'images').glob('*.jpg'))[::STEP])
     columns: Dict[str, Sequence[np.ndarray]] = {
         title: column[::STEP] for title, column in {'ground truth': ground_truth, **maps}.items()}

@@ -71,7 +71,7 @@ def find_label_maps(dataset: BaseSegDataset, folder: Union[str, Path]) -> List[P
     missing = [quoted(place) for place, path in zip(places, paths) if not path.is_file()]
     if missing:
         raise FileNotFoundError(f'{len(missing)} of {len(paths)} label maps are missing: {", ".join(missing[:5])}'
-                                + (', …' if len(missing) > 5 else ''))
+                                + (', …' if len(missing) > 5 else '') + '; ovseg test CONFIG --out FOLDER writes them')
     _refuse_shared(paths, places)
     return paths
 

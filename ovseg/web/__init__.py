@@ -1,1 +1,1 @@
-"""The web page. Only ``app`` needs gradio, which comes with ``pip install "ovseg[web]"``."""
+"""The web page. Only ``app`` needs gradio, which comes with the extra ``web``."""

@@ -80,7 +80,7 @@ def build_page(models: Models, max_seconds: int) -> gr.Blocks:
                     clicked = _shown(label='Click a patch to see where it attends with setting A', elem_id='clicked')
                     attention = gr.Plot(show_label=False, format='png', elem_id='attention')
                 with gr.Tab('Config', id='config'):
-                    config = gr.Code(label='The model of setting A, for a config of tools/test.py', language='python',
+                    config = gr.Code(label='The model of setting A, for a config of ovseg test', language='python',
                                      interactive=False, max_lines=40, elem_id='config')
             with gr.Column(elem_id='settings'), gr.Tabs():
                 with gr.Tab('Setting A'):

@@ -60,7 +60,7 @@ def segment(inferencer: OVSegInferencer, image: np.ndarray, typed: TypedClasses)
 
 
 def config_text(inferencer: OVSegInferencer, typed: TypedClasses) -> str:
-    """The model and its class names, as they go into a config for ``tools/test.py`` in place of its own ``model``."""
+    """The model and its class names, as they go into a config for ``ovseg test`` in place of its own ``model``."""
     model = copy.deepcopy(inferencer.cfg.model)
     request = inferencer.request(*typed)
     model.vocabulary.names = request.vocabulary.names

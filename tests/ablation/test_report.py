@@ -45,7 +45,7 @@ def test_markdown_has_a_row_for_each_setting_and_three_columns_for_each_benchmar
     assert cells[2][2:4] == ['', ''] and cells[3][4:] == ['', '', ''] and cells[6][1:4] == ['', '', '']
     first = benchmarks[0][1]
     assert cells[3][1:4] == [f'{first.metrics["mIoU"]:.2f}', f'{first.delta:+.2f}', f'[{first.low:+.2f}, {first.high:+.2f}]']
-    assert 'a note.' in text and text.count('    python tools/test.py') == 8
+    assert 'a note.' in text and text.count('    ovseg test') == 8
 
 
 def test_latex_is_a_booktabs_table_of_equal_rows(benchmarks):

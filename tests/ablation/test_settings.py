@@ -98,15 +98,15 @@ def test_what_does_not_touch_the_figures_makes_no_other_setting(options):
     {'model.post_processors': [], 'model.image_encoder': {'attention': {'type': 'NACLIP', 'gaussian_std': 3.0}}}])
 def test_the_command_leads_to_the_same_config(options):
     one = Setting('demo', 'x', DEMO, options, {})
-    python, tool, config, *rest = shlex.split(one.command)
+    program, command, config, *rest = shlex.split(one.command)
     parser = ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    assert (python, tool, config) == ('python', 'tools/test.py', DEMO)
+    assert (program, command, config) == ('ovseg', 'test', DEMO)
     assert read_config(config, parser.parse_args(rest).cfg_options).to_dict() == one.cfg.to_dict()
 
 
 def test_the_command_of_the_config_itself():
-    assert setting().command == f'python tools/test.py {DEMO}'
+    assert setting().command == f'ovseg test {DEMO}'
 
 
 def test_rows_of_switches_and_a_grid():

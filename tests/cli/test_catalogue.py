@@ -63,11 +63,11 @@ def test_a_config_is_described_by_the_comment_at_its_head(tree):
 
 
 def test_a_method_is_described_by_the_first_paragraph_of_its_readme(tree):
-    root = tree({'mine/README.md': '# Mine\n\nOne idea\nin two lines.\n\nMore.\n',
+    root = tree({'mine/README.md': '# Mine\n\nOne idea\nin two lines. [Formulas](../../docs/methods.md#mine).\n\nMore.\n',
                  'yours/README.md': '# Yours\n\n[Paper](x) · [code](y)\n\nAnother idea.\n\n    python tools/test.py\n',
                  'demo/a.py': ''})
     assert catalogue.methods() == [
-        dict(name='mine', description='One idea in two lines.', path=str(root / 'mine')),
+        dict(name='mine', description='One idea in two lines. Formulas: docs/methods.md#mine.', path=str(root / 'mine')),
         dict(name='yours', description='Another idea.', path=str(root / 'yours'))]
 
 

@@ -40,11 +40,12 @@ def test_both_methods_are_scored_and_painted(tmp_path, monkeypatch, capsys):
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert '4 held-out scenes, embedded tiny CLIP' in captured.out
+    assert '┃ class      ┃ unmodified CLIP IoU ┃ Gated IoU ┃' in lines
     rows = {cells[0].strip(): [cell.strip() for cell in cells[1:]]
             for cells in (line.strip('│').split('│') for line in lines if line.startswith('│'))}
     truth = read(DEMO_SCENES / 'annotations')
     scores = {}
-    for column, method in enumerate(('vanilla', 'Gated')):
+    for column, method in enumerate(('vanilla', 'gated')):
         found = read(tmp_path / 'results' / method)
         ious = []
         for index, name in enumerate(CLASSES):
@@ -55,7 +56,7 @@ def test_both_methods_are_scored_and_painted(tmp_path, monkeypatch, capsys):
         scores[method] = np.mean(ious)
         assert float(rows['mean'][column]) == pytest.approx(scores[method], abs=0.051)
     assert len(rows) == len(CLASSES) + 1
-    assert scores['Gated'] > scores['vanilla']
+    assert scores['gated'] > scores['vanilla']
     sheet = tmp_path / 'results' / 'contact_sheet.png'
     assert lines[-1] == f'Contact sheet: {sheet}'
     with Image.open(sheet) as image:

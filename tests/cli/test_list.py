@@ -29,8 +29,13 @@ def test_json_of_one_kind(kind, capsys):
     assert json.loads(output(capsys, kind, '--json')) == {kind: KINDS[kind]()}
 
 
+def test_without_arguments_one_line_for_each_kind(capsys):
+    _, _, *lines = output(capsys).splitlines()
+    assert [line.split()[:2] for line in lines] == [[kind, str(len(entries()))] for kind, entries in KINDS.items()]
+
+
 def test_everything(capsys):
-    text = output(capsys)
+    text = output(capsys, '--paths')
     found = json.loads(output(capsys, '--json'))
     assert list(found) == list(KINDS)
     for kind, entries in found.items():

@@ -145,6 +145,7 @@ def test_json_is_all_that_goes_to_the_standard_output(predict, image_files, tmp_
         for path, entry in zip(image_files, written['images'])]
     assert [image['source'] for image in found['images']] == list(map(str, image_files))
     assert 'No model was named, so this is the tiny CLIP of the demo' in captured.err
+    assert '--model gated_vit-b16 on the command line' in captured.err
 
 
 @pytest.mark.parametrize(('options', 'message'), [

@@ -27,7 +27,7 @@ from ovseg.models.guides import TimmGuide
 
 ROOT = Path(ovseg.__file__).parents[1]
 MINIATURES = runpy.run_path(str(ROOT / 'tests' / 'miniatures.py'))
-BENCHMARK = re.compile(r'configs/(\w+)/[\w-]+_vit-[^_]+_(\w+)\.py')
+BENCHMARK = re.compile(r'(\w+)(?:-\w+)?_vit-[^_]+_(\w+)')
 SCENES = ('000', '006')
 TINY = ['--cfg-options', 'model.clip.name=ovseg-tiny-clip', 'model.clip.pretrained=embedded',
         'model.vocabulary.templates=plain']
@@ -49,7 +49,7 @@ class Tool(NamedTuple):
 
 TOOLS = {
     'tools/ablate.py': Tool(
-        ['--limit', '1', *TINY[:1], TINY[-1], 'test_dataloader.num_workers=0'], 'table.csv', 'work_dirs/ablate_*/table.csv'),
+        ['--limit', '1', *TINY, 'test_dataloader.num_workers=0'], 'table.csv', 'work_dirs/ablate_*/table.csv'),
     'tools/measure_speed.py': Tool(['--rounds', '1', '--only', 'decode'], 'decode'),
     'tools/check_dataset.py': Tool(prints='classes seen in them'),
     'tools/dataset_converters/ade20k_847.py': Tool(prints='1 label maps written'),
@@ -73,6 +73,7 @@ TOOLS = {
 COMMANDS = {'tools/ablate.py': 'ablate', 'tools/check_dataset.py': 'check-data', 'tools/demo.py': 'demo',
             'tools/eval_predictions.py': 'eval', 'tools/make_regions.py': 'regions', 'tools/test.py': 'test',
             'tools/visualize.py': 'visualize'}
+TOOL_OF = {command: tool for tool, command in COMMANDS.items() if tool in TOOLS}
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +119,12 @@ class Shell:
         elif program == 'ovseg' and arguments[:2] == ['reproduce', 'demo/gated_tiny-clip_demo']:  # two scenes: any verdict
             assert cli.main([*arguments, '--subset', '2', *TINY[:1], 'test_dataloader.num_workers=0']) in (0, 1)
             return self.capfd.readouterr().out
+        elif program == 'ovseg' and arguments[0] in TOOL_OF:
+            output = self._run_tool(TOOL_OF[arguments[0]], arguments[1:], exit_code)
+        elif program == 'ovseg' and arguments[0] == 'dist-test':
+            return self.run(shlex.join(['tools/dist_test.sh', *arguments[1:]]), exit_code)
+        elif program == 'ovseg' and arguments[0] == 'convert':
+            output = self._run_tool(f'tools/dataset_converters/{arguments[1]}.py', arguments[2:], exit_code)
         elif program in TOOLS:
             output = self._run_tool(program, arguments, exit_code)
         elif program == 'tools/dist_test.sh':
@@ -180,7 +187,7 @@ class Shell:
         if program == 'tools/measure_speed.py' and '--scenario' in arguments:  # minutes, or a GPU
             return self.parse(shlex.join([program, *arguments]))
         quick = list(tool.quick)
-        for benchmark in filter(None, map(BENCHMARK.fullmatch, arguments)):
+        for benchmark in filter(None, map(BENCHMARK.fullmatch, (Path(argument).stem for argument in arguments))):
             MINIATURES['draw'](benchmark[2], Path(os.environ.get('DATA_ROOT', 'data')), [0, 1, 2])
             quick += ['--cfg-options', SMALL, *OFFLINE.get(benchmark[1], [])]
         self._set_arguments(program, [*arguments, *quick])

@@ -30,6 +30,7 @@ OWN_TESTS = {
     'docs/own_dataset.md': ('test_own_dataset.py', dict(command=6, python=1)),
     'docs/own_images.md': ('test_own_images.py', dict(command=2, python=5, text=5)),
     'docs/settings.md': ('test_settings.py', dict(python=3)),
+    'docs/words.md': ('test_words.py', dict(python=1, text=1)),
     'docs/visualize.md': ('../tools/test_visualize.py', dict(command=2, python=1)),
     **{f'configs/{method}/README.md': ('test_config_readmes.py', dict(bibtex=1))
        for method in ('clearclip', 'clip', 'corrclip', 'lposs', 'maskclip', 'naclip', 'proxyclip', 'resclip', 'scclip',

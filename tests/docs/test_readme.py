@@ -41,7 +41,7 @@ def test_python_segments_the_scenes(checkout, capsys):
 
 def test_the_config_is_evaluated(shell):
     (shell.folder / 'my_config.py').write_text(CONFIG)
-    output = shell.run('python tools/test.py my_config.py')
+    output = shell.run('ovseg test my_config.py')
     assert 'custom (16 classes)' in output
 
 

@@ -94,7 +94,7 @@ def test_missing_label_maps_are_counted_and_the_first_named(dataset, tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         find_label_maps(images, tmp_path)
     names = ', '.join(f'{tmp_path}/{name}.png' for name in 'acdef')
-    assert str(error.value) == f'7 of 8 label maps are missing: {names}, …'
+    assert str(error.value) == f'7 of 8 label maps are missing: {names}, …; ovseg test CONFIG --out FOLDER writes them'
 
 
 def test_one_flat_label_map_does_not_serve_two_images(dataset, tmp_path):

@@ -65,10 +65,10 @@ def test_every_row_has_the_score_that_its_command_prints(ablate, in_process, tmp
     assert {(row['images'], row['limit']) for row in table} == {('2', 'first 2 images only')}
     scores = []
     for row in table:
-        python, tool, *arguments = shlex.split(row['command'])
+        program, command, *arguments = shlex.split(row['command'])
         printed = in_process('test.py', arguments[0], '--work-dir', tmp_path / 'alone', *arguments[1:])
         scores += re.findall(r'aAcc: ([\d.]+)  mIoU: ([\d.]+)  mAcc: ([\d.]+)', printed)
-        assert (python, tool) == ('python', 'tools/test.py')
+        assert (program, command) == ('ovseg', 'test')
     assert scores == [tuple(f'{float(row[name]):.4f}' for name in ('aAcc', 'mIoU', 'mAcc')) for row in table]
     assert len(set(scores)) == 4
     assert sorted(path.name for path in tmp_path.glob('*.*')) == [

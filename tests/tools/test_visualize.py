@@ -13,7 +13,7 @@ from ovseg.resources import configs_dir
 ROOT = configs_dir().parent
 PAGE = (ROOT / 'docs' / 'visualize.md').read_text()
 COMMANDS = [shlex.split(command.replace('\\\n', ' '))
-            for command in re.findall(r'^    (python (?:.*\\\n)*.*)$', PAGE, flags=re.M)]
+            for command in re.findall(r'^    (ovseg (?:.*\\\n)*.*)$', PAGE, flags=re.M)]
 FIGURES = ['attention', 'similarity', 'outliers', 'clusters', 'cls_similarity', 'scores', 'errors']
 QUICK = ['--cfg-options', 'model.pretrained=None', 'model.prompt_templates=plain']
 
@@ -40,7 +40,7 @@ def test_figures_are_written(scene, tmp_path, in_process):
 
 
 def test_the_commands_of_the_page_run(tmp_path, in_process, monkeypatch):
-    assert len(COMMANDS) == 2 and all(command[:2] == ['python', 'tools/visualize.py'] for command in COMMANDS)
+    assert len(COMMANDS) == 2 and all(command[:2] == ['ovseg', 'visualize'] for command in COMMANDS)
     written = []
     monkeypatch.setattr(files, 'write_figure', lambda figure, path: written.append(path))  # drawn in the test above
     monkeypatch.chdir(ROOT)

@@ -34,6 +34,11 @@ def test_near_names_are_named_and_counted():
                            "and 'thing 1', 'thing 1' and 'thing 2'; make")
 
 
+def test_one_pair_is_no_pairs():
+    line, = diagnose([['sofa'], ['couch'], ['grass']], rows_of(0, 10, 120))
+    assert line.startswith('the model hardly tells apart 1 pair of names of different classes')
+
+
 @pytest.mark.parametrize('block', [1, 3, 1024])
 def test_pairs_are_those_of_a_loop(block, monkeypatch):
     monkeypatch.setattr(diagnosis, 'BLOCK', block)

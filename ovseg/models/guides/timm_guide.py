@@ -169,7 +169,7 @@ def _download(model: Any) -> Path:
             f'  needed: {HUB_FILE} of {repository} on the Hugging Face hub\n'
             f'  looked in: $HF_HOME (default ~/.cache/huggingface)\n'
             f'  to fetch them beforehand, run with network: {call}\n'
-            f'  then copy that folder here, or copy the file and set pretrained=/path/to/file\n'
+            '  then copy that folder to this machine, or copy the file and set pretrained=/path/to/file of this TimmGuide\n'
             f'  the download said: {one_line(error)}') from error
 
 

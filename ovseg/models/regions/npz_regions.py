@@ -25,7 +25,7 @@ ARRAY, NOWHERE = 'instance_mask', 'no_region'
 @REGIONS.register_module()
 @dataclass(frozen=True)
 class NpzRegions(Regions):
-    """Region maps in files as CorrCLIP publishes them and tools/make_regions.py writes them.
+    """Region maps in files as CorrCLIP publishes them and ovseg regions writes them.
 
     The map of ``FOLDER/image.jpg`` is the integer array ``instance_mask (H, W)`` in ``ROOT/image.npz``, in the size of the
     image file. Its smallest number means no region, unless the file says by the integer ``no_region`` which one does.
@@ -51,8 +51,8 @@ class NpzRegions(Regions):
     def check(self) -> None:
         """See ``Regions``."""
         if not self.folder.is_dir():
-            raise FileNotFoundError(f'NpzRegions root={quoted(self.root)} is no folder; tools/make_regions.py CONFIG writes '
-                                    'the region maps of a data set')
+            raise FileNotFoundError(f'NpzRegions root={quoted(self.root)} is no folder; ovseg regions CONFIG --out FOLDER '
+                                    'writes the region maps of a data set')
 
     def check_images(self, images: Iterable[str]) -> None:
         """See ``Regions``."""
@@ -125,7 +125,7 @@ def read_regions(path: Path) -> np.ndarray:
 
 def _missing(path: Path) -> FileNotFoundError:
     return FileNotFoundError(f'{quoted(path)} does not exist: NpzRegions needs a region map of each image; '
-                             'tools/make_regions.py CONFIG writes them')
+                             'ovseg regions CONFIG --out FOLDER writes them')
 
 
 def write_regions(path: Path, regions: np.ndarray) -> None:

@@ -391,7 +391,7 @@ class CLIPSegmentor(BaseSegmentor):
         Raises:
             NotImplementedError: always.
         """
-        raise NotImplementedError('CLIPSegmentor is training-free and has no loss: run it with tools/test.py')
+        raise NotImplementedError('CLIPSegmentor is training-free and has no loss: evaluate it with ovseg test')
 
     def note_nonfinite(self, sample: SegDataSample) -> None:
         """Set ``nonfinite_pixels`` of a sample to the number of its pixels without a class, unless it is 0."""

@@ -284,7 +284,8 @@ def _unavailable(weights: str, source: str, target: str, call: str, error: BaseE
         f'the weights of {weights} are not on this machine and could not be downloaded.\n'
         f'  needed: {source}\n  looked in: {target}\n'
         f'  to fetch them beforehand, run with network: python -c "{call}"\n'
-        f'  then copy that folder here, or copy the file and set clip.pretrained=/path/to/file\n'
+        '  then copy that folder to this machine, or copy the file and set model.clip.pretrained=/path/to/file '
+        '(--cfg-options on the command line)\n'
         f'  the download said: {error}')
 
 
