@@ -65,8 +65,8 @@ def _written(names: Sequence[str], folder: Path) -> str:
 def _dataset_classes(cfg: Config) -> List[str]:
     """The class names of a config's data set itself, which is not built."""
     dataset = cfg.test_dataloader.dataset
-    type_ = registered(DATASETS, dataset.get('type'))
-    if not issubclass(type_, BaseSegDataset):
+    type_: Any = registered(DATASETS, dataset.get('type'))
+    if not (isinstance(type_, type) and issubclass(type_, BaseSegDataset)):
         raise ValueError(f'test_dataloader.dataset.type={shown(dataset.get("type"))} must be a data set of images and masks '
                          '(BaseSegDataset)')
     metainfo = type_._load_metainfo(copy.deepcopy(dataset.get('metainfo')))  # noqa: SLF001  as its __init__ does

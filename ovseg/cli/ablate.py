@@ -112,10 +112,13 @@ def report(settings: 'Sequence[Setting]', axes: 'Axes', folder: Path) -> int:
 
     from ovseg.ablation.report import terminal_table, write_report
     from ovseg.ablation.results import read_results
+    from ovseg.ablation.spread import spread_note, spreads
     console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
     results = read_results(settings, folder)
     for rows in results:
         console.print(terminal_table(rows))
+        for spread in spreads(rows):
+            console.print(spread_note(spread), soft_wrap=True)
     if results:
         files = write_report(results, axes.combine, folder)
         console.print(f'{quoted(folder.absolute())}: {", ".join(quoted(file.name) for file in files)}', soft_wrap=True)
