@@ -2,7 +2,7 @@
 import copy
 import hashlib
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, cast
 
 from mmengine.config import Config
 from mmseg.datasets import BaseSegDataset
@@ -69,5 +69,5 @@ def _dataset_classes(cfg: Config) -> List[str]:
     if not (isinstance(type_, type) and issubclass(type_, BaseSegDataset)):
         raise ValueError(f'test_dataloader.dataset.type={shown(dataset.get("type"))} must be a data set of images and masks '
                          '(BaseSegDataset)')
-    metainfo = type_._load_metainfo(copy.deepcopy(dataset.get('metainfo')))  # noqa: SLF001  as its __init__ does
+    metainfo = cast(Any, type_)._load_metainfo(copy.deepcopy(dataset.get('metainfo')))  # noqa: SLF001  as its __init__ does
     return list(metainfo['classes'])
