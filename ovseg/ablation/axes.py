@@ -24,6 +24,8 @@ class Axes:
         toggle: Names in ``SWITCHES``: each is flipped.
         grid: Values by dotted config key, of the model or of the test pipeline.
         methods: Config files that are rows beside the baseline.
+        vocabulary: Variants of the class list, see ``make_variant``; ``'official'`` is the config's own.
+        templates: Prompt templates: bundled sets, or files. See ``prompt_templates``.
         combine: A name in ``COMBINATIONS``. See ``chains``.
 
     Raises:
@@ -33,11 +35,14 @@ class Axes:
     toggle: Sequence[str] = ()
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     methods: Sequence[str] = ()
+    vocabulary: Sequence[str] = ()
+    templates: Sequence[str] = ()
     combine: str = 'one-at-a-time'
 
     def __post_init__(self) -> None:
         check_choice('combine', self.combine, COMBINATIONS)
-        for name, given in dict(toggle=self.toggle, methods=self.methods).items():
+        for name, given in dict(toggle=self.toggle, methods=self.methods, vocabulary=self.vocabulary,
+                                templates=self.templates).items():
             if not isinstance(given, (list, tuple)) or not all(isinstance(item, str) for item in given):
                 raise ValueError(f'{name}={shown(given)} must be a list of names')
             twice = {item for item in given if list(given).count(item) > 1}
@@ -59,8 +64,8 @@ class Axes:
         both = [switch for switch in self.toggle if f'model.{switch}' in self.grid]
         if both and self.combine != 'one-at-a-time':
             raise ValueError(f'{", ".join(both)} cannot be combined with itself: toggle and grid both have it')
-        if not (self.toggle or self.grid or self.methods):
-            raise ValueError('nothing is varied: give toggle, grid or methods')
+        if not (self.toggle or self.grid or self.methods or self.vocabulary or self.templates):
+            raise ValueError('nothing is varied: give toggle, grid, methods, vocabulary or templates')
         if self.methods and self.combine == 'cumulative':
             raise ValueError('methods cannot be cumulated, each is a config of its own: take one-at-a-time or full')
 

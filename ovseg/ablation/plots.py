@@ -7,6 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ovseg.ablation.results import Result
+from ovseg.ablation.spread import Spread
 from ovseg.ablation.statistics import LEVEL
 
 BETTER, WORSE = '#0072B2', '#D55E00'
@@ -14,6 +15,7 @@ COLOURS = (BETTER, WORSE, '#009E73', '#E69F00', '#CC79A7', '#56B4E9')  # Okabe a
 MARKERS = 'osD^vPX'  # one more than there are colours, so that the pairs repeat late
 DOTS: Dict[str, Any] = dict(color='#333333', linestyle='', marker='o', markersize=4, markeredgecolor='white',
                             markeredgewidth=0.5)
+LARGEST_CLASSES = 15  # in a plot of the classes that differ most
 INTERVAL = f'{LEVEL:.0%} interval'
 
 Line = List[Tuple[float, Result]]
@@ -46,6 +48,29 @@ def draw_deltas(rows: Sequence[Result]) -> Figure:
                Line2D([], [], color='black', linewidth=1.8, marker='|', label=INTERVAL),
                Line2D([], [], label='one class', **DOTS)]
     figure.legend(handles=handles, loc='outside lower center', ncols=4, fontsize=8, frameon=False)
+    return figure
+
+
+def draw_spread(spread: Spread) -> Figure:
+    """The range of each class' IoU with a point per row, for the classes that differ most; mIoU above them."""
+    classes = spread.order[:LARGEST_CLASSES]
+    names = ['mIoU', *(spread.rows[0].classes[index] for index in classes)]
+    figure = Figure(figsize=(7.5, 2 + 0.26 * len(names) + 0.2 * len(spread.rows)), dpi=150, layout='constrained')
+    plot = figure.subplots()
+    for index, result in enumerate(spread.rows):
+        values = [float(np.nanmean(result.iou)), *result.iou[classes]]
+        plot.plot(values, range(len(names)), linestyle='', color=COLOURS[index % len(COLOURS)],
+                  marker=MARKERS[index % len(MARKERS)], markersize=5, zorder=3, label=result.setting.name)
+    plot.hlines(range(1, len(names)), spread.low[classes], spread.high[classes], color='#999999', linewidth=1.5, zorder=2)
+    plot.axhline(0.5, color='black', linewidth=0.8)
+    plot.set_yticks(range(len(names)), names, fontsize=9)
+    plot.set_ylim(len(names) - 0.5, -0.5)
+    plot.grid(axis='x', alpha=0.3)
+    plot.set(xlabel='IoU in percent')
+    first = spread.rows[0]
+    title = [first.setting.benchmark, f'classes that differ most by {spread.axis}', spread.beside, first.limited]
+    figure.suptitle(', '.join(filter(None, title)), fontsize=11)
+    figure.legend(loc='outside lower center', ncols=1, fontsize=8, frameon=False)
     return figure
 
 

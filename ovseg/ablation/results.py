@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from mmseg.evaluation import IoUMetric
 
-from ovseg.ablation.rows import Areas, read_about, read_areas, row_file
+from ovseg.ablation.rows import Areas, read_about, read_areas, read_changed, row_file
 from ovseg.ablation.settings import Setting
 from ovseg.ablation.statistics import delta_interval
 from ovseg.evaluation.areas import class_iou
@@ -27,6 +27,9 @@ class Result:
         low: Low end of its interval.
         high: High end.
         class_list: The vocabulary.
+        classes: Names of the data set's classes, K of them.
+        changed: Share of the image area whose label differs from the baseline's, in percent; NaN where the two have other
+            weights or another test pipeline.
     """
     setting: Setting
     images: int
@@ -37,6 +40,8 @@ class Result:
     low: float
     high: float
     class_list: str
+    classes: List[str]
+    changed: float
 
     @property
     def limited(self) -> str:
@@ -57,7 +62,7 @@ def read_results(settings: Sequence[Setting], folder: Path) -> List[List[Result]
         finished = [setting for setting in rows if row_file(folder, setting.digest).is_file()]
         if rows[0] in finished:
             baseline = read_areas(row_file(folder, rows[0].digest))
-            found.append([_result(setting, baseline, row_file(folder, setting.digest)) for setting in finished])
+            found.append([_result(setting, baseline, rows[0].digest, row_file(folder, setting.digest)) for setting in finished])
     return found
 
 
@@ -71,11 +76,13 @@ def printed_metrics(areas: Areas, nan_to_num: Optional[int]) -> Dict[str, float]
             for name, key in dict(aAcc='aAcc', mIoU='IoU', mAcc='Acc').items()}
 
 
-def _result(setting: Setting, baseline: Areas, path: Path) -> Result:
+def _result(setting: Setting, baseline: Areas, digest: str, path: Path) -> Result:
     areas = read_areas(path)
     nan_to_num = setting.metric.get('nan_to_num')
     absent = np.nan if nan_to_num is None else 100 * nan_to_num
     before, after = (class_iou(rows.intersect.sum(axis=0), rows.union.sum(axis=0), absent) for rows in (baseline, areas))
     low, high = delta_interval((baseline.intersect, baseline.union), (areas.intersect, areas.union), absent)
+    about = read_about(path)
     return Result(setting, len(areas.images), printed_metrics(areas, nan_to_num), after, after - before,
-                  float(np.nanmean(after) - np.nanmean(before)), low, high, read_about(path)['class_list'])
+                  float(np.nanmean(after) - np.nanmean(before)), low, high, about['class_list'], about['classes'],
+                  100 * read_changed(path, digest))

@@ -8,6 +8,7 @@ import json
 import os
 import zlib
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -16,6 +17,8 @@ from mmengine.logging import print_log
 from ovseg.evaluation.run_record import Stamps
 from ovseg.files import write_errors_named, write_text
 from ovseg.utils import quoted
+
+PIXELS = 'pixels'
 
 
 class Areas(NamedTuple):
@@ -77,11 +80,19 @@ class RowWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         _replace(self.part, self.lines.values())
 
-    def add(self, image: str, areas: np.ndarray) -> None:
-        """Append an image's ``class_areas`` under its name."""
+    def add(self, image: str, areas: np.ndarray, changed: Mapping[str, float] = MappingProxyType({})) -> None:
+        """Append an image's ``class_areas`` under its name.
+
+        Args:
+            image: The name.
+            areas: Areas per class.
+            changed: Pixels whose label differs from that of another setting, by its digest; and the number of all pixels under
+                ``PIXELS``.
+        """
         present = np.flatnonzero(areas.any(axis=0))
         counts = dict(zip(('intersect', 'predicted', 'ground_truth'), areas[:, present].tolist()))
-        row = dict(image=image, files=self.stamps[image], classes=present.tolist(), **counts)
+        row = dict(image=image, files=self.stamps[image], classes=present.tolist(), **counts,
+                   changed=dict(changed))
         self.lines[image] = _sealed(json.dumps(row))
         with write_errors_named(self.part), self.part.open('a', encoding='utf-8') as file:
             file.write(self.lines[image] + '\n')
@@ -104,6 +115,19 @@ def read_areas(path: Path) -> Areas:
     for index, row in enumerate(rows):
         areas[:, index, row['classes']] = row['intersect'], row['predicted'], row['ground_truth']
     return Areas([row['image'] for row in rows], *areas)
+
+
+def read_changed(path: Path, digest: str) -> float:
+    """Share of the area of all images whose label differs from that of another setting; NaN where it was not compared.
+
+    Args:
+        path: A finished row.
+        digest: The other setting's.
+    """
+    changed = [row.get('changed', {}) for row in _rows(path)[1:]]
+    if not all(digest in each for each in changed):
+        return np.nan
+    return sum(each[digest] for each in changed) / sum(each[PIXELS] for each in changed)
 
 
 def _sealed(text: str) -> str:

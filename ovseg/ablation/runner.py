@@ -4,7 +4,7 @@ import json
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
@@ -15,7 +15,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
-from ovseg.ablation.rows import RowWriter, row_file
+from ovseg.ablation.rows import PIXELS, RowWriter, row_file
 from ovseg.ablation.settings import Setting
 from ovseg.ablation.sharing import SettingsModel
 from ovseg.claims import claim
@@ -61,15 +61,19 @@ class Pass:
     Args:
         settings: With one ``weights_digest``.
         dataset: Theirs.
+        baselines: Settings with the same digest whose labels the others' are compared with; they run as well, and have no row
+            here unless they are among ``settings``.
     """
 
-    def __init__(self, settings: Sequence[Setting], dataset: BaseSegDataset) -> None:
+    def __init__(self, settings: Sequence[Setting], dataset: BaseSegDataset, baselines: Sequence[Setting] = ()) -> None:
         self.settings, self.dataset = settings, dataset
+        self.all = list({setting.digest: setting for setting in (*settings, *baselines)}.values())
+        self.baselines = {setting.digest for setting in baselines}
         self.model: Optional[SettingsModel] = None
 
     def build(self) -> SettingsModel:
         """The model; every class list in it fits the data set."""
-        model = SettingsModel(self.settings)
+        model = SettingsModel(self.all)
         for segmentor in model.segmentors:
             VocabularyCheckHook().before_test(SimpleNamespace(
                 model=segmentor, test_dataloader=SimpleNamespace(dataset=self.dataset), message_hub=MessageHub('ablation')))
@@ -86,7 +90,8 @@ class Pass:
             writer.keep([image for image in images if image in done])
         left = [index for index, image in enumerate(images) if image not in done]
         if left:
-            evaluator = _RowsEvaluator(writers, self.settings[0].metric.get('ignore_index', 255))
+            compared = {place: setting.digest for place, setting in enumerate(self.all) if setting.digest in self.baselines}
+            evaluator = _RowsEvaluator(writers, self.settings[0].metric.get('ignore_index', 255), compared)
             self._runner(model, evaluator, left, folder).test()
         for setting, writer, segmentor in zip(self.settings, writers, model.segmentors):
             writer.finish(images, dict(command=setting.command, class_list=segmentor.vocabulary.label,
@@ -116,7 +121,12 @@ def plan(settings: Sequence[Setting], folder: Path) -> List[Pass]:
         ValueError: a setting cannot be built, its class list does not fit its data set, or a label map has errors.
         FileNotFoundError: weights or data are missing.
     """
-    passes = [Pass(group, build_dataset(group[0].cfg)) for group in unfinished_groups(settings, folder)]
+    baselines: Dict[str, Setting] = {}
+    for setting in settings:
+        baselines.setdefault(setting.benchmark, setting)
+    passes = [Pass(group, build_dataset(group[0].cfg), [baseline for baseline in baselines.values()
+                                                        if baseline.weights_digest == group[0].weights_digest])
+              for group in unfinished_groups(settings, folder)]
     for one in passes:
         check_labels(one.dataset, one.settings[0].metric.get('ignore_index', 255))
     for later in passes[1:]:  # built again when their turn comes: all models at once might not fit into memory
@@ -161,17 +171,22 @@ def _writers(settings: Sequence[Setting], folder: Path) -> Dict[str, RowWriter]:
 class _RowsEvaluator(Evaluator):
     """Writes the areas of every image and setting, instead of summing them up."""
 
-    def __init__(self, writers: Sequence[RowWriter], ignore_index: int) -> None:
+    def __init__(self, writers: Sequence[RowWriter], ignore_index: int, baselines: Mapping[int, str]) -> None:
         super().__init__([])
         self.writers, self.ignore_index = writers, ignore_index
+        self.baselines = baselines  # digests by place
         self.undefined: Dict[str, int] = {}  # pixels without a class by image, whatever the setting
 
     def process(self, data_samples: Sequence[List[SegDataSample]], data_batch: Any = None) -> None:
         classes = len(self.dataset_meta['classes'])
+        known = {digest: {sample.img_path: sample.pred_sem_seg.data.squeeze(0) for sample in data_samples[place]}
+                 for place, digest in self.baselines.items()}
         for writer, samples in zip(self.writers, data_samples):
             for sample in samples:
                 labels, ground_truth = (field.data.squeeze(0) for field in (sample.pred_sem_seg, sample.gt_sem_seg))
-                writer.add(sample.img_path, class_areas(labels, ground_truth, classes, self.ignore_index))
+                changed = {digest: int((labels != before[sample.img_path]).sum()) for digest, before in known.items()}
+                writer.add(sample.img_path, class_areas(labels, ground_truth, classes, self.ignore_index),
+                           {**changed, PIXELS: labels.numel()})
                 if 'nonfinite_pixels' in sample:
                     self.undefined[sample.img_path] = max(self.undefined.get(sample.img_path, 0), sample.nonfinite_pixels)
 

@@ -13,19 +13,21 @@ from mmengine.logging import print_log
 from mmseg.registry import METRICS, MODELS
 
 from ovseg.ablation.axes import Axes, Step, as_written, axes_of, chains
+from ovseg.ablation.word_axes import word_axes
 from ovseg.components import build_component
 from ovseg.config import read_config
 from ovseg.evaluation.run_record import custom_code, software
 from ovseg.models.guides import build_guide
 from ovseg.models.regions import build_regions
 from ovseg.models.segmentors import CLIPSegmentor
-from ovseg.models.segmentors.switches import CHAIN, COMPONENTS, SIMILARITY, switch_value
+from ovseg.models.segmentors.switches import CHAIN, COMPONENTS, PLACES, SIMILARITY, switch_value
 from ovseg.models.towers.loading import load_clip, weights_digest
 from ovseg.utils import check_arguments, check_dict, quoted, shown, type_name
 from ovseg.vocabulary import Vocabulary
 
 SWITCH_OF = {'similarity_enhancement_cfg': SIMILARITY,
              **{module.keywords: module.switch for module in CHAIN if module.keywords}}
+NESTED = {f'model.{flat}': f'model.{nested}' for flat, nested in PLACES.items()}
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Setting:
                   if isinstance(part, Mapping) and part.get('guide')]
         regions = [build_regions('regions', part['regions']).digest() for part in parts
                    if isinstance(part, Mapping) and part.get('regions')]
-        return _digest(dict(self._content(model), class_list=words.synonyms, guides=guides, regions=regions))
+        return _digest(dict(self._content(model), class_list=words.synonyms, templates=words.sentences, guides=guides,
+                            regions=regions))
 
     @cached_property
     def weights_digest(self) -> str:
@@ -86,16 +89,20 @@ class Setting:
                     dataset=self.cfg.test_dataloader.dataset, metric=self.metric, test_cfg=self.cfg.get('test_cfg'))
 
 
-def all_settings(configs: Sequence[str], axes: Axes, options: Mapping[str, Any]) -> List[Setting]:
+def all_settings(configs: Sequence[str], axes: Axes, options: Mapping[str, Any],
+                 words: Path = Path('words')) -> List[Setting]:
     """Every row of an ablation, benchmark by benchmark, the baseline first.
 
     Args:
         configs: A config file for each benchmark.
         axes: What is varied. A method is a row of the benchmarks whose data set it evaluates on.
         options: Overrides of all configs by dotted key.
+        words: Folder that the class lists of ``axes.vocabulary`` are written into.
 
     Raises:
-        ValueError: a config cannot be compared, a method fits no benchmark, or two of them have one name.
+        FileNotFoundError: a variant of the vocabulary is neither a known one nor a file.
+        ValueError: a config cannot be compared, a method fits no benchmark, two of them have one name, or a variant cannot be
+            made.
     """
     methods = {method: data_of(_checked(method, options)) for method in axes.methods}
     data = {config: data_of(_checked(config, options)) for config in configs}
@@ -109,9 +116,9 @@ def all_settings(configs: Sequence[str], axes: Axes, options: Mapping[str, Any])
                   if its_data == data[config] and Path(method).resolve() != Path(config).resolve()]
         names = short_names([config, *beside])
         first = f'{names[0]} (baseline)' if beside else 'baseline'
-        settings += _rows(benchmark, config, first, [], axes, options)
+        settings += _rows(benchmark, config, first, [], axes, options, words)
         for method, name in zip(beside, names[1:]):
-            rows = _rows(benchmark, method, name, [name], axes, options)
+            rows = _rows(benchmark, method, name, [name], axes, options, words)
             settings += rows if axes.combine == 'full' else rows[:1]
     for setting in settings:
         _warn_of_no_effect(setting)
@@ -155,16 +162,18 @@ def data_of(cfg: Config) -> Dict[str, Any]:
 
 
 def _rows(benchmark: str, config: str, first: str, start: Sequence[str], axes: Axes,
-          options: Mapping[str, Any]) -> List[Setting]:
+          options: Mapping[str, Any], words: Path) -> List[Setting]:
     """The rows that go out from one config: itself, called ``first``, and others, whose names begin with ``start``."""
     plain = Setting(benchmark, first, config, dict(options), {})
     rows = [plain]
-    for chain in chains(axes_of(axes, plain.cfg.model), axes.combine)[1:]:
+    steps = [*axes_of(axes, plain.cfg.model), *word_axes(axes, plain.cfg, words)]
+    for chain in chains(steps, axes.combine)[1:]:
         changes = {key: value for step in chain for key, value in step.options.items()}
+        kept = {key: value for key, value in options.items() if NESTED.get(key) not in changes}
         named = chain[-1:] if axes.combine == 'cumulative' else chain
         points = {key: (value, _name(start, [other for other in chain if other is not step]))
                   for step in chain for key, value in step.values.items()}
-        rows.append(Setting(benchmark, _name(start, named), config, {**options, **changes}, points))
+        rows.append(Setting(benchmark, _name(start, named), config, {**kept, **changes}, points))
     return rows
 
 

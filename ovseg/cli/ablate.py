@@ -3,6 +3,7 @@
     ovseg ablate CONFIG --toggle apply_ctd apply_outlier_suppression global_debias_factor
     ovseg ablate CONFIG --toggle apply_outlier_suppression --grid model.outlier_suppression_cfg.top_k=5,10,30 --full
     ovseg ablate clip_vit-b16_voc21 --methods {sclip,naclip,gated}_vit-b16_voc21
+    ovseg ablate CONFIG --vocabulary official plain no-background auto
     ovseg ablate CONFIG CONFIG2 --axes axes.yaml
 
 The CLIP is loaded once, and settings with equal image encoders and windows share what it computes. A run that was stopped goes
@@ -35,11 +36,17 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help='config keys with the values to try')
     parser.add_argument('--methods', nargs='+', action='extend', metavar='CONFIG',
                         help='configs on the same data set, as rows of their own')
+    parser.add_argument('--vocabulary', nargs='+', action='extend', metavar='VARIANT',
+                        help='class lists: official (of the config), plain, no-background, auto, lower, plural, article, a '
+                             'bundled list, a file, or draw:FILE:SEED to draw from a file of synonyms')
+    parser.add_argument('--templates', nargs='+', action='extend', metavar='SET',
+                        help='prompt templates: imagenet80, imagenet7, plain, or a file with one sentence per line')
     combine = parser.add_mutually_exclusive_group()
     helps = ('each value alone (default)', 'each value on top of those before', 'every combination')
     for name, text in zip(COMBINATIONS, helps):
         combine.add_argument(f'--{name}', dest='combine', action='store_const', const=name, help=text)
-    parser.add_argument('--axes', type=Path, metavar='FILE', help='all of these in a YAML file: toggle, grid, methods, combine')
+    parser.add_argument('--axes', type=Path, metavar='FILE', help='all of these in a YAML file: toggle, grid, methods, '
+                        'vocabulary, templates, combine')
     parser.add_argument('--work-dir', type=Path, help='folder for rows and tables (default: work_dirs/ablate_NAME OF CONFIG)')
     parser.add_argument('--limit', type=int, metavar='N', help='take the first N images of each data set only')
     add_cfg_options(parser, 'override settings of every row, e.g. test_dataloader.num_workers=8')
@@ -49,7 +56,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 def read_arguments(args: argparse.Namespace) -> 'Tuple[Axes, dict]':
     """Parse the axes, and the options of every row."""
     from ovseg.ablation.axes import Axes, parse_grid, read_axes
-    given = dict(toggle=args.toggle, grid=args.grid, methods=args.methods, combine=args.combine)
+    given = dict(toggle=args.toggle, grid=args.grid, methods=args.methods, vocabulary=args.vocabulary,
+                 templates=args.templates, combine=args.combine)
     given = {name: value for name, value in given.items() if value is not None}
     if args.axes and given:
         raise ValueError(f'--axes replaces {", ".join(given)}: write them into {args.axes}')
@@ -70,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     args.methods = args.methods and [str(config_file(config)) for config in args.methods]
     folder = args.work_dir or Path('work_dirs') / f'ablate_{Path(args.configs[0]).stem}'
     axes, options = read_arguments(args)
-    settings = all_settings(args.configs, axes, options)
+    settings = all_settings(args.configs, axes, options, folder / 'words')
     with named_errors(', '.join([*args.configs, *axes.methods])):
         passes = plan(settings, folder)
     with claimed_folder(folder, settings):
@@ -104,10 +112,13 @@ def report(settings: 'Sequence[Setting]', axes: 'Axes', folder: Path) -> int:
 
     from ovseg.ablation.report import terminal_table, write_report
     from ovseg.ablation.results import read_results
+    from ovseg.ablation.spread import spread_note, spreads
     console = Console(width=None if sys.stdout.isatty() else 160, markup=False, emoji=False)
     results = read_results(settings, folder)
     for rows in results:
         console.print(terminal_table(rows))
+        for spread in spreads(rows):
+            console.print(spread_note(spread), soft_wrap=True)
     if results:
         files = write_report(results, axes.combine, folder)
         console.print(f'{quoted(folder.absolute())}: {", ".join(quoted(file.name) for file in files)}', soft_wrap=True)

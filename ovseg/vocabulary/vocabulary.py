@@ -18,7 +18,7 @@ class Vocabulary:
 
     Args:
         names: A bundled class list, a text file, or a list of strings, one per class, synonyms inside. See ``read_class_list``.
-        templates: A bundled set of templates, or a list of strings with one ``{}``. See ``prompt_templates``.
+        templates: A bundled set of templates, a text file, or a list of strings with one ``{}``. See ``prompt_templates``.
         background: Words to choose for the background class, ``decoder.bg_idx``: the keywords of ``Background``, ``'auto'`` for
             its defaults, or None for no such words.
 

@@ -36,13 +36,14 @@ def test_csv_has_a_line_for_each_row_with_its_command(benchmarks):
     assert lines[1]['command'].endswith('gated_tiny-clip_demo.py --cfg-options model.apply_ctd=True')
 
 
-def test_markdown_has_a_row_for_each_setting_and_three_columns_for_each_benchmark(benchmarks):
+def test_markdown_has_a_row_for_each_setting_and_four_columns_for_each_benchmark(benchmarks):
     text = markdown_table(benchmarks, ['a note.'])
     cells = [[cell.strip() for cell in line.strip('|').split('|')] for line in text.splitlines() if line.startswith('|')]
-    assert {len(line) for line in cells} == {7}
-    assert cells[0] == ['setting', 'gated mIoU', 'Δ', '95% interval', 'other mIoU', 'Δ', '95% interval']
+    assert {len(line) for line in cells} == {9}
+    assert cells[0] == ['setting', 'gated mIoU', 'Δ', '95% interval', 'changed area', 'other mIoU', 'Δ', '95% interval',
+                        'changed area']
     assert [line[0] for line in cells[2:]] == ['baseline', '+ apply_ctd', 'logit_scale=30', 'logit_scale=50', '- apply_ctd']
-    assert cells[2][2:4] == ['', ''] and cells[3][4:] == ['', '', ''] and cells[6][1:4] == ['', '', '']
+    assert cells[2][2:5] == [''] * 3 and cells[3][5:] == [''] * 4 and cells[6][1:5] == [''] * 4
     first = benchmarks[0][1]
     assert cells[3][1:4] == [f'{first.metrics["mIoU"]:.2f}', f'{first.delta:+.2f}', f'[{first.low:+.2f}, {first.high:+.2f}]']
     assert 'a note.' in text and text.count('    ovseg test') == 8
@@ -50,11 +51,11 @@ def test_markdown_has_a_row_for_each_setting_and_three_columns_for_each_benchmar
 
 def test_latex_is_a_booktabs_table_of_equal_rows(benchmarks):
     text = latex_table(benchmarks, notes_on(benchmarks, 'full'))
-    assert text.count('{') == text.count('}') and r'\begin{tabular}{lrrcrrc}' in text
-    assert r'\cmidrule(lr){2-4} \cmidrule(lr){5-7}' in text and r'95\% interval' in text
+    assert text.count('{') == text.count('}') and r'\begin{tabular}{lrrcrrrcr}' in text
+    assert r'\cmidrule(lr){2-5} \cmidrule(lr){6-9}' in text and r'95\% interval' in text
     rows = [line for line in text.splitlines() if line.endswith(r'\\')]
-    assert len(rows) == 2 + 5 and {line.count('&') for line in rows[1:]} == {6}
-    row, = re.findall(r'^\+ apply\\_ctd & [\d.]+ & \$(.*)\$ & \$\[(.*), (.*)\]\$ &  &  &  \\\\$', text, re.M)
+    assert len(rows) == 2 + 5 and {line.count('&') for line in rows[1:]} == {8}
+    row, = re.findall(r'^\+ apply\\_ctd & [\d.]+ & \$(.*)\$ & \$\[(.*), (.*)\]\$ &  &  &  &  &  \\\\$', text, re.M)
     first = benchmarks[0][1]
     assert row == tuple(f'{value:+.2f}' for value in (first.delta, first.low, first.high))
     order = [text.index(part) for part in (r'\toprule', 'gated', r'\midrule', 'baseline', r'\bottomrule', r'\end{table}')]

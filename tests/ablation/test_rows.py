@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ovseg.ablation.rows import RowWriter, read_about, read_areas, row_file
+from ovseg.ablation.rows import RowWriter, read_about, read_areas, read_changed, row_file
 from ovseg.evaluation.areas import class_areas
 
 NAMES = ('x/1.jpg', 'y/1.jpg', 'z ü.jpg')
@@ -40,6 +40,16 @@ def test_areas_are_read_as_they_were_written(written):
         for array, expected in zip((found.intersect, found.predicted, found.ground_truth), areas(seed)):
             np.testing.assert_array_equal(array[index], expected)
     assert found.ground_truth.dtype == np.int32 and (found.union[:, 4] == 0).all()
+
+
+def test_changed_area_is_the_share_of_all_pixels(tmp_path):
+    writer = RowWriter(tmp_path, 'f00d', STAMPS)
+    writer.keep([])
+    for index, name in enumerate(NAMES):
+        writer.add(name, areas(index), {'beef': 11 * index, 'pixels': 100 + index})
+    writer.finish(list(NAMES), ABOUT)
+    assert read_changed(row_file(tmp_path, 'f00d'), 'beef') == 33 / 303
+    assert np.isnan(read_changed(row_file(tmp_path, 'f00d'), 'cafe'))
 
 
 def test_only_a_finished_row_has_its_name(written):

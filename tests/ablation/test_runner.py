@@ -1,5 +1,6 @@
 import shutil
 
+import numpy as np
 import pytest
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DefaultScope
@@ -7,7 +8,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from ovseg.ablation.axes import Axes
-from ovseg.ablation.rows import RowWriter, read_areas, row_file
+from ovseg.ablation.rows import RowWriter, read_areas, read_changed, row_file
 from ovseg.ablation.runner import claimed_folder, image_stamps, plan, run, unfinished_groups
 from ovseg.ablation.settings import all_settings
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
@@ -68,6 +69,22 @@ def test_passes_do_not_mix_up_what_lies_at_one_address(settings, tmp_path, monke
     for setting in settings:
         areas = read_areas(row_file(tmp_path, setting.digest))
         assert len(areas.images) == 2 and areas.predicted.sum() == areas.ground_truth.sum() > 0
+
+
+def test_changed_area_is_compared_with_the_baseline_also_where_that_is_finished(settings, tmp_path):
+    settings = settings[:3]
+    run(plan(settings, tmp_path), tmp_path)
+    paths = [row_file(tmp_path, setting.digest) for setting in settings]
+    changed = [read_changed(path, settings[0].digest) for path in paths]
+    predicted = [read_areas(path).predicted for path in paths]
+    moved = [abs(area - predicted[0]).sum() / 2 / predicted[0].sum() for area in predicted]  # at least so much has changed
+    assert changed[0] == 0 and all(least <= share <= 1 for least, share in zip(moved, changed)) and max(moved) > 0
+    assert np.isnan(read_changed(paths[1], settings[1].digest))
+    paths[2].unlink()
+    again, = plan(settings, tmp_path)
+    assert names([again.settings]) == [['model_type=KK']]
+    run([again], tmp_path)
+    assert read_changed(paths[2], settings[0].digest) == changed[2]
 
 
 def test_a_folder_belongs_to_its_baselines(settings, demo, tmp_path):

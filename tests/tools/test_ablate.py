@@ -10,7 +10,7 @@ import pytest
 import ovseg
 from ovseg.ablation import runner, sharing
 from ovseg.ablation.rows import RowWriter
-from ovseg.models.dense import ProxyCLIPEncoder
+from ovseg.models.dense import LastBlockEncoder, ProxyCLIPEncoder
 from ovseg.models.towers import loading
 from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
 from ovseg.vocabulary import read_class_list
@@ -40,11 +40,11 @@ def evaluated(monkeypatch):
     class Images(list):
         kill_at = None
 
-    def add(self, image, areas):
+    def add(self, image, *args):
         if len(images) == images.kill_at:
             raise KeyboardInterrupt
         images.append(Path(image).name)
-        original(self, image, areas)
+        original(self, image, *args)
 
     images, original = Images(), RowWriter.add
     monkeypatch.setattr(RowWriter, 'add', add)
@@ -130,6 +130,28 @@ def test_settings_of_every_component_load_the_clip_once_and_score_as_alone(ablat
     assert len({(row['mIoU'], row['aAcc']) for row in table}) >= 4  # some change no label of this image
 
 
+def test_vocabularies_run_the_encoder_once_and_score_as_alone(ablate, in_process, monkeypatch, tmp_path):
+    encoded, tokens = [], LastBlockEncoder.tokens
+    monkeypatch.setattr(LastBlockEncoder, 'tokens', lambda self, *args, **kwargs: encoded.append(self) or tokens(
+        self, *args, **kwargs))
+    synonyms, sentences = tmp_path / 'synonyms.txt', tmp_path / 'sentences.txt'
+    synonyms.write_text('water: sand gravel\nzebra: zebra, horse\n')
+    sentences.write_text('a bad photo of the {}.\na drawing of a {}.\n')
+    ablate(tmp_path / 'out', '--vocabulary', 'official', 'plain', 'plural', 'article', f'draw:{synonyms}:0', 'demo_scenes',
+           '--templates', 'plain', 'imagenet7', sentences, '--limit', '2')
+    assert len(encoded) == 2
+    table = rows(tmp_path / 'out')
+    assert [row['setting'] for row in table] == [
+        'baseline', 'vocabulary=plain', 'vocabulary=plural', 'vocabulary=article', f'vocabulary=draw:{synonyms}:0',
+        'vocabulary=demo_scenes', 'templates=plain', 'templates=imagenet7', f'templates={sentences}']
+    for row in table:
+        printed = in_process('test.py', *shlex.split(row['command'])[2:3], '--work-dir', tmp_path / 'alone',
+                             *shlex.split(row['command'])[3:])
+        found, = re.findall(r'aAcc: ([\d.]+)  mIoU: ([\d.]+)  mAcc: ([\d.]+)', printed)
+        assert found == tuple(f'{float(row[name]):.4f}' for name in ('aAcc', 'mIoU', 'mAcc')), row['setting']
+    assert len({(row['mIoU'], row['aAcc']) for row in table}) >= 4
+
+
 def test_a_stopped_ablation_goes_on_where_it_was(ablate, evaluated, monkeypatch, capfd, tmp_path):
     weights = shutil.copy(WEIGHTS_FILE, tmp_path / 'clip.safetensors')  # equal, but two files
     axes = ('--toggle', 'apply_ctd', '--grid', f'model.pretrained={weights}', 'model.logit_scale=30')
@@ -206,6 +228,12 @@ def test_other_axes_may_be_added_but_not_another_ablation(ablate, evaluated, tmp
     (['--toggle', 'apply_ctd', '--axes', 'axes.yaml'], '--axes replaces toggle'),
     (['--axes', 'nowhere.yaml'], 'axes file nowhere.yaml: there is no axes file'),
     (['--toggle', 'apply_ctd', '--limit', '0'], '--limit=0 must be an integer >= 1'),
+    (['--vocabulary', 'plian'], "vocabulary='plian' is unknown; known: official, plain"),
+    (['--vocabulary', 'voc21'], "vocabulary='voc21' has 21 classes, and the data set has 16"),
+    (['--vocabulary', 'auto'], 'vocabulary=auto needs a class called background, and the data set has none'),
+    (['--vocabulary', 'draw:nowhere.txt:0'], 'there is no synonyms file .*nowhere.txt'),
+    (['--vocabulary', 'lower', 'lower'], 'vocabulary has lower twice'),
+    (['--templates', 'imagenet'], r"vocabulary\.templates='imagenet' is neither a bundled set"),
     ([], 'nothing is varied')])
 def test_what_cannot_be_run_is_refused_before_anything_runs(arguments, message, ablate, evaluated, tmp_path):
     with pytest.raises(SystemExit, match=rf'tools/ablate.py: [\s\S]*{message}'):

@@ -34,6 +34,15 @@ def test_an_unknown_set_is_answered_with_the_known_ones():
         assert name in str(error.value)
 
 
+def test_sentences_of_a_file(tmp_path):
+    path = tmp_path / 'sentences.txt'
+    path.write_text('a {}\n\n  a drawing of a {}. \r\n')
+    assert prompt_templates(str(path)) == ('a {}', 'a drawing of a {}.')
+    path.write_text('a {}\na photo\n')
+    with pytest.raises(ValueError, match=r"'a photo' must be a sentence with exactly one \{\}"):
+        prompt_templates(str(path))
+
+
 def test_an_empty_list_is_refused():
     with pytest.raises(ValueError, match=r'vocabulary\.templates=\[\] is empty'):
         prompt_templates([])

@@ -52,7 +52,7 @@ def test_the_label_is_that_of_the_list(tmp_path):
     (7, 'plain', ValueError, r'^vocabulary\.names=7 must be a bundled class list, a file or a list of strings$'),
     ([], 'plain', ValueError, '^the class list has no classes$'),
     (['cat', 'Cat'], 'plain', ValueError, "^'Cat' stands twice in the class list: in class 0 and in class 1$"),
-    (NAMES, 'imagenet', ValueError, r"^vocabulary\.templates='imagenet' is not a bundled set \(imagenet80, "),
+    (NAMES, 'imagenet', ValueError, r"^vocabulary\.templates='imagenet' is neither a bundled set \(imagenet80, "),
     (NAMES, 7, ValueError, r'^vocabulary\.templates=7 must be a bundled set'),
     (NAMES, [], ValueError, r'^vocabulary\.templates=\[\] is empty'),
     (NAMES, ['a {}', 'a'], ValueError, r"^vocabulary\.templates: 'a' must be a sentence with exactly one \{\}")])
