@@ -24,7 +24,7 @@ from ovseg.apis.reading import Reading
 from ovseg.apis.request import BackgroundNames, ClassList, Request, make_request
 from ovseg.apis.result_folder import ResultFolder
 from ovseg.apis.run_settings import run_settings
-from ovseg.apis.runs import NamedImage, OnError, Run, Segmentation
+from ovseg.apis.runs import NamedImage, OnError, Run, Segmentation, check_confidence
 from ovseg.components import named_errors
 from ovseg.devices import usable
 from ovseg.models import CLIPSegmentor
@@ -94,7 +94,8 @@ class OVSegInferencer:
                out_dir: Union[str, Path, None] = None, formats: Sequence[str] = (), resume: bool = False,
                return_vis: bool = False, show_progress: bool = True, allow_nonfinite: bool = False,
                on_error: Optional[OnError] = None, tile: int = 1024, overlap: int = 128,
-               bands: Optional[Sequence[int]] = None, bit_depth: Optional[int] = None) -> Iterator[Segmentation]:
+               bands: Optional[Sequence[int]] = None, bit_depth: Optional[int] = None, confidence: int = False,
+               reject: Optional[float] = None) -> Iterator[Segmentation]:
         """Yield one ``Segmentation`` after the other; an image is read when it is its turn.
 
         Wrong arguments are refused at once, not with the first image.
@@ -121,6 +122,9 @@ class OVSegInferencer:
             overlap: Pixels that neighbouring tiles share. A pixel takes its label from the tile whose centre is nearest.
             bands: The bands of a TIFF that become red, green and blue, or the one that becomes grey, counted from 1.
             bit_depth: Bits of the values in images of more than 8 bits. None scales by the range of an image's values.
+            confidence: Return the ``confidence`` of each pixel, too; 8 or 16 besides writes ``confidence/NAME.png`` and
+                ``margin/NAME.png`` into ``out_dir``, grey images of so many bits. Not for what is cut into tiles.
+            reject: Pixels whose most probable class has a probability under it get no class; in [0, 1].
 
         Raises:
             FileNotFoundError: an image that is not there.
@@ -130,15 +134,18 @@ class OVSegInferencer:
             OSError: ``out_dir`` cannot be written into.
             TypeError: ``images`` or a part of it is nothing of that kind.
             ValueError: an image that cannot be read or is too large, no or repeated class names, a threshold without
-                background, results of other settings to resume, a format that cannot be written, or wrong tiles or bands.
+                background, results of other settings to resume, a format that cannot be written, or wrong tiles,
+                bands, ``confidence`` or ``reject``.
         """
         check_integer('batch_size', batch_size, 1)
         reading = Reading(tile, overlap, None if bands is None else tuple(bands), bit_depth)
         reading.check(self.model.windows.crop)
         if out_dir is None and (formats or resume):
             raise ValueError('formats and resume need an out_dir')
-        request = self.request(classes, background, threshold)
+        request = self.request(classes, background, threshold).with_confidence(confidence, reject)
         sources = find_sources(images)
+        if request.decoder.with_confidence and isinstance(sources, list):
+            check_confidence(sources, self.max_pixels, reading)
         palette = class_colours(len(request.names), background is not None)
         with self._lock:
             self._use(request, anew=True)  # warns in every call of the class names that CLIP cuts

@@ -26,12 +26,14 @@ class RasterLabels(NamedTuple):
         valid: Pixels with data.
         image: The raster, reduced to ``OVERVIEW`` pixels at most on each side, BGR.
         labels: Its label map, of the same size.
+        rejected: Pixels with data that have no class because of ``decoder.reject``.
     """
     counts: np.ndarray
     undefined: int
     valid: int
     image: np.ndarray
     labels: np.ndarray
+    rejected: int = 0
 
 
 def label_raster(raster: Raster, tiles: Iterable[Tile], predict: Predict, palette: Sequence[Sequence[int]], batch_size: int,
@@ -62,7 +64,8 @@ def label_tiles(raster: Raster, tiles: Iterable[Tile], predict: Predict, count: 
     Args:
         raster: The raster.
         tiles: Each labels a part of it, and together they label all of it.
-        predict: The label maps ``(h, w)`` of images ``(h, w, 3)``, BGR; ``ignore_label(count)`` is no class.
+        predict: The label maps ``(h, w)`` of images ``(h, w, 3)``, BGR; ``ignore_label(count)`` is no class, and one more a
+            rejected pixel.
         count: Number of classes, K.
         batch_size: Images that ``predict`` takes at a time.
         write: Takes rows and columns of the raster and their labels, ``ignore_label(count)`` where there are no data.
@@ -73,23 +76,24 @@ def label_tiles(raster: Raster, tiles: Iterable[Tile], predict: Predict, count: 
     image = np.zeros((-(-height // step), -(-width // step), 3), np.uint8)
     labels = np.full(image.shape[:2], ignore, np.min_scalar_type(count))
     counts = np.zeros(count, np.int64)
-    undefined = valid_pixels = 0
+    undefined = valid_pixels = rejected = 0
     valid_tiles = _with_data(raster, tiles)
     for batch in iter(lambda: list(islice(valid_tiles, batch_size)), []):
         for ((rows, columns), pixels, valid), found in zip(batch, predict([pixels for _, pixels, _ in batch])):
             own = rows.labelled, columns.labelled
-            part = np.where(valid[own], found[own], ignore).astype(labels.dtype)
+            part = np.where(valid[own], np.minimum(found[own], ignore), ignore).astype(labels.dtype)
             write(slice(rows.first, rows.last), slice(columns.first, columns.last), part)
             counts += np.bincount(part[part != ignore], minlength=count)
             valid_pixels += int(np.count_nonzero(valid[own]))
-            undefined += int(np.count_nonzero(valid[own] & (part == ignore)))
+            undefined += int(np.count_nonzero(valid[own] & (found[own] == ignore)))
+            rejected += int(np.count_nonzero(valid[own] & (found[own] > ignore)))
             # Every step-th pixel of the raster, counted from its first.
             inside = (slice(-rows.first % step, None, step), slice(-columns.first % step, None, step))
             reduced = part[inside]
             place = (slice(-(-rows.first // step), -(-rows.first // step) + reduced.shape[0]),
                      slice(-(-columns.first // step), -(-columns.first // step) + reduced.shape[1]))
             labels[place], image[place] = reduced, pixels[own][inside]
-    return RasterLabels(counts, undefined, valid_pixels, image, labels)
+    return RasterLabels(counts, undefined, valid_pixels, image, labels, rejected)
 
 
 def unlabelled(size: Tuple[int, int], count: int) -> np.ndarray:

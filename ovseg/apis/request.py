@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from ovseg.models.decoder import Decoder
-from ovseg.utils import check_number, shown
+from ovseg.utils import check_choice, check_number, shown
 from ovseg.vocabulary import Vocabulary
 from ovseg.vocabulary.background import Background
 
 ClassList = Union[str, Path, Sequence[str]]
+CONFIDENCE_BITS = (8, 16)
+
 BackgroundNames = Union[str, Sequence[str], Mapping[str, Any], Background]
 
 
@@ -19,10 +21,24 @@ class Request(NamedTuple):
         names: Display name of each class.
         vocabulary: Their names and synonyms.
         decoder: The decoder with the thresholds of the call.
+        confidence_bits: 8 or 16, of the confidence images of the call; 0 for none.
     """
     names: List[str]
     vocabulary: Vocabulary
     decoder: Decoder
+    confidence_bits: int = 0
+
+    def with_confidence(self, confidence: int, reject: Optional[float]) -> 'Request':
+        """The request with two more arguments of ``OVSegInferencer.stream``.
+
+        Raises:
+            ValueError: one of them is not allowed.
+        """
+        bits = 0 if isinstance(confidence, bool) else check_choice('confidence', confidence, (0, *CONFIDENCE_BITS))
+        decoder = replace(self.decoder, with_confidence=True) if confidence else self.decoder
+        if reject is not None:
+            decoder = replace(decoder, reject=check_number('reject', reject, 0, 1))
+        return self._replace(decoder=decoder, confidence_bits=bits)
 
 
 def make_request(vocabulary: Vocabulary, decoder: Decoder, classes: Optional[ClassList],

@@ -23,6 +23,7 @@ from ovseg.version import __version__
 T = TypeVar('T')
 
 RESULTS = 'results.json'
+CONFIDENCE = ('confidence', 'margin')  # folders of the images of ``Segmentation.confidence``
 SECONDS = 30  # between two writings of ``RESULTS``: what a killed run loses
 
 
@@ -34,11 +35,13 @@ class Areas(NamedTuple):
         size: Height and width.
         undefined: Pixels whose scores are not finite.
         nodata: Pixels of a raster without data.
+        rejected: Pixels under ``decoder.reject``.
     """
     counts: np.ndarray
     size: Sequence[int]
     undefined: int = 0
     nodata: int = 0
+    rejected: int = 0
 
     @property
     def total(self) -> int:
@@ -46,8 +49,15 @@ class Areas(NamedTuple):
         return self.size[0] * self.size[1] - self.nodata
 
 
+def grey_levels(values: np.ndarray, bits: int) -> np.ndarray:
+    """``values (H, W)`` in [0, 1] times the largest number of 8 or 16 ``bits``, rounded, uint8 or uint16; NaN becomes 0."""
+    dtype = np.dtype(f'uint{bits}')
+    return np.nan_to_num(values.astype(np.float64) * np.iinfo(dtype).max).round().astype(dtype)
+
+
 class ResultFolder:
-    """``vis/NAME.png``, ``pred/NAME.png`` (``.tif`` of a raster) and ``results.json``, which describes them.
+    """``vis/NAME.png``, ``pred/NAME.png`` (``.tif`` of a raster), ``confidence/NAME.png`` and ``margin/NAME.png`` where the
+    request says so, and ``results.json``, which describes them.
 
     Files of the same names are replaced; others in the folder stay, and ``results.json`` does not list them. As a context, it
     ends with the writing of the ``formats`` and of ``results.json``, which is also written from time to time; until then no
@@ -81,7 +91,7 @@ class ResultFolder:
         self.folder = expanded('out_dir', folder)
         self.taken: Set[str] = set()
         self._max_pixels, self._names = max_pixels, request.names
-        self._palette, ignore = palette, ignore_label(count)
+        self._palette, self._bits, ignore = palette, request.confidence_bits, ignore_label(count)
         if ignore > 255:
             print_log(f'{count} classes: the label maps are 16-bit grey, for a palette holds 255 classes', 'current')
         classes = [dict(id=index, name=name, synonyms=synonyms, colour=list(colour))
@@ -99,7 +109,7 @@ class ResultFolder:
             try:
                 if resume:
                     self._resume(settings)
-                for name in ('vis', 'pred'):
+                for name in ('vis', 'pred', *(CONFIDENCE if self._bits else ())):
                     (self.folder / name).mkdir(parents=True, exist_ok=True)
                 self.write_results()
             except BaseException:
@@ -138,15 +148,23 @@ class ResultFolder:
             self.taken.discard(done['name'].casefold())
         return False
 
-    def add(self, name: str, source: Source, labels: np.ndarray, areas: Areas, painted: np.ndarray) -> None:
-        """Write the label map ``(H, W)`` of an image, and the image painted by it, ``(H', W', 3)`` RGB."""
+    def add(self, name: str, source: Source, labels: np.ndarray, areas: Areas, painted: np.ndarray,
+            confidence: Optional[np.ndarray] = None) -> None:
+        """Write the label map ``(H, W)`` of an image, the image painted by it, ``(H', W', 3)`` RGB, and where the request says
+        so its ``confidence (2, H, W)`` as grey images; NaN becomes 0.
+        """
+        files = dict(pred=f'pred/{name}.png')
         with self._named_in_errors():
-            write_label_map(labels, self._palette, self.folder / 'pred' / f'{name}.png')
-        self._finish(name, source, areas, painted, f'pred/{name}.png')
+            write_label_map(labels, self._palette, self.folder / files['pred'])
+            if self._bits and confidence is not None:
+                for kind, values in zip(CONFIDENCE, confidence):
+                    files[kind] = f'{kind}/{name}.png'
+                    write_image(grey_levels(values, self._bits), self.folder / files[kind])
+        self._finish(name, source, areas, painted, files)
 
     def add_raster(self, name: str, source: Source, areas: Areas, painted: np.ndarray) -> None:
         """Add a raster whose label map ``write_raster`` has written, and the reduced raster painted by it."""
-        self._finish(name, source, areas, painted, f'pred/{name}.tif')
+        self._finish(name, source, areas, painted, dict(pred=f'pred/{name}.tif'))
 
     def write_raster(self, name: str, write: Callable[[Path], T]) -> T:
         """Write the label map of a raster, whole or not at all, by ``write``, which fills the file that it is given.
@@ -192,18 +210,19 @@ class ResultFolder:
         failed = json.dumps(self._failed, ensure_ascii=False)
         return f'{head},\n "images": [\n  {images}\n ],\n "failed": {failed}\n}}\n'
 
-    def _finish(self, name: str, source: Source, areas: Areas, painted: np.ndarray, labels: str) -> None:
+    def _finish(self, name: str, source: Source, areas: Areas, painted: np.ndarray, files: Dict[str, str]) -> None:
         """Write the painted image and note the results of an image."""
         with self._named_in_errors():
             write_image(painted, self.folder / 'vis' / f'{name}.png')
         total = max(areas.total, 1)
         entry: Dict[str, Any] = dict(
             name=name, source=describe(source), size=[areas.size[1], areas.size[0]],
-            files=dict(vis=f'vis/{name}.png', pred=labels),
+            files=dict(vis=f'vis/{name}.png', **files),
             areas={class_: dict(pixels=int(pixels), share=float(pixels / total))
                    for class_, pixels in zip(self._names, areas.counts)},
             **(dict(undefined_pixels=areas.undefined) if areas.undefined else {}),
             **(dict(nodata_pixels=areas.nodata) if areas.nodata else {}),
+            **(dict(rejected_pixels=areas.rejected) if areas.rejected else {}),
             **(dict(file=self._files.pop(name)) if name in self._files else {}))
         self._images[name] = json.dumps(entry, ensure_ascii=False)
         if time.monotonic() - self._written > SECONDS:

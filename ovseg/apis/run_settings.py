@@ -28,7 +28,8 @@ def run_settings(cfg: Config, model: CLIPSegmentor, request: Request, reading: R
     settings = dict(model=cfg.model, pipeline=cfg.test_dataloader.dataset.pipeline, custom_imports=custom_code(cfg),
                     weights=tensors_digest(model.state_dict()), regions=regions and regions.digest(),
                     classes=request.vocabulary.synonyms, templates=list(request.vocabulary.sentences), decoder=decoder,
-                    reading=reading._asdict(), software=software())
+                    reading=reading._asdict(),
+                    confidence_bits=request.confidence_bits, software=software())
     return json.loads(json.dumps(settings, default=_name))
 
 

@@ -1,5 +1,5 @@
 """One call of the inferencer: images read, segmented and written one after the other."""
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -18,6 +18,8 @@ from ovseg.apis.result_folder import Areas, ResultFolder
 from ovseg.apis.tiff_pages import is_raster
 from ovseg.apis.tiles import tiles
 from ovseg.extras import MissingPackageError
+from ovseg.inference.nonfinite import ignore_label
+from ovseg.utils import quoted
 
 FAILURES = (FloatingPointError, MemoryError, MissingPackageError, OSError, ValueError)  # of an image
 
@@ -30,19 +32,24 @@ class Segmentation(NamedTuple):
     Args:
         name: Of its files in ``out_dir``, unique in one call.
         labels: ``(H, W)`` in the image's own size, indices of classes: uint8 for up to 255 of them, then uint16, uint32.
-            A pixel without a class is 255, or the largest value of the wider type; there is one only with
-            ``allow_nonfinite``, or where a GeoTIFF has no data. None for a TIFF of more than ``max_pixels``, whose label map is
-            only written into ``out_dir``.
+            A pixel without a class is 255, or the largest value of the wider type; there is one only with ``allow_nonfinite``
+            or ``reject``, or where a GeoTIFF has no data. None for a TIFF of more than ``max_pixels``, whose label map is only
+            written into ``out_dir``.
         areas: The share of the image (of a GeoTIFF: of its pixels with data) that each class covers, in (0, 1], largest first.
         visualization: ``(H', W', 3)`` uint8 RGB, the image painted by its classes above a legend; None unless asked for. Of a
             large TIFF it is reduced.
         undefined: Number of pixels without a class, because their scores are not finite.
+        rejected: Number of pixels without a class, because their probability is under ``reject``.
+        confidence: ``(2, H, W)`` float32, the probability of the most probable class before thresholds, and its margin to the
+            second; NaN where scores are not finite. None unless asked for.
     """
     name: str
     labels: Optional[np.ndarray]
     areas: Dict[str, float]
     visualization: Optional[np.ndarray]
     undefined: int = 0
+    rejected: int = 0
+    confidence: Optional[np.ndarray] = None
 
 
 class NamedImage(NamedTuple):
@@ -91,6 +98,8 @@ class Run:
             for name, source in self._named(self.progress.images(sources)):
                 try:
                     raster = self._raster(source)
+                    if raster and self.request.decoder.with_confidence:
+                        raise _no_confidence(raster)
                     if raster is None:
                         pixels = read_image(source, self.max_pixels, self.reading.bit_depth)
                         batch.append(NamedImage(name, source, pixels, str(source) if isinstance(source, (str, Path)) else ''))
@@ -148,13 +157,17 @@ class Run:
         for image, sample in zip(batch, samples):
             counts = sample.pred_sem_seg.data[0].flatten().bincount(minlength=len(names))[:len(names)].cpu().numpy()
             labels, undefined = _label_map(sample, len(names)), sample.get('nonfinite_pixels', 0)
+            rejected = labels.size - int(counts.sum()) - undefined
+            confidence = sample.confidence.data.cpu().numpy() if 'confidence' in sample else None
             shares = class_shares(counts, labels.size, names)
             painted = None
             if self.return_vis or self.folder:
-                painted = paint(image.pixels, labels, self.palette, shares, names, undefined / labels.size)
+                painted = paint(image.pixels, labels, self.palette, shares, names, (undefined + rejected) / labels.size)
                 if self.folder:
-                    self.folder.add(image.name, image.source, labels, Areas(counts, labels.shape, undefined), painted)
-            yield Segmentation(image.name, labels, shares, painted if self.return_vis else None, undefined)
+                    areas = Areas(counts, labels.shape, undefined, rejected=rejected)
+                    self.folder.add(image.name, image.source, labels, areas, painted, confidence)
+            yield Segmentation(image.name, labels, shares, painted if self.return_vis else None, undefined, rejected,
+                               confidence)
 
     def _segment_raster(self, name: str, source: Path) -> Iterator[Segmentation]:
         """The result of a TIFF that is read window by window."""
@@ -162,7 +175,7 @@ class Run:
 
         def predict(images: List[np.ndarray]) -> List[np.ndarray]:
             batch = [NamedImage(name, source, pixels, '') for pixels in images]
-            return [_label_map(sample, len(names)) for sample in self.predict(batch)]
+            return [_tile_labels(sample, len(names)) for sample in self.predict(batch)]
 
         try:
             with open_raster(source, self.reading, self.max_pixels) as raster:
@@ -184,11 +197,13 @@ class Run:
         shares = class_shares(found.counts, found.valid, names)
         painted = None
         if self.return_vis or self.folder:
-            painted = paint(found.image, found.labels, self.palette, shares, names, found.undefined / max(found.valid, 1))
+            without = (found.undefined + found.rejected) / max(found.valid, 1)
+            painted = paint(found.image, found.labels, self.palette, shares, names, without)
             if self.folder:
                 nodata = height * width - found.valid
-                self.folder.add_raster(name, source, Areas(found.counts, (height, width), found.undefined, nodata), painted)
-        yield Segmentation(name, labels, shares, painted if self.return_vis else None, found.undefined)
+                areas = Areas(found.counts, (height, width), found.undefined, nodata, found.rejected)
+                self.folder.add_raster(name, source, areas, painted)
+        yield Segmentation(name, labels, shares, painted if self.return_vis else None, found.undefined, found.rejected)
 
     def _failed(self, source: Source, error: Exception) -> None:
         """Note the error of an image, and go on if that is wanted."""
@@ -197,6 +212,34 @@ class Run:
         if self.on_error is None:
             raise error
         self.on_error(describe(source), error)
+
+
+def check_confidence(sources: Sequence[Source], max_pixels: int, reading: Reading) -> None:
+    """Refuse the confidence of files that are read window by window; those that cannot be read are errors in their turn.
+
+    Raises:
+        ValueError: names the first such file.
+    """
+    for source in sources:
+        raster = False
+        with suppress(OSError, ValueError):
+            raster = isinstance(source, Path) and is_raster(source, max_pixels, reading.bands)
+        if raster:
+            raise _no_confidence(source)
+
+
+def _no_confidence(source: Source) -> ValueError:
+    return ValueError(f'{quoted(describe(source))} is read in tiles, as every GeoTIFF and large TIFF is, and confidence is '
+                      'given of images only: leave the file or confidence (--confidence) out')
+
+
+def _tile_labels(sample: SegDataSample, count: int) -> np.ndarray:
+    """The labels ``(H, W)`` of a tile, as ``label_tiles`` wants them."""
+    labels, ignore = sample.pred_sem_seg.data[0].cpu().numpy(), ignore_label(count)
+    rejected = labels == ignore
+    if 'undefined' in sample:
+        rejected &= ~sample.undefined.data[0].cpu().numpy()
+    return np.where(rejected, ignore + 1, labels)
 
 
 def _label_map(sample: SegDataSample, count: int) -> np.ndarray:

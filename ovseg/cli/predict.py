@@ -44,6 +44,12 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         'which chooses 64 of the names in all class lists; class 0')
     parser.add_argument('--threshold', type=float, metavar='P',
                         help='pixels whose best class has a probability under it become background')
+    parser.add_argument('--reject', type=float, metavar='P',
+                        help='pixels whose best class has a probability under it get no class: 255 in the label maps (65535 '
+                             'for more than 255 classes)')
+    parser.add_argument('--confidence', type=int, choices=(8, 16), default=0, metavar='BITS',
+                        help='write DIR/confidence/NAME.png and DIR/margin/NAME.png: the probability of the best class and its '
+                             'margin to the second, as grey images of 8 or 16 bits')
     parser.add_argument('--device', help='where to compute: cpu, cuda, cuda:1, ... (default: the GPU, if any)')
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images or tiles per forward pass (default: 1)')
     parser.add_argument('--max-pixels', type=int, default=80_000_000, metavar='N',
@@ -84,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
                     args.images, args.classes, background=args.background, threshold=args.threshold,
                     batch_size=args.batch_size, out_dir=out, formats=args.formats, resume=args.resume, allow_nonfinite=True,
                     on_error=lambda source, error: failed.append(_line(source, error)), tile=args.tile, overlap=args.overlap,
-                    bands=args.bands, bit_depth=args.bit_depth):
+                    bands=args.bands, bit_depth=args.bit_depth, confidence=args.confidence, reject=args.reject):
                 count += 1
                 if segmentation.undefined:
                     undefined.append(segmentation.undefined)

@@ -91,5 +91,6 @@ class LabelMapEvaluator(Evaluator):
             if pixels:
                 undefined[sample.img_path] = pixels
             super().process([sample])
-        warn_of_undefined(undefined, 'their label maps give them none, as where scores are not finite (NaN or Inf)')
+        warn_of_undefined(undefined, 'their label maps give them none, as where scores are not finite (NaN or Inf) or '
+                          'probabilities under decoder.reject')
         return super().evaluate(size)

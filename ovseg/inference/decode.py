@@ -114,7 +114,7 @@ def merge_windows(scores: Tensor, layout: WindowLayout, out_size: Tuple[int, int
 
 def best_texts(patches: Patches, texts: Optional[Tensor], layout: WindowLayout, out_size: Tuple[int, int],
                logit_scale: float = 1.0, with_probability: bool = False, memory_mb: float = 256,
-               refine: Optional[Refine] = None) -> Tuple[Tensor, Optional[Tensor]]:
+               refine: Optional[Refine] = None, class_of: Optional[Tensor] = None) -> 'Best':
     """The best text embedding of every pixel, without ever holding the dense scores of all text embeddings.
 
     Equal to ``merge_windows(patches @ texts.T, ...)``, softmax, max: a chunk of text embeddings at a time, with a running
@@ -129,14 +129,11 @@ def best_texts(patches: Patches, texts: Optional[Tensor], layout: WindowLayout, 
         with_probability: Compute the softmax over text embeddings too.
         memory_mb: Bound for what a chunk of text embeddings takes; at least one is taken.
         refine: Maps dense scores ``(q, height, width)`` to refined ones, each on its own.
-
-    Returns:
-        Index ``(height, width)`` int64 of the text embedding of largest score, the first of several; and its probability, or
-        None.
+        class_of: Class of each text embedding, ``(Q,)`` int64; keeps the largest score of another class too.
     """
     mosaic_scores = _mosaic_scores(patches, texts, layout)
     count = cast(Tensor, patches).shape[2] if texts is None else len(texts)
-    best = Best(out_size, patches.device, logit_scale, with_probability)
+    best = Best(out_size, patches.device, logit_scale, with_probability, class_of)
     # refined: dense scores, padded, and two in turn
     chunk_size = texts_per_chunk(layout, out_size[1], memory_mb, 0 if refine is None else 4 * out_size[0] * out_size[1])
     for first in range(0, count, chunk_size):
@@ -146,7 +143,7 @@ def best_texts(patches: Patches, texts: Optional[Tensor], layout: WindowLayout, 
                              memory_mb, refine)
         for rows, dense in strips:
             best.update(rows, first, dense)
-    return best.index, best.probability()
+    return best
 
 
 class Best:
@@ -157,27 +154,54 @@ class Best:
         device: Of the scores.
         logit_scale: Multiplies the scores before the softmax.
         with_probability: Compute the softmax too.
+        class_of: Class of each score, ``(Q,)`` int64; keeps the largest score of another class too. None for neither.
+
+    Attributes:
+        index: The scores that are the largest, ``(height, width)`` int64; of several, the first.
     """
 
-    def __init__(self, size: Tuple[int, int], device: torch.device, logit_scale: float, with_probability: bool) -> None:
-        self.logit_scale = logit_scale
+    def __init__(self, size: Tuple[int, int], device: torch.device, logit_scale: float, with_probability: bool,
+                 class_of: Optional[Tensor] = None) -> None:
+        self.logit_scale, self.class_of = logit_scale, class_of
         self.largest = torch.full(size, -torch.inf, device=device)
-        self.index = torch.zeros(size, dtype=torch.int64, device=device)  # the first of the largest score
+        self.index = torch.zeros(size, dtype=torch.int64, device=device)
         self.total = torch.zeros(size, device=device) if with_probability else None
+        self.second = None if class_of is None else torch.full(size, -torch.inf, device=device)  # the largest of another class
 
     def update(self, rows: slice, first: int, dense: Tensor) -> None:
         """Take in the scores ``first, first + 1, ...`` of some rows, ``(rows, q, width)``, which are written to."""
         scores, place = _first_max(dense)
+        before = None if self.class_of is None else self.class_of[self.index[rows]]
         self.index[rows] = torch.where(scores > self.largest[rows], first + place, self.index[rows])
+        if before is not None:
+            self._update_second(rows, first, dense, before)
         largest = torch.maximum(self.largest[rows], scores)
         if self.total is not None:
             self.total[rows] *= (self.logit_scale * (self.largest[rows] - largest)).exp_()
             self.total[rows] += dense.sub_(largest.unsqueeze(1)).mul_(self.logit_scale).exp_().sum(dim=1)
         self.largest[rows] = largest
 
+    def _update_second(self, rows: slice, first: int, dense: Tensor, before: Tensor) -> None:
+        """Take the scores into ``second``; ``before`` is the class that was the best up to now, ``(rows, width)``."""
+        class_of, second = cast(Tensor, self.class_of), cast(Tensor, self.second)
+        now = class_of[self.index[rows]]
+        others = dense.masked_fill(class_of[first:first + dense.shape[1]].view(1, -1, 1) == now.unsqueeze(1), -torch.inf)
+        # A class that was the best is the best of the others as soon as it is not the best any more.
+        second[rows] = torch.where(now == before, second[rows], self.largest[rows]).maximum(others.amax(dim=1))
+
     def probability(self) -> Optional[Tensor]:
         """The softmax of the largest score, ``(height, width)``; None if it was not wanted."""
         return None if self.total is None else self.total.reciprocal()
+
+    def confidence(self) -> Optional[Tensor]:
+        """The softmax of the largest score, and by how much it is larger than that of any other class, ``(2, height, width)``;
+        None without ``class_of`` or softmax.
+        """
+        if self.total is None or self.second is None:
+            return None
+        # 1 - exp(d) by expm1: classes that are almost as probable as the largest keep their difference
+        margin = (self.logit_scale * (self.second - self.largest)).expm1_().neg_()
+        return torch.stack([torch.ones_like(margin), margin]).div_(self.total)
 
 
 def patch_scores(patches: Patches, texts: Optional[Tensor],
@@ -215,6 +239,14 @@ def best_of_class(values: Tensor, class_of: Tensor, num_classes: int) -> Tensor:
         return values
     index = class_of.view(-1, 1, 1).expand_as(values)
     return values.new_full((num_classes, *values.shape[1:]), -torch.inf).scatter_reduce_(0, index, values, 'amax')
+
+
+def confidence_of(probabilities: Tensor) -> Tensor:
+    """The largest of ``probabilities (K, height, width)`` and its margin to the second, ``(2, height, width)``; one class has a
+    second of 0.
+    """
+    largest = probabilities.topk(min(2, len(probabilities)), dim=0).values
+    return torch.stack([largest[0], largest[0] - largest[1] if len(largest) > 1 else largest[0]])
 
 
 def label_map(probabilities: Tensor, prob_thd: float = 0.0, bg_idx: int = 0, area_thd: Optional[float] = None) -> Tensor:

@@ -1,7 +1,7 @@
 """The component that turns patch features into labels or probabilities."""
 import math
 from dataclasses import dataclass
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Iterator, NamedTuple, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from ovseg.inference.decode import (
     best_of_class,
     best_texts,
     class_probabilities,
+    confidence_of,
     label_map,
     merge_windows,
     patch_scores,
@@ -28,6 +29,27 @@ from ovseg.registry import REFINERS
 from ovseg.utils import check_flag, check_integer, check_number
 
 LARGEST_LOGIT = 1e38  # differences of two logits stay in the range of float32
+
+
+class Decoded(NamedTuple):
+    """What the decoder makes of an image.
+
+    Args:
+        labels: ``(H, W)`` int64; ``ignore_label(K)`` is no class.
+        probabilities: ``(K, H, W)`` float32. None unless wanted.
+        confidence: ``(2, H, W)`` float32, the probability of the most probable class, before all thresholds, and its margin to
+            the second class; NaN where ``undefined``. None unless wanted.
+        undefined: ``(H, W)`` bool, the pixels with a weight from a patch that is not finite; None if all patches are finite.
+    """
+    labels: Tensor
+    probabilities: Optional[Tensor]
+    confidence: Optional[Tensor]
+    undefined: Optional[Tensor]
+
+    def flip(self, axes: Tuple[int, ...]) -> 'Decoded':
+        """Everything mirrored along negative ``axes``."""
+        others = (None if each is None else each.flip(axes) for each in self[1:])
+        return Decoded(self.labels.flip(axes), *others)
 
 
 @dataclass(frozen=True)
@@ -46,6 +68,9 @@ class Decoder:
         cls_token_lambda: Adds this times the CLS token's score to the scores of its window's patches (SegEarth-OV: -0.3).
         memory_mb: Bound for the dense scores held at a time, whatever the number of classes.
         with_seg_logits: Return the class probabilities ``(K, H, W)`` too, as ``seg_logits``.
+        with_confidence: Return the probability of the most probable class and its margin to the second, see ``Decoded``.
+        reject: Pixels whose most probable class has a probability under it get no class, ``ignore_label(K)``, also those that
+            ``prob_thd`` has given ``bg_idx``; in [0, 1].
 
     Raises:
         ValueError: a number out of range, or an unknown refiner.
@@ -59,6 +84,8 @@ class Decoder:
     memory_mb: float = 256
     with_seg_logits: bool = False
     at_input_size: bool = False
+    with_confidence: bool = False
+    reject: float = 0.0
 
     def __post_init__(self) -> None:
         check_number('decoder.cls_token_lambda', self.cls_token_lambda, -math.inf)
@@ -71,6 +98,8 @@ class Decoder:
         check_integer('decoder.bg_idx', self.bg_idx, 0)
         check_number('decoder.memory_mb', self.memory_mb, above=True)
         check_flag('decoder.with_seg_logits', self.with_seg_logits)
+        check_flag('decoder.with_confidence', self.with_confidence)
+        check_number('decoder.reject', self.reject, 0, 1)
         if self.refiner is not None:
             refiner: Any = dict(refiner=build_registered('decoder.refiner', REFINERS, Refiner, self.refiner))
             self.__dict__.update(refiner)  # the dataclass is frozen
@@ -113,27 +142,39 @@ class Decoder:
         unranked = features.attn.diagonal(dim1=1, dim2=2).isnan().any(dim=1)
         return shift.masked_fill_(unranked.unsqueeze(1), torch.nan)
 
-    def __call__(self, image: Tensor, windows: ImagePatches, texts: ClassTexts,
-                 size: Tuple[int, int]) -> Tuple[Tensor, Optional[Tensor]]:
-        """Labels of an image, and its probabilities where they are wanted or needed.
+    def __call__(self, image: Tensor, windows: ImagePatches, texts: ClassTexts, size: Tuple[int, int]) -> Decoded:
+        """Labels of an image, and what else is wanted.
 
         Args:
             image: ``(3, h, w)`` for the refiner, as ``wants_rgb`` says.
             windows: ``score_vectors`` of its windows and their layout; or scores, where ``texts`` has no embeddings.
             texts: The vocabulary.
             size: Wanted height and width.
-
-        Returns:
-            ``(H, W)`` int64; and ``(K, H, W)`` float32, or None.
         """
         if self.with_seg_logits or self.area_thd is not None:
-            probabilities = self.probabilities(image, windows, texts, size)
-            return self.label_map(probabilities, windows.nonfinite is not None), probabilities
-        return self._labels(image, windows, texts, size), None
+            decoded = self.of_probabilities(self.probabilities(image, windows, texts, size), windows.nonfinite is not None)
+            return decoded if self.with_seg_logits else decoded._replace(probabilities=None)
+        with full_precision(image):
+            best = self._best(image, windows, texts, size)
+        labels = best.index if self.at_input_size else texts.class_of[best.index]
+        probability, confidence = best.probability(), best.confidence()
+        if probability is not None and self.prob_thd > 0:
+            labels.masked_fill_(~(probability >= self.prob_thd), self.bg_idx)
+        if probability is not None and self.reject > 0:
+            labels.masked_fill_(~(probability >= self.reject), ignore_label(texts.num_classes))
+        if windows.nonfinite is None:
+            return Decoded(labels, None, confidence, None)
+        undefined = windows.undefined_pixels(size)
+        return Decoded(labels.masked_fill_(undefined, ignore_label(texts.num_classes)), None,
+                       None if confidence is None else confidence.masked_fill_(undefined, torch.nan), undefined)
 
-    def label_map(self, probabilities: Tensor, partial: bool) -> Tensor:
-        """Labels of ``probabilities (K, H, W)``; ``partial``, if some of them are NaN."""
-        return (partial_label_map if partial else label_map)(probabilities, self.prob_thd, self.bg_idx, self.area_thd)
+    def of_probabilities(self, probabilities: Tensor, partial: bool) -> Decoded:
+        """The result for ``probabilities (K, H, W)``; ``partial``, if some of them are NaN."""
+        labels = (partial_label_map if partial else label_map)(probabilities, self.prob_thd, self.bg_idx, self.area_thd)
+        if self.reject > 0:
+            labels.masked_fill_(~(probabilities.amax(dim=0) >= self.reject), ignore_label(len(probabilities)))
+        return Decoded(labels, probabilities, confidence_of(probabilities) if self.with_confidence else None,
+                       probabilities[0].isnan() if partial else None)
 
     def probabilities(self, image: Tensor, windows: ImagePatches, texts: ClassTexts, size: Tuple[int, int]) -> Tensor:
         """``(K, *size)``: merged, refined, softmax. Arguments as in ``__call__``."""
@@ -167,24 +208,18 @@ class Decoder:
         return class_scores(windows.patches, texts.embeddings, texts.class_of, texts.num_classes, windows.layout, size,
                             self.memory_mb, self._refine(image, (image.shape[1], image.shape[2])))
 
-    def _labels(self, image: Tensor, windows: ImagePatches, texts: ClassTexts, size: Tuple[int, int]) -> Tensor:
-        """Label map ``(H, W)`` of ``size``, without the probabilities of all classes."""
-        with full_precision(image):
-            if self.at_input_size:
-                best = Best(size, image.device, self.logit_scale, self.prob_thd > 0)
-                for first, scores in self._scores_by_class(image, windows, texts, size):
-                    best.update(slice(None), first, scores.transpose(0, 1))
-                    del scores  # so that they are not held beside the next ones
-                labels, probability = best.index, best.probability()
-            else:
-                text, probability = best_texts(windows.patches, texts.embeddings, windows.layout, size, self.logit_scale,
-                                               self.prob_thd > 0, self.memory_mb, self._refine(image, size))
-                labels = texts.class_of[text]
-        if probability is not None:
-            labels.masked_fill_(~(probability >= self.prob_thd), self.bg_idx)
-        if windows.nonfinite is not None:
-            labels.masked_fill_(windows.undefined_pixels(size), ignore_label(texts.num_classes))
-        return labels
+    def _best(self, image: Tensor, windows: ImagePatches, texts: ClassTexts, size: Tuple[int, int]) -> Best:
+        """The best class of each pixel ``at_input_size``, else the best text, without the probabilities of all classes."""
+        with_probability = self.with_confidence or self.prob_thd > 0 or self.reject > 0
+        if not self.at_input_size:
+            return best_texts(windows.patches, texts.embeddings, windows.layout, size, self.logit_scale, with_probability,
+                              self.memory_mb, self._refine(image, size), texts.class_of if self.with_confidence else None)
+        classes = torch.arange(texts.num_classes, device=image.device) if self.with_confidence else None
+        best = Best(size, image.device, self.logit_scale, with_probability, classes)
+        for first, scores in self._scores_by_class(image, windows, texts, size):
+            best.update(slice(None), first, scores.transpose(0, 1))
+            del scores  # so that they are not held beside the next ones
+        return best
 
     def _refine(self, image: Tensor, size: Tuple[int, int]) -> Optional[Refine]:
         """The function that refines dense scores of ``image`` in ``size``; NaN and Inf in the image count as 0."""

@@ -1,4 +1,5 @@
 """Intermediate results of a ``CLIPSegmentor``, for figures."""
+from dataclasses import replace
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
@@ -143,12 +144,14 @@ class WindowInspection:
 
 @torch.no_grad()
 def predicted_labels(segmentor: CLIPSegmentor, inputs: Tensor, ori_shape: Tuple[int, int]) -> np.ndarray:
-    """The label map ``(H, W)`` of an image; arguments as in ``WindowInspection``.
+    """The label map ``(H, W)`` of an image, without the decoder's ``reject``; arguments as in ``WindowInspection``.
 
     Raises:
         FloatingPointError: scores are not finite; names the module that they come from.
     """
     image, sample = _preprocessed(segmentor, inputs), SegDataSample(metainfo=dict(ori_shape=ori_shape))
+    if segmentor.decoder.reject:
+        segmentor = segmentor.variant(decoder=replace(segmentor.decoder, reject=0.0))
     segmentor.predict([image], [sample])
     if 'nonfinite_pixels' in sample:
         raise FloatingPointError(f'the image: {explain_nonfinite(segmentor, image)}')

@@ -145,3 +145,16 @@ def test_a_raster_over_the_bound_is_only_written(build, geotiff, tmp_path):
     assert found.labels is None and found.areas == whole.areas
     with rasterio.open(tmp_path / 'out' / 'pred' / 'scene.tif') as written:
         np.testing.assert_array_equal(written.read(1), whole.labels)
+
+
+def test_rejected_pixels_are_counted_apart(raster):
+    def rejecting(images):
+        return [np.select([labels == 4, labels == 3], [256, 255], labels.astype(int)) for labels in predict(images)]
+
+    plain, labels = unlabelled(raster.size, 5), unlabelled(raster.size, 5)
+    parts = list(tiles(HEIGHT, WIDTH, TILE, OVERLAP))
+    label_tiles(raster, parts, predict, 5, 2, lambda rows, columns, part: plain.__setitem__((rows, columns), part))
+    found = label_tiles(raster, parts, rejecting, 5, 2, lambda rows, columns, part: labels.__setitem__((rows, columns), part))
+    assert (found.rejected, found.undefined) == ((plain == 4).sum(), (plain == 3).sum()) and found.rejected != found.undefined
+    np.testing.assert_array_equal(labels, np.where(plain >= 3, 255, plain))
+    assert found.counts.tolist() == [*np.bincount(plain[raster.valid], minlength=5)[:3], 0, 0]

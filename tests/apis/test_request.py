@@ -90,3 +90,15 @@ def test_bad_names_are_refused(classes, background, message):
 def test_names_in_one_string_are_told_to_come_as_a_list():
     with pytest.raises(FileNotFoundError, match=r"'cat, dog' is neither .* Class names are given as a list: classes=\['cat'"):
         make_request(*MODEL, 'cat, dog', None, None)
+
+
+def test_confidence_and_rejection_of_a_call():
+    request = make_request(*WITHOUT_BACKGROUND, None, None, None)
+    assert request.with_confidence(False, None) == request and request.with_confidence(0, None) == request
+    assert request.with_confidence(True, None) == request._replace(decoder=Decoder(with_confidence=True))
+    assert request.with_confidence(16, 0.3) == request._replace(decoder=Decoder(with_confidence=True, reject=0.3),
+                                                                confidence_bits=16)
+    with pytest.raises(ValueError, match=r"confidence=12 is unknown; known: 0, 8, 16"):
+        request.with_confidence(12, None)
+    with pytest.raises(ValueError, match=r'reject=1.5 must be in \[0, 1\]'):
+        request.with_confidence(False, 1.5)

@@ -11,7 +11,7 @@ from PIL import Image
 
 import ovseg
 from ovseg.apis.request import Request
-from ovseg.apis.result_folder import Areas, ResultFolder
+from ovseg.apis.result_folder import Areas, ResultFolder, grey_levels
 from ovseg.claims import LOCK
 from ovseg.models.decoder import Decoder
 from ovseg.visualization.contact_sheet import overlay
@@ -297,3 +297,39 @@ def test_the_results_are_written_from_time_to_time(results, tmp_path, monkeypatc
         monkeypatch.setattr('ovseg.apis.result_folder.SECONDS', -1)
         add(folder, 'b')
         assert [entry['name'] for entry in results_of(tmp_path)['images']] == ['a', 'b']
+
+
+@pytest.mark.parametrize(('bits', 'largest'), [(8, 255), (16, 65535)])
+def test_confidence_is_written_as_grey_images(inferencer, noise, tmp_path, bits, largest):
+    image = noise(61, 83)
+    plain, = inferencer.stream(image, ['zebra', 'ladybug', 'snow'], show_progress=False)
+    arrays, = inferencer.stream(image, ['zebra', 'ladybug', 'snow'], confidence=True, out_dir=tmp_path / 'arrays')
+    reject = float(np.median(arrays.confidence[0]))
+    found, = inferencer.stream(image, ['zebra', 'ladybug', 'snow'], confidence=bits, reject=reject, out_dir=tmp_path / 'files')
+    assert plain.confidence is None and plain.rejected == 0
+    assert found.confidence.shape == (2, 61, 83) and found.confidence.dtype == np.float32
+    assert not (tmp_path / 'arrays' / 'confidence').exists()
+    np.testing.assert_array_equal(found.confidence, arrays.confidence)
+    entry, = results_of(tmp_path / 'files')['images']
+    for kind, values in zip(('confidence', 'margin'), found.confidence):
+        assert entry['files'][kind] == f'{kind}/000000.png'
+        with Image.open(tmp_path / 'files' / entry['files'][kind]) as written:
+            assert written.mode == {8: 'L', 16: 'I;16'}[bits]
+            for y in range(61):
+                for x in range(83):
+                    assert written.getpixel((x, y)) == int(float(values[y, x]) * largest + 0.5)
+    np.testing.assert_array_equal(found.labels, np.where(found.confidence[0] < np.float32(reject), 255, plain.labels))
+    assert entry['rejected_pixels'] == found.rejected == (found.labels == 255).sum() > 0
+    assert found.undefined == 0 and 'undefined_pixels' not in entry
+
+
+def test_levels_of_what_is_no_number_are_0():
+    assert grey_levels(np.array([[np.nan, 1, 0, 0.5]], np.float32), 8).tolist() == [[0, 255, 0, 128]]
+
+
+def test_confidence_of_a_raster_is_refused_before_the_first_image(inferencer, noise, tmp_path):
+    Image.fromarray(noise(61, 83)).save(tmp_path / 'a.png')
+    Image.fromarray(noise(61, 83)).save(tmp_path / 'geo.tif', tiffinfo={33550: (1.0, 1.0, 0.0)})
+    with pytest.raises(ValueError, match=r"geo\.tif is read in tiles.* leave the file or confidence \(--confidence\) out"):
+        inferencer.stream([tmp_path / 'a.png', tmp_path / 'geo.tif'], WORDS, confidence=8, out_dir=tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()

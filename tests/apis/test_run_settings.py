@@ -19,6 +19,9 @@ def test_each_part_counts(inferencer, build):
     one = settings(inferencer)
     assert differences(one, settings(inferencer, ('zebra', 'snow; ice'))) == ['classes']
     assert differences(one, settings(inferencer, background='sky', threshold=0.3)) == ['classes', 'decoder.prob_thd']
+    request = inferencer.request(['zebra', 'snow']).with_confidence(8, 0.3)
+    other = run_settings(inferencer.cfg, inferencer.model, request, Reading())
+    assert differences(one, other) == ['confidence_bits', 'decoder.reject', 'decoder.with_confidence']
     other = settings(inferencer, reading=Reading(tile=512, bands=(3, 2, 1)))
     assert differences(one, other) == ['reading.bands', 'reading.tile']
     assert differences(one, settings(build(templates=('{}',)))) == ['model.vocabulary.templates', 'templates']

@@ -54,7 +54,8 @@ def test_the_decoder_equals_the_plain_loop(attack):
             torch.testing.assert_close(merge_windows(patches @ queries.t(), layout, out_size), expected, atol=2e-5, rtol=1e-5,
                                        msg=lambda text, geometry=geometry: f'{geometry}: {text}')
             memory_mb = rng.choice([1e-6, 0.02, 256])
-            index, probability = best_texts(patches, queries, layout, out_size, 3.7, True, memory_mb)
+            best = best_texts(patches, queries, layout, out_size, 3.7, True, memory_mb)
+            index, probability = best.index, best.probability()
             chosen = expected.gather(0, index.unsqueeze(0))[0]
             torch.testing.assert_close(chosen, expected.amax(0), atol=1e-4, rtol=1e-5)  # two may be equal to rounding
             torch.testing.assert_close(probability, (3.7 * expected).softmax(0).amax(0), atol=1e-4, rtol=1e-3)

@@ -73,6 +73,21 @@ def test_a_table_and_the_paths_of_an_image(predict, image_files, tmp_path, capsy
     assert Image.open(lines[-2]).mode == 'RGB'
 
 
+def test_confidence_and_rejection(predict, image_files, tmp_path, capsys):
+    options = ['--classes', 'ladybug, snow; ice, gravel', '--reject', '0.9']
+    assert predict(image_files[:1], *options, '--confidence', '16') == 0
+    output, errors = capsys.readouterr()
+    assert output.splitlines()[-2:] == [str(tmp_path / 'out' / kind / 'first.png') for kind in ('confidence', 'margin')]
+    confidence, margin = (np.array(Image.open(tmp_path / 'out' / kind / 'first.png')) for kind in ('confidence', 'margin'))
+    labels = label_map(tmp_path, 'first')
+    np.testing.assert_array_equal(labels == 255, confidence / 65535 < 0.9)
+    assert (labels == 255).any() and (labels != 255).any() and (margin <= confidence).all() and margin.dtype == np.uint16
+    assert results(tmp_path)['images'][0]['rejected_pixels'] == (labels == 255).sum() and 'not finite' not in errors
+    assert predict(image_files, *options, '--confidence', '16', '--resume') == 0
+    assert predict(image_files, *options, '--confidence', '8', '--resume') == 1
+    assert 'different: confidence_bits' in capsys.readouterr().err
+
+
 def test_one_table_of_several_images(predict, image_files, tmp_path, capsys):
     assert predict(image_files, '--classes', 'ladybug, snow; ice, zebra, gravel') == 0
     output = capsys.readouterr().out

@@ -22,7 +22,7 @@ def test_the_block_prints_what_the_page_says(capsys):
 
 
 def test_the_command_chooses_words(tmp_path, monkeypatch, capsys):
-    command, = commands(NAME)
+    command, _ = commands(NAME)
     scene = Path(__file__).parents[2] / 'ovseg/datasets/resources/demo_scenes/images/006.jpg'
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'image.jpg').write_bytes(scene.read_bytes())
@@ -31,6 +31,17 @@ def test_the_command_chooses_words(tmp_path, monkeypatch, capsys):
     found = json.loads((tmp_path / 'results' / 'results.json').read_text())['classes'][0]
     assert found['name'] == 'background' and 10 < len(found['synonyms']) <= 1 + 64
     assert f'background words of class 0: {", ".join(found["synonyms"][1:])}' in capsys.readouterr().err
+
+
+def test_the_command_writes_confidence(tmp_path, monkeypatch):
+    _, command = commands(NAME)
+    scene = Path(__file__).parents[2] / 'ovseg/datasets/resources/demo_scenes/images/006.jpg'
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'image.jpg').write_bytes(scene.read_bytes())
+    assert command == 'ovseg predict image.jpg --classes "cat, sofa" --confidence 16 --reject 0.3 --out results'
+    assert main(shlex.split(command)[1:]) == 0
+    image, = json.loads((tmp_path / 'results' / 'results.json').read_text())['images']
+    assert all((tmp_path / 'results' / image['files'][kind]).is_file() for kind in ('confidence', 'margin'))
 
 
 def test_defaults_and_limits_are_those_of_the_code():

@@ -28,6 +28,11 @@ LOOPS = runpy.run_path(str(Path(__file__).parents[1] / 'window_loops.py'))
 loop_merge = LOOPS['loop_merge']
 
 
+def index_and_probability(*args, **options):
+    best = best_texts(*args, **options)
+    return best.index, best.probability()
+
+
 @st.composite
 def geometries(draw):
     patch = draw(st.sampled_from([(2, 2), (5, 5), (3, 7), (7, 2)]))
@@ -191,7 +196,7 @@ def test_no_strip_of_a_thin_image_needs_all_cells(monkeypatch, size):
     monkeypatch.setattr(decode, 'axis_strips', recorded)
     layout = WindowLayout.plan(size, 224, 112, (16, 16))
     patches = torch.randn(len(layout), layout.rows.cells * layout.cols.cells, 3)
-    best_texts(patches, torch.randn(2, 3), layout, size)
+    index_and_probability(patches, torch.randn(2, 3), layout, size)
     assert max(strip.operator.shape[1] for strip in strips) < 120
 
 
@@ -207,13 +212,13 @@ def test_best_texts_equal_the_straightforward_loop(geometry, num_queries, memory
     patches = torch.randn(len(layout), layout.rows.cells * layout.cols.cells, 7, generator=generator)
     queries = torch.randn(num_queries, 7, generator=generator)
     dense = loop_merge(patches @ queries.t(), *geometry)
-    index, probability = best_texts(patches, queries, layout, out_size, 3.7, True, memory_mb)
+    index, probability = index_and_probability(patches, queries, layout, out_size, 3.7, True, memory_mb)
     assert index.dtype == torch.int64
     chosen = dense.gather(0, index.unsqueeze(0))[0]
     torch.testing.assert_close(chosen, dense.amax(0), atol=1e-4, rtol=1e-5)  # scores of up to 20: two may be equal to rounding
     torch.testing.assert_close(probability, (3.7 * dense).softmax(0).amax(0), atol=1e-4, rtol=1e-3)
     assert (index == dense.argmax(0)).float().mean() > 0.99 or (dense.topk(min(2, num_queries), 0)[0].diff(dim=0) > -1e-4).any()
-    of_scores, of_score = best_texts(patches @ queries.t(), None, layout, out_size, 3.7, True, memory_mb)
+    of_scores, of_score = index_and_probability(patches @ queries.t(), None, layout, out_size, 3.7, True, memory_mb)
     torch.testing.assert_close(dense.gather(0, of_scores.unsqueeze(0))[0], chosen, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(of_score, probability, atol=1e-4, rtol=1e-3)
 
@@ -226,7 +231,7 @@ def test_labels_of_a_large_vocabulary_equal_the_loop_on_all_but_rounding():
         layout = WindowLayout.plan(*geometry[:5])
         patches = F.normalize(torch.randn(len(layout), 49, 31, generator=generator), dim=-1)
         queries = F.normalize(torch.randn(211, 31, generator=generator), dim=-1)
-        index, _ = best_texts(patches, queries, layout, out_size, memory_mb=0.5)
+        index, _ = index_and_probability(patches, queries, layout, out_size, memory_mb=0.5)
         equal += (index == loop_merge(patches @ queries.t(), *geometry).argmax(0)).sum().item()
         total += index.numel()
     assert equal >= 0.99999 * total - 1
@@ -236,7 +241,7 @@ def test_labels_of_a_large_vocabulary_equal_the_loop_on_all_but_rounding():
 def test_the_first_of_equal_queries_is_taken(memory_mb):
     layout = WindowLayout.plan((23, 41), 13, 7, (5, 5))
     patches, query = torch.randn(len(layout), 9, 3), torch.randn(1, 3)
-    index, probability = best_texts(patches, query.expand(11, 3), layout, (29, 31), 2.0, True, memory_mb)
+    index, probability = index_and_probability(patches, query.expand(11, 3), layout, (29, 31), 2.0, True, memory_mb)
     assert not index.any()
     torch.testing.assert_close(probability, torch.full((29, 31), 1 / 11))
 
@@ -262,8 +267,8 @@ def test_refinement_sees_the_dense_scores_of_each_query(memory_mb):
     patches, queries = torch.randn(len(layout), 9, 3), torch.randn(7, 3)
     dense = merge_windows(patches @ queries.t(), layout, (29, 31))
     expected = dense.flip(-1) - dense.roll(3, dims=1)
-    index, probability = best_texts(patches, queries, layout, (29, 31), 2.0, True, memory_mb,
-                                      lambda scores: scores.flip(-1) - scores.roll(3, dims=1))
+    index, probability = index_and_probability(patches, queries, layout, (29, 31), 2.0, True, memory_mb,
+                                               lambda scores: scores.flip(-1) - scores.roll(3, dims=1))
     assert torch.equal(index, expected.argmax(0))
     torch.testing.assert_close(probability, (2 * expected).softmax(0).amax(0), atol=1e-5, rtol=1e-4)
 
@@ -272,17 +277,17 @@ def test_refinement_sees_the_dense_scores_of_each_query(memory_mb):
 def test_half_precision_patches_are_scored_in_the_queries_precision(dtype):
     layout = WindowLayout.plan((23, 41), 13, 7, (5, 5))
     patches, queries = torch.randn(len(layout), 9, 3).to(dtype), torch.randn(7, 3)
-    index, _ = best_texts(patches, queries, layout, (29, 31))
-    assert torch.equal(index, best_texts(patches.float(), queries, layout, (29, 31))[0])
+    index, _ = index_and_probability(patches, queries, layout, (29, 31))
+    assert torch.equal(index, index_and_probability(patches.float(), queries, layout, (29, 31))[0])
 
 
 def test_patches_and_queries_are_left_alone_contiguous_or_not():
     layout = WindowLayout.plan((23, 41), 13, 7, (5, 5))
     patches, queries = torch.randn(3, 9, len(layout)).permute(2, 1, 0), torch.randn(3, 7).t()
     copies = patches.clone(), queries.clone()
-    found = best_texts(patches, queries, layout, (29, 31), 2.0, True)
+    found = index_and_probability(patches, queries, layout, (29, 31), 2.0, True)
     assert torch.equal(patches, copies[0]) and torch.equal(queries, copies[1])
-    for a, b in zip(found, best_texts(patches.contiguous(), queries.contiguous(), layout, (29, 31), 2.0, True)):
+    for a, b in zip(found, index_and_probability(patches.contiguous(), queries.contiguous(), layout, (29, 31), 2.0, True)):
         assert torch.equal(a, b)
 
 
@@ -321,6 +326,7 @@ def test_labels_and_probabilities_of_the_published_code(goldens, name):
     np.testing.assert_allclose(relative, expected['probs'], atol=1e-4, rtol=0)
     labels = label_map(probabilities, float(threshold), bg_idx=0).numpy()
     assert (labels == expected['pred'][0]).mean() >= 0.9999
-    query, probability = best_texts(F.normalize(embeddings, dim=-1), inputs['query_features'], layout, labels.shape, 40, True)
+    best = best_texts(F.normalize(embeddings, dim=-1), inputs['query_features'], layout, labels.shape, 40, True)
+    query, probability = best.index, best.probability()
     streamed = inputs['query_idx'][query].masked_fill_(probability < float(threshold), 0).numpy()
     assert (streamed == expected['pred'][0]).mean() >= 0.9999

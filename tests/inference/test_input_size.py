@@ -66,8 +66,8 @@ def test_labels_and_probabilities_of_the_decoder(memory_mb, refiner):
     torch.testing.assert_close(decoder.probabilities(image, windows, texts, OUT), probabilities, atol=1e-5, rtol=1e-4)
     largest, expected = probabilities.max(dim=0)
     expected[largest < 0.4] = 2
-    found, none = decoder(image, windows, texts, OUT)
-    assert none is None and (found != expected).float().mean() < 1e-3 and len(found.unique()) > 2
+    found, *others = decoder(image, windows, texts, OUT)
+    assert others == [None] * 3 and (found != expected).float().mean() < 1e-3 and len(found.unique()) > 2
     with_probabilities = Decoder(logit_scale=9, prob_thd=0.4, bg_idx=2, refiner=refiner, at_input_size=True, area_thd=0.0)
     assert (with_probabilities(image, windows, texts, OUT)[0] != expected).float().mean() < 1e-3
 
@@ -85,5 +85,5 @@ def test_patches_that_are_not_finite_have_no_label():
     nonfinite[1, 4] = True
     patches = PATCHES.masked_fill(nonfinite.unsqueeze(2), 0)
     windows = ImagePatches(LAYOUT, patches, nonfinite)
-    labels, _ = Decoder(at_input_size=True)(torch.rand(3, 61, 97), windows, ClassTexts(TEXTS, CLASS_OF, 4), OUT)
+    labels, *_ = Decoder(at_input_size=True)(torch.rand(3, 61, 97), windows, ClassTexts(TEXTS, CLASS_OF, 4), OUT)
     assert torch.equal(labels == 255, windows.undefined_pixels(OUT)) and (labels == 255).any()

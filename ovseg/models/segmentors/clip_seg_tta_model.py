@@ -4,9 +4,10 @@ from typing import Any, List
 
 import torch
 from mmengine.model import BaseTTAModel
-from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+
+from ovseg.models.segmentors.decoded_samples import add_decoded
 
 
 @MODELS.register_module()
@@ -24,18 +25,16 @@ class CLIPSegTTAModel(BaseTTAModel):
     def merge_preds(self, data_samples_list: List[List[SegDataSample]]) -> List[SegDataSample]:
         """One sample per image, with the mean probabilities as ``seg_logits`` and their ``pred_sem_seg``.
 
-        A pixel whose probabilities are NaN in one version has none in the mean: see ``CLIPSegmentor.predict``.
+        A pixel whose probabilities are NaN in one version has none in the mean: see ``CLIPSegmentor.predict``. The confidence
+        is that of the mean.
         """
         merged = []
         for versions in data_samples_list:
             probabilities = torch.stack([version.seg_logits.data for version in versions]).mean(dim=0)
             partial = any('nonfinite_pixels' in version for version in versions)
-            labels = self.module.decoder.label_map(probabilities, partial)
-            sample = versions[0]
+            decoded, sample = self.module.decoder.of_probabilities(probabilities, partial), versions[0]
             if 'regions' in sample:
-                labels = self.module.vote(labels, sample.regions.data[0])
-            sample.set_data(dict(seg_logits=PixelData(data=probabilities), pred_sem_seg=PixelData(data=labels.unsqueeze(0))))
-            if partial:
-                self.module.note_nonfinite(sample)
+                decoded = decoded._replace(labels=self.module.vote(decoded.labels, sample.regions.data[0]))
+            add_decoded(sample, decoded)
             merged.append(sample)
         return merged

@@ -28,7 +28,8 @@ from ovseg.models.post_processors import PostProcessorChain
 from ovseg.models.regions.regions import region_map, resize_regions
 from ovseg.models.segmentors.batch_size import windows_that_fit
 from ovseg.models.segmentors.components import Components
-from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS, FLAT, NESTED_ONLY, nested_model
+from ovseg.models.segmentors.decoded_samples import add_decoded
+from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS, EXAMPLES, NOT_GIVEN, SETTINGS, ignore_mmseg, nested_model
 from ovseg.models.towers import LoadedCLIP
 from ovseg.models.towers.loading import load_checked
 from ovseg.models.upsamplers import LinearUpsampler, UpsampledPatches, Upsampler, upsample
@@ -38,11 +39,8 @@ from ovseg.vocabulary import Vocabulary
 
 Images = Union[Tensor, Sequence[Tensor]]
 
-NOT_GIVEN: Any = object()
-SETTINGS = {**FLAT, **NESTED_ONLY}
 CLASSES: Dict[str, Any] = dict(image_encoder=DenseEncoder, post_processors=PostProcessorChain, windows=Windows,
                                decoder=Decoder, upsampler=(Upsampler, type(None)))
-EXAMPLES = dict(clip="clip=dict(name='ViT-B-16-quickgelu', pretrained='openai')", vocabulary="vocabulary=dict(names='ade20k')")
 
 
 @MODELS.register_module()
@@ -83,7 +81,7 @@ class CLIPSegmentor(BaseSegmentor):
                  init_cfg: None = None, train_cfg: Any = NOT_GIVEN, test_cfg: Any = NOT_GIVEN, **switches: Any) -> None:
         given = dict(clip=clip, vocabulary=vocabulary, image_encoder=image_encoder, post_processors=post_processors,
                      upsampler=upsampler, windows=windows, decoder=decoder)
-        _ignore_mmseg(switches, clip, train_cfg)
+        ignore_mmseg(switches, clip, train_cfg)
         cfg = {**DEFAULTS, **nested_model({key: value for key, value in given.items() if value is not None}, switches)}
         if init_cfg is not None:
             raise ValueError(f'init_cfg={shown(init_cfg)} must be None: the weights are those of clip')
@@ -220,18 +218,20 @@ class CLIPSegmentor(BaseSegmentor):
 
         A patch that is not finite counts as a zero vector. The pixels whose score has a non-zero weight from such a patch have
         no class: their label is ``ignore_label(K)`` (255; 65535 for more than 255 classes), their probabilities are NaN, and
-        the sample says in ``nonfinite_pixels`` how many they are. They count for no area of ``area_thd``. All other pixels have
-        the labels that they would have with any finite values in those patches. A refiner does not spread the pixels without
-        a class: it spreads scores in which such patches are zero, and takes NaN and Inf in the image for 0. A module of the
-        stage ``'scores'`` is given scores of 0 for such patches; if it mixes patches, they reach other pixels.
+        the sample says in ``nonfinite_pixels`` how many they are, and in ``undefined (1, H, W)`` bool which ones. They count
+        for no area of ``area_thd``. All other pixels have the labels that they would have with any finite values in those
+        patches. A refiner does not spread the pixels without a class: it spreads scores in which such patches are zero, and
+        takes NaN and Inf in the image for 0. A module of the stage ``'scores'`` is given scores of 0 for such patches; if it
+        mixes patches, they reach other pixels.
 
         Args:
             inputs: Normalised images, ``(B, 3, H, W)`` or a list of ``(3, H, W)`` of different sizes.
             data_samples: Their metadata; ``ori_shape`` and ``flip`` are honoured. Without it, labels have input size.
 
         Returns:
-            The samples with ``pred_sem_seg`` ``(1, H, W)`` and, with ``with_seg_logits``, ``seg_logits (K, H, W)``; and the
-            metadata ``nonfinite_pixels`` only where there are such pixels.
+            The samples with ``pred_sem_seg`` ``(1, H, W)``; with ``with_seg_logits``, ``seg_logits (K, H, W)``; with
+            ``with_confidence``, ``confidence (2, H, W)`` of the labels before thresholds and the vote of regions, see
+            ``Decoded``; and only where there are such pixels, ``nonfinite_pixels`` and ``undefined``.
         """
         samples = [SegDataSample() for _ in inputs] if data_samples is None else data_samples
         if len(samples) != len(inputs):
@@ -240,16 +240,12 @@ class CLIPSegmentor(BaseSegmentor):
             mirrored = mirrored_axes(sample)
             size = sample.get('ori_shape', image.shape[1:])[:2]
             windows, texts = self.scored(patches)
-            labels, probabilities = self.decoder(self.decoder_image(image), windows, texts, size)
+            decoded = self.decoder(self.decoder_image(image), windows, texts, size)
             if self.image_encoder.region_vote and windows.regions is not None:
                 regions = resize_regions(windows.regions, size)
-                labels = self.vote(labels, regions)
+                decoded = decoded._replace(labels=self.vote(decoded.labels, regions))
                 sample.set_data(dict(regions=PixelData(data=regions.flip(mirrored).unsqueeze(0))))
-            sample.set_data(dict(pred_sem_seg=PixelData(data=labels.flip(mirrored).unsqueeze(0))))
-            if self.decoder.with_seg_logits and probabilities is not None:
-                sample.set_data(dict(seg_logits=PixelData(data=probabilities.flip(mirrored))))
-            if windows.nonfinite is not None:
-                self.note_nonfinite(sample)
+            add_decoded(sample, decoded.flip(mirrored))
         return samples
 
     def vote(self, labels: Tensor, regions: Tensor) -> Tensor:
@@ -393,12 +389,6 @@ class CLIPSegmentor(BaseSegmentor):
         """
         raise NotImplementedError('CLIPSegmentor is training-free and has no loss: evaluate it with ovseg test')
 
-    def note_nonfinite(self, sample: SegDataSample) -> None:
-        """Set ``nonfinite_pixels`` of a sample to the number of its pixels without a class, unless it is 0."""
-        pixels = int((sample.pred_sem_seg.data == ignore_label(self.out_channels)).sum())
-        if pixels:
-            sample.set_metainfo(dict(nonfinite_pixels=pixels))
-
     def windows_per_pass(self, windows: List[Tensor]) -> int:
         """Number of windows, of ``(n, 3, h, w)`` per image, that go through the encoder at once.
 
@@ -412,21 +402,6 @@ class CLIPSegmentor(BaseSegmentor):
         """Load weights, and clear the embeddings and copies of former ones."""
         super()._load_from_state_dict(*args, **kwargs)
         self.clip = self.clip.with_tower(self.tower)
-
-
-def _ignore_mmseg(switches: Dict[str, Any], clip: Any, train_cfg: Any) -> None:
-    """Take out of ``switches`` what mmseg's tools set in every model's config: ``pretrained=None``.
-
-    Raises:
-        ValueError: the config is flat, so that its own ``pretrained`` was overwritten.
-    """
-    if 'pretrained' not in switches or switches['pretrained'] is not None:
-        return
-    if clip is not None:
-        del switches['pretrained']
-    elif train_cfg is not NOT_GIVEN:
-        raise ValueError('pretrained=None and train_cfg were set by a tool of mmseg, in place of the weights that the config '
-                         f'names: write them in the nested form, {EXAMPLES["clip"]}')
 
 
 def _common_multiple(patch_size: Tuple[int, int], guides: Iterable[Guide]) -> Tuple[int, int]:

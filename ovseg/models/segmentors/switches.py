@@ -15,6 +15,8 @@ from ovseg.utils import check_arguments, check_dict, check_flag, check_keys, che
 
 COMPONENTS = ('clip', 'vocabulary', 'image_encoder', 'post_processors', 'upsampler', 'windows', 'decoder')
 DEFAULTS: Dict[str, Any] = dict(image_encoder={}, post_processors=[], upsampler=None, windows={}, decoder={})
+EXAMPLES = dict(clip="clip=dict(name='ViT-B-16-quickgelu', pretrained='openai')", vocabulary="vocabulary=dict(names='ade20k')")
+NOT_GIVEN: Any = object()
 
 PLACES = dict(
     clip_model='clip.name', pretrained='clip.pretrained', name_path='vocabulary.names', prompt_templates='vocabulary.templates',
@@ -27,7 +29,8 @@ NESTED_ONLY = {  # settings that have no flat form
     'cls_source': 'image_encoder.cls_source', 'attention_layer': 'image_encoder.attention_layer',
     'precision': 'image_encoder.precision', 'compile': 'image_encoder.compile', 'cls_token_lambda': 'decoder.cls_token_lambda',
     'area_thd': 'decoder.area_thd', 'refine': 'decoder.refiner', 'decode_memory_mb': 'decoder.memory_mb',
-    'with_seg_logits': 'decoder.with_seg_logits', 'window_batch_size': 'windows.batch_size'}
+    'with_seg_logits': 'decoder.with_seg_logits', 'with_confidence': 'decoder.with_confidence', 'reject': 'decoder.reject',
+    'window_batch_size': 'windows.batch_size'}
 
 
 class Module(NamedTuple):
@@ -43,6 +46,22 @@ CHAIN = (Module('SelfAttnEnhancement', 'apply_self_attn_enhancement', 'self_attn
          Module('CTD', 'apply_ctd', 'ctd_cfg'))
 OF_CHAIN = [name for module in CHAIN for name in (module.switch, module.keywords) if name]
 FLAT = {**PLACES, **KEYWORDS, SIMILARITY: 'image_encoder.similarity', **dict.fromkeys(OF_CHAIN, 'post_processors')}
+SETTINGS = {**FLAT, **NESTED_ONLY}
+
+
+def ignore_mmseg(switches: Dict[str, Any], clip: Any, train_cfg: Any) -> None:
+    """Take out of ``switches`` what mmseg's tools set in every model's config: ``pretrained=None``.
+
+    Raises:
+        ValueError: the config is flat, so that its own ``pretrained`` was overwritten.
+    """
+    if 'pretrained' not in switches or switches['pretrained'] is not None:
+        return
+    if clip is not None:
+        del switches['pretrained']
+    elif train_cfg is not NOT_GIVEN:
+        raise ValueError('pretrained=None and train_cfg were set by a tool of mmseg, in place of the weights that the config '
+                         f'names: write them in the nested form, {EXAMPLES["clip"]}')
 
 
 def nested_model(model: Mapping[str, Any], switches: Mapping[str, Any], replace: bool = False) -> Dict[str, Any]:
