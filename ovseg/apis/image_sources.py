@@ -20,6 +20,7 @@ SUFFIXES = ('.avif', '.bmp', '.gif', '.heic', '.heif', '.hif', '.jfif', '.jp2', 
 UNSUPPORTED = ('.arw', '.cr2', '.cr3', '.dng', '.eps', '.exr', '.hdr', '.ico', '.jxl', '.nef', '.orf', '.pcx', '.pfm', '.psd',
                '.raf', '.rw2', '.svg', '.tga')  # images in a folder that are refused by name
 URL_SCHEMES = ('http', 'https', 'file')
+LONGEST_NAME = 200  # bytes; a file system takes 255, with the endings of results and of their temporary files
 NOT_8_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N', 'F')  # modes that PIL would clip at 255
 
 
@@ -68,11 +69,13 @@ def describe(source: Source) -> str:
 def new_name(source: Source, index: int, taken: Set[str]) -> str:
     """Name for the results of an image: its file's, without suffix, or its number among all, from 0; added to ``taken``.
 
-    Where it is taken, whatever the case of its letters, ``_2`` or the next free number follows.
+    It is cut to ``LONGEST_NAME``. Where it is taken, whatever the case of its letters, ``_2`` or the next free number follows.
     """
     path = urlparse(source).path if isinstance(source, str) else source
     stem = Path(unquote(path)).stem if isinstance(path, str) else path.stem if isinstance(path, Path) else ''
     stem = stem or f'{index:06d}'
+    while len(os.fsencode(stem)) > LONGEST_NAME:
+        stem = stem[:-1]
     name, number = stem, 1
     while name.casefold() in taken:
         number += 1

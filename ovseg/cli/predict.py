@@ -33,7 +33,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='where the results go')
     parser.add_argument('--resume', action='store_true',
                         help='leave out the images whose results are in DIR; they must be of the same classes and model')
-    parser.add_argument('--format', nargs='+', default=[], choices=FORMATS, dest='formats',
+    parser.add_argument('--format', nargs='+', action='extend', default=[], choices=FORMATS, dest='formats',
                         help='write coco.json, areas.csv, geojson/NAME.geojson or masks/NAME/ID_CLASS.png into DIR, too '
                              '(coco and geojson need the extra "formats")')
     parser.add_argument('--model', metavar='CONFIG',
@@ -66,7 +66,7 @@ def _add_tiff_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--tile', type=int, default=1024, metavar='N', help='side of a tile in pixels (default: %(default)s)')
     group.add_argument('--overlap', type=int, default=128, metavar='N',
                        help='pixels that neighbouring tiles share (default: %(default)s)')
-    group.add_argument('--bands', type=int, nargs='+', metavar='N',
+    group.add_argument('--bands', type=int, nargs='+', action='extend', metavar='N',
                        help='the bands for red, green and blue, or the one for grey, counted from 1 (default: those that the '
                             'file names, or the first three)')
     group.add_argument('--bit-depth', type=int, metavar='BITS',

@@ -25,7 +25,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--out', type=Path, metavar='FILE', help='write the report into a file as well')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/reproduce'), metavar='DIR',
                         help='folder for intermediate results and logs (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
+    parser.add_argument('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE',
                         help='override settings of all presets, e.g. test_dataloader.num_workers=8; the report lists them')
     parser.set_defaults(run=run)
 

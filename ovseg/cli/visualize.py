@@ -35,11 +35,11 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('image', type=Path, help='image file')
     parser.add_argument('--ground-truth', type=Path, help="its label file, numbered as those of the config's data set")
     parser.add_argument('--out', type=Path, help='folder for the figures (default: work_dirs/visualize/NAME OF THE IMAGE)')
-    parser.add_argument('--points', nargs='+', type=point, default=[], metavar='Y,X',
+    parser.add_argument('--points', nargs='+', action='extend', type=point, default=[], metavar='Y,X',
                         help='pixels whose patches to follow (default: the middle of the image)')
-    parser.add_argument('--model-types', nargs='+', metavar='TYPE',
+    parser.add_argument('--model-types', nargs='+', action='extend', metavar='TYPE',
                         help='attentions to compare, see ovseg list attentions (default: the usual five)')
-    parser.add_argument('--classes', nargs='+', default=[], metavar='NAME',
+    parser.add_argument('--classes', nargs='+', action='extend', default=[], metavar='NAME',
                         help='classes whose scores to show (default: the largest of the prediction)')
     parser.add_argument('--svg', action='store_true', help='write SVG files too')
     add_cfg_options(parser, 'override settings, e.g. model.slide_crop=0')

@@ -18,7 +18,7 @@ from ovseg.data_check.label_files import upright_size
 from ovseg.datasets import LoadWideAnnotations
 from ovseg.files import write_image, write_text
 from ovseg.image_files import FORMATS, decoded
-from ovseg.utils import quoted
+from ovseg.utils import one_line, quoted
 
 CONVERTER = 'repair.py'
 RECORD = 'repair.json'
@@ -257,13 +257,16 @@ def write_copy(dataset: BaseSegDataset, repair: Repair, out: Path, nproc: int) -
     """Write repaired label maps of all complete pairs to ``out/labels``, and links to their images to ``out/images``.
 
     A copy that was made by other options is made again; one that was stopped goes on where it stopped. The source is only read.
+    A copy of another data set is refused: what both have would be mixed.
 
     Returns:
         The pairs, and how many label maps were written.
 
     Raises:
-        ValueError: there are no pairs, ``out`` has files of others, or a label map cannot be repaired; names it.
+        ValueError: there are no pairs, ``out`` has files of others or is in a folder of the data set, or a label map cannot be
+            repaired; names it.
     """
+    _check_outside(dataset, out)
     pairs = find_pairs(dataset)
     if not pairs.complete:
         raise ValueError(f'no image in {quoted(dataset.data_prefix["img_path"])} has a label map of its name in '
@@ -280,8 +283,7 @@ def write_copy(dataset: BaseSegDataset, repair: Repair, out: Path, nproc: int) -
         write_image(repaired_labels(mask, size, orientation, repair), target)
 
     with claim_folder(out, CONVERTER):
-        record = json.dumps(dict(asdict(repair), colours=[[*key, value] for key, value in repair.colours.items()]), indent=1)
-        same = (out / RECORD).is_file() and (out / RECORD).read_text(encoding='utf-8') == record
+        same, record = _compared(out / RECORD, dataset, repair)
         _refuse_others(out, {path for _, *paths in jobs.values() for path in paths})
         for source, (image, link, target) in jobs.items():
             _link(image, link)
@@ -298,7 +300,40 @@ def _refuse_others(out: Path, own: Set[Path]) -> None:
                     if path not in own and not path.is_dir())
     if others:
         raise ValueError(f'{quoted(out)} has {len(others)} files of pairs that the data set does not have, the first is '
-                         f'{quoted(others[0])}: remove them, or name another folder')
+                         f'{quoted(others[0])}: name another folder')
+
+
+def _check_outside(dataset: BaseSegDataset, out: Path) -> None:
+    """Refuse a copy in a folder of the data set, which would then have the copied files, too."""
+    for key in ('img_path', 'seg_map_path'):
+        folder = Path(dataset.data_prefix.get(key) or os.devnull).resolve()
+        if folder == out.resolve() or folder in out.resolve().parents:
+            raise ValueError(f'--out {quoted(out)} is in data_prefix.{key} of the data set, {quoted(folder)}: name a folder '
+                             'outside of it')
+
+
+def _compared(path: Path, dataset: BaseSegDataset, repair: Repair) -> Tuple[bool, str]:
+    """True if the record at ``path`` is that of the same options, and the text of the new record.
+
+    Raises:
+        ValueError: the copy is that of another data set, or the record is damaged.
+    """
+    source = dict({key: os.path.realpath(dataset.data_prefix[key]) for key in ('img_path', 'seg_map_path')},
+                  ann_file=os.path.realpath(dataset.ann_file) if dataset.ann_file else '')
+    record = dict(asdict(repair), colours=[[*key, value] for key, value in repair.colours.items()], source=source)
+    text = json.dumps(record, indent=1)
+    if not path.is_file():
+        return False, text
+    try:
+        before = json.loads(path.read_text(encoding='utf-8'))
+        made_from = dict(before['source'])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f'{quoted(path)} is damaged ({one_line(error)}): name another folder') from error
+    if made_from != source:
+        key = next(key for key in source if made_from.get(key) != source[key])
+        raise ValueError(f'{quoted(path.parent)} is a copy of another data set ({key} was '
+                         f'{quoted(str(made_from.get(key)))}, now {quoted(source[key])}): name another folder')
+    return before == json.loads(text), text
 
 
 def _link(image: Path, link: Path) -> None:

@@ -1,5 +1,6 @@
 """The command ``ovseg reproduce``."""
 import argparse
+import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -12,7 +13,7 @@ from ovseg.program import ERRORS
 from ovseg.reproduce.measure import Task, measure, prepare, verdict
 from ovseg.reproduce.presets import Preset, find_presets
 from ovseg.reproduce.report import Outcome, markdown_report
-from ovseg.utils import check_integer, one_line
+from ovseg.utils import check_integer, one_line, quoted
 
 
 def reproduce(names: Sequence[str], subset: Optional[int], out: Optional[Path], work_dir: Path,
@@ -30,8 +31,11 @@ def reproduce(names: Sequence[str], subset: Optional[int], out: Optional[Path], 
         The exit code: 0 if every preset was measured and none is outside of the tolerance, else 1.
 
     Raises:
+        OSError: ``out`` cannot be written.
         ValueError: a wrong name, number or setting.
     """
+    if out is not None:
+        _check_writable(out)
     if subset is not None:
         check_integer('--subset', subset, 2, meaning='images, for one has no standard error')
     options = _parsed(cfg_options)
@@ -53,6 +57,16 @@ def reproduce(names: Sequence[str], subset: Optional[int], out: Optional[Path], 
     if interrupted:
         raise KeyboardInterrupt
     return int(any(isinstance(outcome, str) or verdict(preset, outcome) == 'outside' for preset, outcome in finished))
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse a file for the report that cannot be written, before hours of measurement."""
+    if out.is_dir():
+        raise IsADirectoryError(f'--out {quoted(out)} is a folder: name a file')
+    if not out.absolute().parent.is_dir():
+        raise FileNotFoundError(f'--out {quoted(out)}: there is no folder {quoted(out.absolute().parent)}')
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise PermissionError(f'--out {quoted(out)}: the folder {quoted(out.absolute().parent)} cannot be written')
 
 
 def _prepared(presets: Sequence[Preset], options: Dict[str, Any], subset: Optional[int], work_dir: Path,

@@ -44,11 +44,11 @@ def installed_fonts() -> List[str]:
 
 
 def _legend(entries: Sequence[Entry], side: int, width: int) -> np.ndarray:
-    """Swatches and texts in as many lines as they need, as large as suits an image of that longer side."""
+    """Swatches and texts in as many lines as they need, as large as suits an image of that side; blank for no entries."""
     size = max(12, round(side / 45))  # of the font, in pixels
     fonts = [_font(text, size) for text, _ in entries]
     widths = [round(2 * size + font.getlength(text)) for font, (text, _) in zip(fonts, entries)]  # with the swatch
-    width = max(width, size + max(widths))
+    width = max(width, size + max(widths, default=0))
     places, x, y = [], size, size // 2
     for taken in widths:
         if x + taken > width:

@@ -53,8 +53,8 @@ def _similar(synonyms: Sequence[Sequence[str]], rows: Tensor) -> Iterator[str]:
                'out')
     for what, limit in (('does not tell apart', SAME), ('hardly tells apart', NEAR)):
         if counts[what]:
-            pairs = 'pair' if counts[what] == 1 else 'pairs'
-            yield (f'the model {what} {counts[what]} {pairs} of names of different classes (cosine over {limit}): '
+            noun = 'pair' if counts[what] == 1 else 'pairs'
+            yield (f'the model {what} {counts[what]} {noun} of names of different classes (cosine over {limit}): '
                    f'{_shown(examples[what], counts[what])}; make them synonyms of one class, or choose other names')
 
 

@@ -284,6 +284,15 @@ def test_names_are_unique_in_any_case():
         'cat', 'cat_2', '000002', 'cat_2_2', 'Cat_3', '000005', 'cat_4']
 
 
+@pytest.mark.parametrize('letter', ['n', 'ñ'])
+def test_a_long_name_leaves_room_for_the_endings_of_its_results(letter):
+    stem = letter * (251 // len(letter.encode()))
+    taken = set()
+    names = [new_name(Path(f'{stem}{suffix}'), 0, taken) for suffix in ('.png', '.jpg')]
+    assert len(set(names)) == 2 and all(stem.startswith(name.partition('_')[0]) for name in names)
+    assert all(150 < len(f'{name}.geojson.01234567.part'.encode()) <= 255 for name in names)
+
+
 def test_descriptions():
     assert describe(Path('x/cat.jpg')) == str(Path('x/cat.jpg'))
     assert describe('http://h/cat.jpg') == 'http://h/cat.jpg'

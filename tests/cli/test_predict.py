@@ -322,6 +322,11 @@ def test_ctrl_c_leaves_the_results_of_what_is_finished(predict, image_files, tmp
     assert [entry['name'] for entry in results(tmp_path)['images']] == ['first']
 
 
+def test_a_repeated_format_adds_to_the_first(predict, image_files, tmp_path):
+    assert predict(image_files[:1], '--classes', 'zebra, snow', '--format', 'csv', '--format', 'masks') == 0
+    assert (tmp_path / 'out' / 'areas.csv').is_file() and (tmp_path / 'out' / 'masks' / 'first').is_dir()
+
+
 @pytest.mark.parametrize(('arguments', 'message'), [
     ([], 'the following arguments are required: IMAGE, --out'),
     (['a.jpg', '--out', 'out', '--threshold', 'high'], "argument --threshold: invalid float value: 'high'"),

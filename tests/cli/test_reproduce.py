@@ -59,9 +59,18 @@ def test_finished_presets_are_reported_after_an_interrupt(capfd, monkeypatch):
     assert row(printed, 'demo/vanilla_tiny-clip_demo')[5] == '2 of 60' and 'demo/gated' not in printed
 
 
+def test_repeated_settings_are_all_used(monkeypatch):
+    seen = []
+    monkeypatch.setattr(command, 'find_presets', lambda names: [])
+    monkeypatch.setattr(command, '_prepared', lambda presets, options, *rest: seen.append(options) or [])
+    main(['reproduce', 'gated', *OPTIONS, '--cfg-options', 'model.logit_scale=37'])
+    assert seen == [{'test_dataloader.num_workers': 0, 'model.logit_scale': 37}]
+
+
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['nosuch'], 'nosuch is no preset'), (['gated', '--subset', '1'], '--subset=1 must be an integer >= 2'),
-    (['gated', '--cfg-options', 'model.logit_scale'], 'is not KEY=VALUE')])
+    (['gated', '--cfg-options', 'model.logit_scale'], 'is not KEY=VALUE'),
+    (['nosuch', '--out', '.'], '--out . is a folder'), (['nosuch', '--out', 'no/r.md'], '--out no/r.md: there is no folder')])
 def test_wrong_arguments_are_one_line(arguments, message, capfd):
     assert main(['reproduce', *arguments]) == 1
     line, = capfd.readouterr().err.splitlines()

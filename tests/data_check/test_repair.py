@@ -165,6 +165,41 @@ def test_a_folder_of_others_is_refused(tmp_path):
         write_copy(dataset, repair_of(cfg, dataset, [], None, False, False), tmp_path / 'data', 2)
 
 
+def test_a_copy_of_another_data_set_is_refused(tmp_path):
+    for name in 'xy':
+        (tmp_path / name).mkdir()
+        _, _, cfg = made('ids, and 255 for void', tmp_path / name)
+        dataset = built_dataset(cfg)
+        repair = repair_of(cfg, dataset, ['3=255'], None, False, False)
+        if name == 'x':
+            write_copy(dataset, repair, tmp_path / 'copy', 2)
+    links = {path: os.readlink(path) for path in (tmp_path / 'copy' / 'images').iterdir()}
+    with pytest.raises(ValueError, match=r'is a copy of another data set \(img_path was .*x.data.*, now .*y.data') as error:
+        write_copy(dataset, repair, tmp_path / 'copy', 2)
+    assert '\n' not in str(error.value)
+    assert {path: os.readlink(path) for path in (tmp_path / 'copy' / 'images').iterdir()} == links
+
+
+@pytest.mark.parametrize('content', ['', '{', '[]', '{}', '{"source": 7}'])
+def test_a_damaged_record_is_named(content, tmp_path):
+    _, _, cfg = made('ids, and 255 for void', tmp_path)
+    dataset = built_dataset(cfg)
+    repair = repair_of(cfg, dataset, ['3=255'], None, False, False)
+    write_copy(dataset, repair, tmp_path / 'copy', 2)
+    (tmp_path / 'copy' / 'repair.json').write_text(content)
+    with pytest.raises(ValueError, match=r'repair\.json is damaged \('):
+        write_copy(dataset, repair, tmp_path / 'copy', 2)
+
+
+@pytest.mark.parametrize(('inside', 'key'), [('images', 'img_path'), ('labels/new', 'seg_map_path')])
+def test_a_copy_inside_of_the_data_set_is_refused(inside, key, tmp_path):
+    _, _, cfg = made('ids, and 255 for void', tmp_path)
+    dataset, out = built_dataset(cfg), tmp_path / 'data' / inside
+    with pytest.raises(ValueError, match=rf'is in data_prefix\.{key} of the data set'):
+        write_copy(dataset, repair_of(cfg, dataset, [], None, False, False), out, 2)
+    assert not (tmp_path / 'data' / 'labels' / 'new').exists()
+
+
 def test_a_listed_data_set_keeps_its_list(tmp_path):
     _, _, cfg = made('ids, and 255 for void', tmp_path)
     (tmp_path / 'data' / 'list.txt').write_text('a\nd\n')

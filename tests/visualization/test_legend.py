@@ -50,6 +50,12 @@ def test_a_narrow_image_is_widened_with_white():
     assert painted.shape[1] > 60 and (painted[:31, 5:] == 255).all() and (painted[31:, -1] == 255).all()
 
 
+def test_a_legend_without_entries_is_blank():
+    expected, painted = draw(31, 211, [])
+    np.testing.assert_array_equal(painted[:31], expected)
+    assert painted.shape[0] > 31 and (painted[31:] == 255).all()
+
+
 def test_letters_grow_with_the_image():
     small, large = (draw(side, side, ['red panda'])[1].shape[0] - side for side in (300, 1500))
     assert large > 2 * small
