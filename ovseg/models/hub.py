@@ -1,5 +1,6 @@
 """The Hugging Face hub, where it cannot be reached: its cache is looked into, and nothing is tried again and again."""
 import ssl
+import threading
 from contextlib import contextmanager
 from typing import Iterator
 from urllib.error import HTTPError, URLError
@@ -8,6 +9,7 @@ from urllib.request import Request, urlopen
 from huggingface_hub import constants
 
 SECONDS = 5  # for a connection
+_offline = threading.RLock()  # held while the setting of the whole process is another one
 
 
 def unreachable() -> str:
@@ -37,14 +39,15 @@ def cache_if_unreachable() -> Iterator[None]:
     Raises:
         FileNotFoundError: in place of their errors, if the hub cannot be reached; says why.
     """
-    reason, offline = unreachable(), constants.HF_HUB_OFFLINE
-    if not reason:
-        yield
-        return
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError) as error:
-        raise FileNotFoundError(reason) from error
-    finally:
-        constants.HF_HUB_OFFLINE = offline
+    with _offline:
+        reason, offline = unreachable(), constants.HF_HUB_OFFLINE
+        if reason:
+            constants.HF_HUB_OFFLINE = True
+            try:
+                yield
+            except (OSError, RuntimeError, ValueError) as error:
+                raise FileNotFoundError(reason) from error
+            finally:
+                constants.HF_HUB_OFFLINE = offline
+            return
+    yield
