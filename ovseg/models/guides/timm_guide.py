@@ -80,12 +80,15 @@ class TimmGuide(Guide):
 
     def load(self) -> TimmNetwork:
         """See ``Guide``."""
-        model = build_vit(self.model, self.model_cfg)
         if self.pretrained is None:
             print_log(f'TimmGuide pretrained=None: {self.model} runs with random weights, so its features mean nothing',
                       'current', 30)
+            model = build_vit(self.model, self.model_cfg)
         else:
-            path = _download(model) if self.pretrained is True else _local_file(str(self.pretrained))
+            with torch.device('meta'):  # the random weights of a model take seconds, so missing ones are found before
+                path = (_download(build_vit(self.model, self.model_cfg)) if self.pretrained is True else
+                        _local_file(str(self.pretrained)))
+            model = build_vit(self.model, self.model_cfg)
             load_weights(model, path, self.model)
         return TimmNetwork(model, self.features, PRECISIONS[self.precision])
 
