@@ -126,7 +126,7 @@ def test_names_in_tables_are_one_line():
     config = str(Path(ovseg.__file__).parents[1] / 'configs' / 'demo' / 'gated_tiny-clip_demo.py')
     metrics = dict(mIoU=50.0, aAcc=60.0, mAcc=70.0)
     setting = Setting(f'{NAME}1', f'{NAME}2', config, {'test_dataloader.dataset.indices': 7}, {})
-    result = Result(setting, 7, metrics, np.zeros(3), np.zeros(3), 0.0, 0.0, 0.0, f'{NAME}3')
+    result = Result(setting, 7, metrics, np.zeros(3), np.zeros(3), 0.0, 0.0, 0.0, f'{NAME}3', ['a', 'b', 'c'], 0.0)
     notes = notes_on([[result]], 'full')
     assert is_one_line(notes[-1]) and '7 images only' in notes[-1]
     markdown, latex = markdown_table([[result]], notes), latex_table([[result]], notes)

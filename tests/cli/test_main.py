@@ -26,7 +26,7 @@ def test_without_arguments_help_and_an_overview_are_printed(capsys):
     assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith('usage: ovseg')
-    overview = lines[lines.index('to choose from (ovseg list KIND says more):'):]
+    overview = lines[lines.index('to choose from (ovseg list KIND describes each of them):'):]
     for kind, entries in KINDS.items():
         line, = [line for line in overview if line.split()[:1] == [kind]]
         found = entries()

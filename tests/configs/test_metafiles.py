@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ovseg.resources import config_names
+
 ROOT = Path(__file__).parents[2]
 METAFILES = sorted(path.parent.name for path in ROOT.glob('configs/*/metafile.yml') if path.parent.name != 'demo')
 DATASETS = dict(voc21='VOC21', voc20='VOC20', context60='Context60', context59='Context59', coco_object='COCO-Object',
@@ -61,8 +63,8 @@ def test_scores_are_those_of_the_configs(method):
 @pytest.mark.parametrize('method', METAFILES)
 def test_readme_names_a_config_that_exists_and_the_same_scores(method):
     readme = (ROOT / 'configs' / method / 'README.md').read_text()
-    commands = re.findall(r'python tools/test\.py (\S+)', readme)
-    assert commands and all((ROOT / command).is_file() for command in commands)
+    commands = re.findall(r'ovseg test (\S+)', readme)
+    assert commands and set(commands) <= set(config_names())
     assert 'not yet measured on real weights' in readme.lower()
     columns = next((line.strip('| ').split(' | ')[1:-1] for line in readme.splitlines() if line.startswith('| mIoU')), [])
     rows = [line.strip('| ').split(' | ') for line in readme.splitlines() if line.startswith('| published')]

@@ -16,7 +16,8 @@ PAGE = read(NAME)
 ROWS = [['baseline', '+ apply_ctd', '+ global_debias_factor'],
         ['baseline', 'top_k=5', 'top_k=10', '- apply_ctd, top_k=5', '- apply_ctd, top_k=10'],
         ['vanilla (baseline)', 'gated', 'gated_full'],
-        ['baseline', '+ apply_outlier_suppression', 'top_k=5', 'top_k=30'] * 2]
+        ['baseline', '+ apply_outlier_suppression', 'top_k=5', 'top_k=30'] * 2,
+        ['baseline', 'vocabulary=plain', 'vocabulary=article', 'templates=plain', 'templates=imagenet7']]
 
 
 @pytest.mark.parametrize('command, names', list(zip(commands(NAME), ROWS)), ids=range(len(ROWS)))

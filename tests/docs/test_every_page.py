@@ -13,7 +13,7 @@ PAGES, blocks, commands, prose = map(runpy.run_path(str(HERE / 'pages.py')).get,
 # Where a page's own test runs its commands, too, they are counted.
 OWN_TESTS = {
     'README.md': ('test_readme.py', dict(python=3, bibtex=1)),
-    'docs/ablate.md': ('test_ablate.py', dict(command=4, yaml=1)),
+    'docs/ablate.md': ('test_ablate.py', dict(command=5, text=1, yaml=1)),
     'docs/add_a_post_processor.md': ('test_add_a_post_processor.py', dict(command=1, python=2)),
     'docs/add_an_attention.md': ('test_add_an_attention.py', dict(command=1, python=2)),
     'docs/add_dense_encoder.md': ('test_add_dense_encoder.py', dict(command=1, python=2)),
@@ -30,7 +30,7 @@ OWN_TESTS = {
     'docs/own_dataset.md': ('test_own_dataset.py', dict(command=6, python=1)),
     'docs/own_images.md': ('test_own_images.py', dict(command=2, python=5, text=5)),
     'docs/settings.md': ('test_settings.py', dict(python=3)),
-    'docs/words.md': ('test_words.py', dict(python=1, text=1)),
+    'docs/words.md': ('test_words.py', dict(command=3, python=1, text=1)),
     'docs/visualize.md': ('../tools/test_visualize.py', dict(command=2, python=1)),
     **{f'configs/{method}/README.md': ('test_config_readmes.py', dict(bibtex=1))
        for method in ('clearclip', 'clip', 'corrclip', 'lposs', 'maskclip', 'naclip', 'proxyclip', 'resclip', 'scclip',

@@ -3,8 +3,11 @@ import json
 import re
 import runpy
 import shlex
+import sys
 from dataclasses import fields
 from pathlib import Path
+
+import pytest
 
 from ovseg.cli import main
 from ovseg.vocabulary.background import LARGEST_POOL, Background
@@ -22,7 +25,7 @@ def test_the_block_prints_what_the_page_says(capsys):
 
 
 def test_the_command_chooses_words(tmp_path, monkeypatch, capsys):
-    command, _ = commands(NAME)
+    command, *_ = commands(NAME)
     scene = Path(__file__).parents[2] / 'ovseg/datasets/resources/demo_scenes/images/006.jpg'
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'image.jpg').write_bytes(scene.read_bytes())
@@ -33,8 +36,20 @@ def test_the_command_chooses_words(tmp_path, monkeypatch, capsys):
     assert f'background words of class 0: {", ".join(found["synonyms"][1:])}' in capsys.readouterr().err
 
 
+def test_background_words_are_measured(tmp_path, monkeypatch, capfd):
+    _, command, _ = commands(NAME)
+    assert command == 'python tools/measure_background.py'
+    root = Path(__file__).parents[2]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['measure_background.py', '--limit', '1'])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(root / 'tools' / 'measure_background.py'), run_name='__main__')
+    assert not ended.value.code
+    assert 'plain' in capfd.readouterr().out
+
+
 def test_the_command_writes_confidence(tmp_path, monkeypatch):
-    _, command = commands(NAME)
+    *_, command = commands(NAME)
     scene = Path(__file__).parents[2] / 'ovseg/datasets/resources/demo_scenes/images/006.jpg'
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'image.jpg').write_bytes(scene.read_bytes())

@@ -101,7 +101,8 @@ def test_pixels_without_a_class_are_counted_over_all_processes(num_workers, main
     evaluate(dataset, num_workers=num_workers)
     images = ', '.join([*(str(tmp_path / 'images' / name) for name in ('far/d.jpg', 'near/c.jpg')), 'z.jpg'])
     assert warnings == [f'{3 * 5 + 13 + 2} pixels of 3 images have no class, because their label maps give them none, as where '
-                        f'scores are not finite (NaN or Inf), and count as errors: {images}'] * main
+                        f'scores are not finite (NaN or Inf) or probabilities under decoder.reject, and count as errors: '
+                        f'{images}'] * main
 
 
 def test_without_such_pixels_there_is_no_warning(labelled, evaluate, tmp_path, warnings):
