@@ -17,9 +17,9 @@ demo: $(RUNTIME)
 test: $(DEV)
 	$(BIN)/python -m pytest $(PARALLEL)
 
-# Everything, the tests marked slow and the full scale of the attack tests included.
+# Everything, the tests marked slow and the full scale of the attack tests included, with its coverage.
 test-all: $(DEV)
-	OVSEG_ATTACK=full $(BIN)/python -m pytest -m '' $(PARALLEL)
+	OVSEG_ATTACK=full $(BIN)/python -m pytest -m '' $(PARALLEL) --cov=ovseg --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 # Broken input, kills and load, at full scale: up to 40 minutes.
 attack: $(DEV)

@@ -56,10 +56,7 @@ def run(args: argparse.Namespace) -> int:
         host, port = listener.getsockname()[:2]
         print(f'ovseg is at http://{f"[{host}]" if ":" in host else host}:{port} (Ctrl-C ends it)', flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder is removed then, too
-        try:
-            server.run(sockets=[listener])
-        except KeyboardInterrupt:
-            print()
+        server.run(sockets=[listener])  # raises KeyboardInterrupt at the end
     return 0
 
 

@@ -86,7 +86,7 @@ def serve_and_end(tmp_path, end, left):
     finally:
         process.send_signal(end)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == (0 if end == signal.SIGINT else -end) and 'Traceback' not in errors, errors
+    assert process.returncode == (130 if end == signal.SIGINT else -end) and 'Traceback' not in errors, errors
     assert [path for name in ('home', 'working') for path in folders[name].rglob('*')] == []
     assert len(list(folders['temporary'].iterdir())) == left
 

@@ -75,6 +75,7 @@ def test_every_row_has_the_score_that_its_command_prints(ablate, in_process, tmp
         '.lock', 'ablation.json', 'delta_gated_tiny-clip_demo.png', 'table.csv', 'table.md', 'table.tex']
 
 
+@pytest.mark.slow
 def test_methods_load_the_clip_once_and_score_as_alone(ablate, in_process, monkeypatch, tmp_path):
     loaded, original = [], loading.load_clip
     monkeypatch.setattr(loading, 'load_clip', wraps(original)(lambda *args, **kwargs: loaded.append(args) or original(

@@ -77,6 +77,7 @@ def test_the_score_of_the_written_label_maps_is_printed(scenes, evaluated):
     assert score == pytest.approx(mean_iou(folder / 'labels', scenes), abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_batch_of_images_of_different_sizes_gives_the_same_labels(scenes, tmp_path):
     labels, scores = {}, {}
     for batch_size in (1, 2):
