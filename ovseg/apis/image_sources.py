@@ -49,7 +49,7 @@ def find_sources(images: Any) -> Union[List[Source], Iterator[Source]]:
 
 
 def other_files(images: Any) -> List[Path]:
-    """What ``find_sources`` takes for no image in the folders among ``images``, by its ending: files, hidden ones, sub-folders.
+    """Entries of the folders among ``images`` that ``find_sources`` leaves out: other endings, hidden files, sub-folders.
 
     None for an iterable that is no sequence.
     """

@@ -18,7 +18,7 @@ ValidTile = Tuple[Tile, np.ndarray, np.ndarray]  # its pixels, BGR, and where th
 
 
 class RasterLabels(NamedTuple):
-    """What is known of a raster's label map when all tiles are labelled.
+    """Facts about a raster's label map, after all tiles are labelled.
 
     Args:
         counts: ``(K,)`` pixels of each class.

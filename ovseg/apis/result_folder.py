@@ -103,18 +103,14 @@ class ResultFolder:
         self._done: Dict[str, List[Dict[str, Any]]] = {}  # name, stamp and files of each result of a path
         self._files: Dict[str, Dict[str, Any]] = {}  # path and stamp by name, of images that are being segmented
         self._failed: List[Dict[str, str]] = []
-        with self._named_in_errors():
-            self._claim = ExitStack()
-            self._claim.enter_context(claim(self.folder))
-            try:
-                if resume:
-                    self._resume(settings)
-                for name in ('vis', 'pred', *(CONFIDENCE if self._bits else ())):
-                    (self.folder / name).mkdir(parents=True, exist_ok=True)
-                self.write_results()
-            except BaseException:
-                self._claim.close()
-                raise
+        with self._named_in_errors(), ExitStack() as stack:
+            stack.enter_context(claim(self.folder))
+            if resume:
+                self._resume(settings)
+            for name in ('vis', 'pred', *(CONFIDENCE if self._bits else ())):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            self.write_results()
+            self._claim = stack.pop_all()  # held until the end of the run
 
     def __enter__(self) -> 'ResultFolder':
         return self

@@ -15,7 +15,7 @@ SHOWN = 5  # differences that a message lists
 
 
 def run_settings(cfg: Config, model: CLIPSegmentor, request: Request, reading: Reading) -> Dict[str, Any]:
-    """What a resumed run must have in common with the first, as JSON holds it.
+    """Settings that a resumed run must have in common with the first, as JSON holds them.
 
     Args:
         cfg: The config that ``model`` was built from.

@@ -94,7 +94,7 @@ def check_while_read(dataset: Any, ignore_index: int) -> None:
 
 
 def dataset_labels(dataset: BaseSegDataset, ignore_index: int) -> Labels:
-    """How a data set's label files are read."""
+    """The reading of a data set's label files: classes, ignored label and offset."""
     return Labels(dataset.metainfo['classes'], ignore_index, int(dataset.reduce_zero_label))
 
 
@@ -107,7 +107,7 @@ def _composes(pipeline: Compose) -> Iterator[Compose]:
 
 
 def _sampled_problem(dataset: BaseSegDataset, load: LoadAnnotations, ignore_index: int) -> Optional[str]:
-    """Why a sample of label maps is refused; logs warnings."""
+    """Reason to refuse a sample of label maps, None for no reason; logs warnings."""
     name, pairs = type(dataset).__name__, dataset.load_data_list()
     for paths, what in ((stray_label_maps(dataset, pairs), 'label maps have no image'),
                         (other_images(dataset), f'images do not end with img_suffix={dataset.img_suffix!r}')):

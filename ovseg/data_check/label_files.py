@@ -117,7 +117,7 @@ def upright_size(image: Image.Image) -> Tuple[int, int]:
 
 
 def label_file(path: str, seg_map: np.ndarray, image_size: Tuple[int, ...]) -> LabelFile:
-    """What is known of a label map that a pipeline has loaded from ``path`` as ``seg_map``.
+    """Facts about a label map that a pipeline has loaded from ``path`` as ``seg_map``.
 
     Raises:
         One of ``BROKEN``: the file cannot be read.

@@ -32,7 +32,7 @@ LARGEST_LOGIT = 1e38  # differences of two logits stay in the range of float32
 
 
 class Decoded(NamedTuple):
-    """What the decoder makes of an image.
+    """Result of the decoder for an image.
 
     Args:
         labels: ``(H, W)`` int64; ``ignore_label(K)`` is no class.

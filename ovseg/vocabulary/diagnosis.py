@@ -14,7 +14,7 @@ BLOCK = 1024  # names that are compared with all others at a time
 
 
 def diagnose(synonyms: Sequence[Sequence[str]], rows: Tensor) -> List[str]:
-    """What is likely to be wrong with class names, one line each, with what to do.
+    """Likely mistakes in class names, one line each, with what to do.
 
     Args:
         synonyms: The names of each class.

@@ -1,4 +1,4 @@
-"""What the console command imports, in processes of their own, and that every other program gets all registrations."""
+"""The imports of the console command, in processes of their own, and the registrations of every other program."""
 import os
 import subprocess
 import sys

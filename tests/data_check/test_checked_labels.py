@@ -20,14 +20,14 @@ TTA = [PIPELINE[0], PIPELINE[1], dict(type='TestTimeAug', transforms=[FLIPS, PIP
 
 @pytest.fixture(autouse=True)
 def mmseg_scope():
-    """What a config's ``default_scope`` does."""
+    """The effect of a config's ``default_scope``."""
     with DefaultScope.overwrite_default_scope('mmseg'):
         yield
 
 
 @pytest.fixture
 def warnings_of(monkeypatch):
-    """What is logged."""
+    """The lines that are logged."""
     texts = []
     monkeypatch.setattr(checked_labels, 'print_log', lambda text, *_: texts.append(text))
     return texts

@@ -30,13 +30,13 @@ ABC = dict(allowed=(0, 1, 2, 255))
 
 @pytest.fixture(autouse=True)
 def mmseg_scope():
-    """What a config's ``default_scope`` does."""
+    """The effect of a config's ``default_scope``."""
     with DefaultScope.overwrite_default_scope('mmseg'):
         yield
 
 
 def options(text):
-    """What ``repair_of`` gets for the options of a command line."""
+    """The arguments of ``repair_of`` for the options of a command line."""
     words = text.split()
     maps = [word for word in words if '=' in word]
     rgb = words[words.index('--rgb') + 1] if '--rgb' in words else None

@@ -118,7 +118,7 @@ def test_a_wrong_value_is_refused_and_its_repaired_copy_scored(run, files, shell
 
 
 def evaluation_of(form, cfg, warnings):
-    """What an evaluation does with a data set: how it gets to the last image."""
+    """The outcome of an evaluation of a data set, up to the last image."""
     warnings.clear()
     try:
         check_data_files(cfg.test_dataloader.dataset)
