@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterator, List
 
 import torch
 from rich.console import Console
-from speed import workloads
+from speed import throughput, workloads
 from speed.methods import memory_by_method, methods
 from speed.timing import Group, Row, in_fresh_process, measure
 
@@ -27,7 +27,8 @@ from ovseg.program import errors_as_lines
 from ovseg.tables import markdown_table, terminal_table
 from ovseg.utils import check_integer
 
-GROUPS = ('job', 'methods', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'command', 'memory', 'labels')
+GROUPS = ('job', 'methods', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'command', 'compile', 'evaluation',
+          'memory', 'labels', 'host', 'loading')
 COLUMNS = ('what', 'candidate', 'sizes', 'precision', 'rounds', 'median s', 'images/s', 'ratio', 'peak MB')
 
 
@@ -37,6 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--only', nargs='+', choices=GROUPS, default=GROUPS, help='what to measure (default: all)')
     parser.add_argument('--rounds', type=int, default=7, help='how often each candidate runs, in turn')
     parser.add_argument('--baseline', choices=['loop'], help='measure the straightforward one-window-at-a-time path too')
+    parser.add_argument('--images', type=int, default=200, help='number of images of an evaluation')
     parser.add_argument('--json', type=Path, help='write rows and machine to this file')
     parser.add_argument('--markdown', type=Path, help='write the table to this file')
     parser.add_argument('--sweep', type=Path, metavar='FOLDER', help='measure scaling instead; a plot each, and sweeps.json')
@@ -69,6 +71,15 @@ def groups(args: argparse.Namespace, clip_model: str, device: str) -> Iterator[G
     if 'command' in wanted:
         with TemporaryDirectory() as folder:
             yield workloads.command_start(Path(folder))
+    precisions = ('fp16', 'bf16') if device == 'cuda' else ('fp32', 'bf16')
+    if 'compile' in wanted:
+        for precision in precisions:
+            yield throughput.compiled(clip_model, device, precision)
+    if 'evaluation' in wanted:
+        for precision in precisions:
+            with TemporaryDirectory() as folder:
+                throughput.write_dataset(Path(folder), args.images)
+                yield throughput.evaluation(clip_model, device, precision, Path(folder), args.baseline)
 
 
 def machine(clip_model: str, device: str) -> Dict[str, Any]:
@@ -120,6 +131,7 @@ def sweep(clip_model: str, device: str, folder: Path, about: Dict[str, Any]) -> 
 def main() -> None:
     args = parse_args()
     check_integer('--rounds', args.rounds, 1)
+    check_integer('--images', args.images, len(throughput.SIZES))
     clip_model = workloads.MODELS['small' if args.scenario == 'cpu-small' else 'full']
     device = 'cuda' if args.scenario == 'cuda' else 'cpu'
     if device == 'cuda' and not torch.cuda.is_available():
@@ -143,6 +155,12 @@ def main() -> None:
                       growth_mb_over_980_sizes=in_fresh_process(workloads.geometry_growth))
     if 'labels' in args.only:
         probes.update(labels_as_in_fp32=workloads.label_agreement(device))
+    if 'host' in args.only:
+        probes.update(host_per_image={classes: throughput.host_cost(clip_model, classes) for classes in (21, 171, 847)})
+    if 'loading' in args.only:
+        with TemporaryDirectory() as folder:
+            throughput.write_dataset(Path(folder), 40)
+            probes.update(images_loaded_per_s_and_core=in_fresh_process(throughput.images_loaded_per_second, Path(folder)))
     if probes:
         print(json.dumps(probes))
     if args.json:

@@ -67,9 +67,9 @@ def read_results(settings: Sequence[Setting], folder: Path) -> List[List[Result]
 
 
 def printed_metrics(areas: Areas, nan_to_num: Optional[int]) -> Dict[str, float]:
-    """Metrics of ``IoUMetric`` from areas that are summed as it does: in float32, image by image."""
+    """Metrics of ``IoUMetric`` from areas."""
     intersect, union, predicted, ground_truth = (
-        sum(torch.from_numpy(area).float())
+        torch.from_numpy(area).sum(dim=0).double()
         for area in (areas.intersect, areas.union, areas.predicted, areas.ground_truth))
     found = IoUMetric.total_area_to_metrics(intersect, union, predicted, ground_truth, ['mIoU'], nan_to_num)
     return {name: round(float(np.round(np.nanmean(found[key]) * 100, 2)), 2)

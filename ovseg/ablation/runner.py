@@ -185,8 +185,8 @@ class _RowsEvaluator(Evaluator):
             for sample in samples:
                 labels, ground_truth = (field.data.squeeze(0) for field in (sample.pred_sem_seg, sample.gt_sem_seg))
                 changed = {digest: int((labels != before[sample.img_path]).sum()) for digest, before in known.items()}
-                writer.add(sample.img_path, class_areas(labels, ground_truth, classes, self.ignore_index),
-                           {**changed, PIXELS: labels.numel()})
+                areas = class_areas(labels, ground_truth, classes, self.ignore_index)
+                writer.add(sample.img_path, areas.cpu().numpy(), {**changed, PIXELS: labels.numel()})
                 if 'nonfinite_pixels' in sample:
                     self.undefined[sample.img_path] = max(self.undefined.get(sample.img_path, 0), sample.nonfinite_pixels)
 

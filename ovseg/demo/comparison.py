@@ -62,7 +62,7 @@ def _class_ious(maps: List[np.ndarray], ground_truth: List[np.ndarray]) -> np.nd
     """IoU ``(K,)`` of each class over all scenes, in percent."""
     pairs = zip(map(torch.from_numpy, maps), map(torch.from_numpy, ground_truth))
     areas = [class_areas(labels.long(), expected, len(CLASSES), ignore_index=255) for labels, expected in pairs]
-    intersect, predicted, actual = np.sum(areas, axis=0)
+    intersect, predicted, actual = torch.stack(areas).sum(dim=0).numpy()
     return class_iou(intersect, predicted + actual - intersect)
 
 

@@ -2,6 +2,7 @@
 import atexit
 import logging
 import sys
+import time
 from typing import Any, Dict, Optional, Sequence
 
 import torch
@@ -15,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from ovseg.evaluation.areas import class_iou
+
+SECONDS = 1.0  # between two scores, each of which waits for the device
 
 
 class _RateColumn(ProgressColumn):
@@ -49,8 +52,12 @@ class ProgressHook(Hook):
             return
         if batch_idx == 0:  # not before: the first batch waits for the text embeddings, which have a bar of their own
             self._start(runner)
-        self._bar.update(self._bar.task_ids[0], advance=len(outputs), score=self._running_score(runner))
-        if batch_idx + 1 == len(runner.test_dataloader):
+        last = batch_idx + 1 == len(runner.test_dataloader)
+        if last or time.monotonic() >= self._next_score:
+            self._bar.update(self._bar.task_ids[0], score=self._running_score(runner))
+            self._next_score = time.monotonic() + SECONDS
+        self._bar.update(self._bar.task_ids[0], advance=len(outputs))
+        if last:
             self._stop()
 
     def after_test_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
@@ -58,7 +65,7 @@ class ProgressHook(Hook):
         runner.visualizer.add_scalars(metrics)
 
     def _start(self, runner: Runner) -> None:
-        self._areas, self._counted = torch.zeros(2, 1), 0
+        self._areas, self._counted, self._next_score = torch.zeros(2, 1, dtype=torch.int64), 0, 0.0
         processes = get_world_size()
         self._bar = Progress(TextColumn('{task.description}'), BarColumn(None), MofNCompleteColumn(), _RateColumn(),
                              TimeRemainingColumn(elapsed_when_finished=True), TextColumn('{task.fields[score]}'),
@@ -85,6 +92,6 @@ class ProgressHook(Hook):
         if metric is None or not metric.results:
             return ''
         for intersection, union, *_ in metric.results[self._counted:]:
-            self._areas = self._areas + torch.stack([intersection, union])  # (2, K)
+            self._areas = torch.stack([intersection, union]).add_(self._areas.to(union.device))  # (2, K)
         self._counted = len(metric.results)
-        return f'mIoU {torch.from_numpy(class_iou(*self._areas.numpy())).nanmean():.2f}'
+        return f'mIoU {torch.from_numpy(class_iou(*self._areas.cpu().numpy())).nanmean():.2f}'

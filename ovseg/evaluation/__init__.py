@@ -1,5 +1,6 @@
 """Metrics that mmseg lacks, and label maps in folders."""
 from ovseg.evaluation.head_accuracy import HeadAccuracy
+from ovseg.evaluation.iou_metric import DeviceIoUMetric
 from ovseg.evaluation.label_map_evaluator import LabelMapEvaluator
 
-__all__ = ['HeadAccuracy', 'LabelMapEvaluator']
+__all__ = ['DeviceIoUMetric', 'HeadAccuracy', 'LabelMapEvaluator']

@@ -136,6 +136,7 @@ def scores_by_hand(guesses):
 @pytest.mark.parametrize('batch_size', [1, 3])
 def test_the_score_so_far_is_counted_pixel_by_pixel(run, monkeypatch, batch_size):
     texts = []
+    monkeypatch.setattr(progress_hook, 'SECONDS', 0)
     original = ProgressHook._running_score
     monkeypatch.setattr(ProgressHook, '_running_score', lambda *args: texts.append(original(*args)) or texts[-1])
     test = run(batch_size=batch_size)

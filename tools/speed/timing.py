@@ -33,12 +33,13 @@ class Group:
     precision: str = 'fp32'
     images: Optional[int] = None
     rounds: Optional[int] = None  # where one is dear enough to need fewer than the others
+    warm_up: bool = True  # False where a round takes minutes
 
 
-def in_turn(candidates: Dict[str, Callable[[], Any]], rounds: int, device: str) -> Dict[str, List[float]]:
-    """Seconds of every candidate, A B C A B C ..., after one round that does not count."""
+def in_turn(candidates: Dict[str, Callable[[], Any]], rounds: int, device: str, warm_up: bool = True) -> Dict[str, List[float]]:
+    """Seconds of every candidate, A B C A B C ..., after one round that does not count, the ``warm_up``."""
     seconds: Dict[str, List[float]] = {name: [] for name in candidates}
-    for counts in [False] + [True] * rounds:
+    for counts in [False] * warm_up + [True] * rounds:
         for name, candidate in candidates.items():
             synchronize(device)
             start = time.perf_counter()
@@ -56,7 +57,7 @@ def synchronize(device: str) -> None:
 
 def measure(group: Group, rounds: int, device: str) -> List[Row]:
     rounds = min(rounds, group.rounds or rounds)
-    times = in_turn(group.candidates, rounds, device)
+    times = in_turn(group.candidates, rounds, device, group.warm_up)
     first = next(iter(times.values()))
     rows = []
     for name, seconds in times.items():
