@@ -91,10 +91,9 @@ def latex_table(benchmarks: Sequence[Sequence[Result]], notes: Sequence[str]) ->
     rules = ' '.join(rf'\cmidrule(lr){{{4 * index + 2}-{4 * index + 5}}}' for index in range(len(names)))
     body = [' & '.join([latex(name), *map(_latex_number, cells)]) + r' \\' for name, cells in _body(benchmarks).items()]
     heads = ' & '.join(['setting', *[r'mIoU & $\Delta$ & interval & changed'] * len(names)])
-    lines = [r'% needs \usepackage{booktabs}', *(f'% {line}' for line in _words(benchmarks)), r'\begin{table}', r'\centering',
-             rf'\caption{{{" ".join(map(latex, notes))}}}',
+    lines = [r'% needs \usepackage{booktabs}', r'\begin{table}', r'\centering', rf'\caption{{{" ".join(map(latex, notes))}}}',
              rf'\begin{{tabular}}{{l{"rrcr" * len(names)}}}', r'\toprule', rf'& {top} \\', rules, rf'{heads} \\', r'\midrule',
-             *body, r'\bottomrule', r'\end{tabular}', r'\end{table}']
+             *body, r'\bottomrule', r'\end{tabular}', r'\end{table}', *(f'% {line}' for line in _words(benchmarks))]
     return '\n'.join(lines) + '\n'
 
 
