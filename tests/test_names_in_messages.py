@@ -27,6 +27,8 @@ from ovseg.image_files import read_file
 from ovseg.models.decoder import Decoder
 from ovseg.models.text.text_cache import load_rows, store_rows
 from ovseg.models.towers.loading import load_clip
+from ovseg.vocabulary import Vocabulary
+from ovseg.vocabulary.word_record import word_record
 from ovseg.web.uploads import read_upload
 
 NAME = 'a\nb\x1b[31m'
@@ -108,7 +110,8 @@ def test_warnings_of_the_text_cache_are_one_line(folder, logged):
 
 
 def test_the_name_of_a_class_list_is_one_line_in_the_log(logged):
-    words = SimpleNamespace(label=f'lists/{NAME}', all_names=['cat'], synonyms=[['cat']], background=None)
+    words = SimpleNamespace(names=f'lists/{NAME}', all_names=['cat'], synonyms=[['cat']], background=None,
+                            templates=f'templates/{NAME}', sentences=['a {}'], background_words=())
     encoder = SimpleNamespace(regions=None)
     model = SimpleNamespace(class_names=['cat'], decoder=Decoder(), vocabulary=words, words=words,
                             text_embeddings=torch.ones(1, 2),
@@ -119,14 +122,15 @@ def test_the_name_of_a_class_list_is_one_line_in_the_log(logged):
     VocabularyCheckHook().before_test(SimpleNamespace(
         model=model, test_dataloader=SimpleNamespace(dataset=dataset), message_hub=hub))
     assert is_one_line(logged[-1])
-    assert noted == {'test/class_list': words.label}
+    assert noted == {f'test/{key}': value for key, value in word_record(words).items()}
 
 
 def test_names_in_tables_are_one_line():
     config = str(Path(ovseg.__file__).parents[1] / 'configs' / 'demo' / 'gated_tiny-clip_demo.py')
     metrics = dict(mIoU=50.0, aAcc=60.0, mAcc=70.0)
     setting = Setting(f'{NAME}1', f'{NAME}2', config, {'test_dataloader.dataset.indices': 7}, {})
-    result = Result(setting, 7, metrics, np.zeros(3), np.zeros(3), 0.0, 0.0, 0.0, f'{NAME}3', ['a', 'b', 'c'], 0.0)
+    words = dict(word_record(Vocabulary(['a', 'b', 'c'])), class_list=f'{NAME}3')
+    result = Result(setting, 7, metrics, np.zeros(3), np.zeros(3), 0.0, 0.0, 0.0, words, ['a', 'b', 'c'], 0.0)
     notes = notes_on([[result]], 'full')
     assert is_one_line(notes[-1]) and '7 images only' in notes[-1]
     markdown, latex = markdown_table([[result]], notes), latex_table([[result]], notes)

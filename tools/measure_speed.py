@@ -27,8 +27,8 @@ from ovseg.program import errors_as_lines
 from ovseg.tables import markdown_table, terminal_table
 from ovseg.utils import check_integer
 
-GROUPS = ('job', 'methods', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'command', 'compile', 'evaluation',
-          'memory', 'labels', 'host', 'loading')
+GROUPS = ('job', 'methods', 'words', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'command', 'compile',
+          'evaluation', 'memory', 'labels', 'host', 'loading')
 COLUMNS = ('what', 'candidate', 'sizes', 'precision', 'rounds', 'median s', 'images/s', 'ratio', 'peak MB')
 
 
@@ -55,6 +55,8 @@ def groups(args: argparse.Namespace, clip_model: str, device: str) -> Iterator[G
     if 'methods' in wanted:
         precision = 'fp16' if device == 'cuda' else 'fp32'
         yield from methods(clip_model, device, precision, args.baseline, args.scenario == 'cpu-small')
+    if 'words' in wanted:
+        yield workloads.vocabularies(clip_model, device, 'fp16' if device == 'cuda' else 'fp32')
     if 'disk' in wanted:
         with TemporaryDirectory() as folder:
             yield workloads.label_map_on_disk(clip_model, device, Path(folder))

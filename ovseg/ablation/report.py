@@ -14,9 +14,11 @@ from ovseg.ablation.spread import spread_lines, spread_note, spreads
 from ovseg.ablation.statistics import RESAMPLES
 from ovseg.files import write_figure, write_text
 from ovseg.utils import quoted
+from ovseg.vocabulary.word_record import word_line
 
+WORDS = ('class_list', 'class_count', 'name_count', 'class_list_sha256', 'templates', 'template_count', 'background_words')
 COLUMNS = ('benchmark', 'setting', 'mIoU', 'aAcc', 'mAcc', 'delta_mIoU', 'low', 'high', 'changed_area', 'images', 'limit',
-           'class_list', 'command')
+           *WORDS, 'command')
 CHANGED = 'changed area'
 LATEX = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}',
          **{letter: f'\\{letter}' for letter in '&%$#_{}'}}
@@ -65,7 +67,8 @@ def csv_table(benchmarks: Sequence[Sequence[Result]]) -> str:
         delta = [f'{value:.2f}' if np.isfinite(value) else '' for value in (result.delta, result.low, result.high,
                                                                                    result.changed)]
         lines.append([result.setting.benchmark, result.setting.name, *figures, *delta, result.images, result.limited,
-                      result.class_list, result.setting.command])
+                      *[', '.join(value) if isinstance(value, list) else value
+                        for value in (result.words[key] for key in WORDS)], result.setting.command])
     return tables.csv_table(COLUMNS, lines)
 
 
@@ -76,7 +79,9 @@ def markdown_table(benchmarks: Sequence[Sequence[Result]], notes: Sequence[str])
         heads += [f'{quoted(rows[0].setting.benchmark)} mIoU', 'Δ', INTERVAL, CHANGED]
     table = tables.markdown_table(heads, [[name, *cells] for name, cells in _body(benchmarks).items()], len(heads) - 1)
     commands = '\n'.join(f'    {result.setting.command}' for rows in benchmarks for result in rows)
-    return f'{table}\n' + '\n'.join(notes) + f'\n\nTo repeat each row, in this order:\n\n{commands}\n'
+    words = '\n'.join(f'- {line}' for line in _words(benchmarks))
+    return (f'{table}\n' + '\n'.join(notes) + f'\n\nTo repeat each row, in this order:\n\n{commands}\n\n'
+            f'Words of the rows, in this order:\n\n{words}\n')
 
 
 def latex_table(benchmarks: Sequence[Sequence[Result]], notes: Sequence[str]) -> str:
@@ -88,7 +93,7 @@ def latex_table(benchmarks: Sequence[Sequence[Result]], notes: Sequence[str]) ->
     heads = ' & '.join(['setting', *[r'mIoU & $\Delta$ & interval & changed'] * len(names)])
     lines = [r'% needs \usepackage{booktabs}', r'\begin{table}', r'\centering', rf'\caption{{{" ".join(map(latex, notes))}}}',
              rf'\begin{{tabular}}{{l{"rrcr" * len(names)}}}', r'\toprule', rf'& {top} \\', rules, rf'{heads} \\', r'\midrule',
-             *body, r'\bottomrule', r'\end{tabular}', r'\end{table}']
+             *body, r'\bottomrule', r'\end{tabular}', r'\end{table}', *(f'% {line}' for line in _words(benchmarks))]
     return '\n'.join(lines) + '\n'
 
 
@@ -96,7 +101,7 @@ def terminal_table(rows: Sequence[Result]) -> Table:
     """The rows of one benchmark."""
     first = rows[0]
     title = ', '.join(filter(None, [quoted(first.setting.benchmark), first.limited or f'{first.images} images',
-                                    first.class_list and quoted(first.class_list)]))
+                                    quoted(first.words['class_list'])]))
     lines = [[quoted(result.setting.name), *_cells(result, index == 0)] for index, result in enumerate(rows)]
     return tables.terminal_table(['setting', 'mIoU', 'Δ', INTERVAL, CHANGED], lines, title, numbers=4)
 
@@ -114,6 +119,14 @@ def _body(benchmarks: Sequence[Sequence[Result]]) -> Dict[str, List[str]]:
             cells = body.setdefault(quoted(result.setting.name), [''] * (4 * len(benchmarks)))
             cells[4 * place:4 * place + 4] = _cells(result, index == 0)
     return body
+
+
+def _words(benchmarks: Sequence[Sequence[Result]]) -> List[str]:
+    """Class list, templates and background words of each row."""
+    results = [result for rows in benchmarks for result in rows]
+    background = [', '.join(result.words['background_words']) for result in results]
+    return [f'{quoted(result.setting.name)}: {word_line(result.words)}' + (f'; background words: {words}' if words else '')
+            for result, words in zip(results, background)]
 
 
 def _cells(result: Result, baseline: bool) -> List[str]:

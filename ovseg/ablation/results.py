@@ -1,7 +1,7 @@
 """Finished rows to figures."""
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ class Result:
         delta: mIoU less the baseline's, in points.
         low: Low end of its interval.
         high: High end.
-        class_list: The vocabulary.
+        words: The ``word_record`` of the vocabulary.
         classes: Names of the data set's classes, K of them.
         changed: Share of the image area whose label differs from the baseline's, in percent; NaN where the two have other
             weights or another test pipeline.
@@ -39,7 +39,7 @@ class Result:
     delta: float
     low: float
     high: float
-    class_list: str
+    words: Dict[str, Any]
     classes: List[str]
     changed: float
 
@@ -84,5 +84,5 @@ def _result(setting: Setting, baseline: Areas, digest: str, path: Path) -> Resul
     low, high = delta_interval((baseline.intersect, baseline.union), (areas.intersect, areas.union), absent)
     about = read_about(path)
     return Result(setting, len(areas.images), printed_metrics(areas, nan_to_num), after, after - before,
-                  float(np.nanmean(after) - np.nanmean(before)), low, high, about['class_list'], about['classes'],
+                  float(np.nanmean(after) - np.nanmean(before)), low, high, about['words'], about['classes'],
                   100 * read_changed(path, digest))

@@ -27,6 +27,7 @@ from ovseg.evaluation.run_record import Stamps, dataset_stamps
 from ovseg.evaluation.undefined_pixels import warn_of_undefined
 from ovseg.files import write_text
 from ovseg.utils import quoted
+from ovseg.vocabulary.word_record import word_record
 
 NOTE = 'ablation.json'
 RUNNER_KEYS = ('env_cfg', 'log_processor', 'log_level', 'default_scope', 'randomness')
@@ -94,7 +95,7 @@ class Pass:
             evaluator = _RowsEvaluator(writers, self.settings[0].metric.get('ignore_index', 255), compared)
             self._runner(model, evaluator, left, folder).test()
         for setting, writer, segmentor in zip(self.settings, writers, model.segmentors):
-            writer.finish(images, dict(command=setting.command, class_list=segmentor.vocabulary.label,
+            writer.finish(images, dict(command=setting.command, words=word_record(segmentor.words),
                                        classes=list(self.dataset.metainfo['classes'])))
 
     def _runner(self, model: SettingsModel, evaluator: Evaluator, indices: Sequence[int], folder: Path) -> Runner:

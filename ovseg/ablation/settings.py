@@ -16,6 +16,7 @@ from ovseg.ablation.axes import Axes, Step, as_written, axes_of, chains
 from ovseg.ablation.word_axes import word_axes
 from ovseg.components import build_component
 from ovseg.config import read_config
+from ovseg.evaluation.boundary_iou import BoundaryIoUMetric, is_metric
 from ovseg.evaluation.run_record import custom_code, software
 from ovseg.models.guides import build_guide
 from ovseg.models.regions import build_regions
@@ -24,6 +25,7 @@ from ovseg.models.segmentors.switches import CHAIN, COMPONENTS, PLACES, SIMILARI
 from ovseg.models.towers.loading import load_clip, weights_digest
 from ovseg.utils import check_arguments, check_dict, quoted, shown, type_name
 from ovseg.vocabulary import Vocabulary
+from ovseg.vocabulary.background import Background
 
 SWITCH_OF = {'similarity_enhancement_cfg': SIMILARITY,
              **{module.keywords: module.switch for module in CHAIN if module.keywords}}
@@ -67,8 +69,9 @@ class Setting:
                   if isinstance(part, Mapping) and part.get('guide')]
         regions = [build_regions('regions', part['regions']).digest() for part in parts
                    if isinstance(part, Mapping) and part.get('regions')]
-        return _digest(dict(self._content(model), class_list=words.synonyms, templates=words.sentences, guides=guides,
-                            regions=regions))
+        pool = words.background.pool if isinstance(words.background, Background) else None
+        return _digest(dict(self._content(model), class_list=words.synonyms, templates=words.sentences, pool=pool,
+                            guides=guides, regions=regions))
 
     @cached_property
     def weights_digest(self) -> str:
@@ -190,15 +193,23 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
     if _iou_metric(cfg) is None:
         raise ValueError(f'{quoted(config)} has no IoUMetric with mIoU in its test_evaluator, which tables and intervals '
                          'are made of')
+    if any(is_metric(metric, BoundaryIoUMetric) for metric in _metrics(cfg)):
+        raise ValueError(f'{quoted(config)} has a BoundaryIoUMetric in its test_evaluator, which is not measured here: leave '
+                         'it out')
     if cfg.get('load_from'):
         raise ValueError(f'{quoted(config)} has load_from={shown(cfg.load_from)}; put the weights into model.clip.pretrained')
     return cfg
 
 
+def _metrics(cfg: Config) -> Sequence[Any]:
+    evaluator = cfg.test_evaluator
+    return evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+
+
 def _iou_metric(cfg: Config) -> Any:
     """The first ``IoUMetric`` with mIoU of a config; None where there is none."""
-    evaluator, type_ = cfg.test_evaluator, METRICS.get('IoUMetric')
-    for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
+    type_ = METRICS.get('IoUMetric')
+    for metric in _metrics(cfg):
         if not isinstance(metric, Mapping) or not metric.get('type'):
             raise ValueError(f'test_evaluator has {shown(metric)}, which must be a dict with a type')
         if METRICS.get(type_name(metric['type'])) is type_ and 'mIoU' in metric.get('iou_metrics', ['mIoU']):

@@ -61,7 +61,8 @@ class SharedEncoder(DenseEncoder):
 class SettingsModel(BaseModel):
     """The segmentors of settings with one ``weights_digest``, run side by side on the same images.
 
-    The CLIP is loaded once; settings with equal image encoders share one, which runs once on equal windows.
+    The CLIP is loaded once; settings with equal image encoders share one, which runs once on equal windows. Settings whose
+    vocabularies or decoders alone differ share what the post-processors leave, too.
 
     Args:
         settings: At least one.
@@ -85,12 +86,23 @@ class SettingsModel(BaseModel):
         self.encoders = {encoder: SharedEncoder(encoder, encoder in with_attention) for encoder in encoders}
         for segmentor, encoder in zip(self.segmentors, encoders):
             segmentor.image_encoder = self.encoders[encoder]
+        fronts = [_front(segmentor, cfg) for segmentor, cfg in zip(self.segmentors, configs)]
+        self.sources = [index if encoder.needs_texts else fronts.index(front)
+                        for index, (encoder, front) in enumerate(zip(encoders, fronts))]
 
     def forward(self, inputs: Any, data_samples: List[SegDataSample], mode: str = 'predict') -> List[List[SegDataSample]]:
         """Per setting what its ``CLIPSegmentor.predict`` returns, whatever ``mode``."""
         for encoder in self.encoders.values():
             encoder.forget()
-        return [segmentor.predict(inputs, [sample.new() for sample in data_samples]) for segmentor in self.segmentors]
+        patches = {source: self.segmentors[source].window_patches(inputs, data_samples) for source in set(self.sources)}
+        return [segmentor.decode(inputs, [sample.new() for sample in data_samples], patches[source])
+                for segmentor, source in zip(self.segmentors, self.sources)]
+
+
+def _front(segmentor: CLIPSegmentor, cfg: Mapping[str, Any]) -> List[Any]:
+    """Everything that ``window_patches`` depends on, apart from the text embeddings."""
+    return [segmentor.image_encoder, segmentor.decoder.cls_token_lambda,
+            *(cfg[key] for key in ('post_processors', 'upsampler', 'windows'))]
 
 
 def _equal_ones_built_once(configs: Sequence[Union[str, Mapping[str, Any]]]) -> List[DenseEncoder]:

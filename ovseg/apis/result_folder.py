@@ -14,11 +14,11 @@ from ovseg.apis.painting import write_label_map
 from ovseg.apis.request import Request
 from ovseg.apis.run_settings import SHOWN, differences
 from ovseg.claims import claim
-from ovseg.digests import class_list_digest
 from ovseg.files import file_stamp, write_image, write_whole
 from ovseg.inference.nonfinite import ignore_label
 from ovseg.utils import expanded, one_line, quoted
 from ovseg.version import __version__
+from ovseg.vocabulary.word_record import word_record
 
 T = TypeVar('T')
 
@@ -96,8 +96,8 @@ class ResultFolder:
             print_log(f'{count} classes: the label maps are 16-bit grey, for a palette holds 255 classes', 'current')
         classes = [dict(id=index, name=name, synonyms=synonyms, colour=list(colour))
                    for index, (name, synonyms, colour) in enumerate(zip(request.names, request.vocabulary.synonyms, palette))]
-        self._head = dict(ovseg=__version__, model=model, class_list_sha256=class_list_digest(request.vocabulary.synonyms),
-                          settings=settings, classes=classes, no_class=ignore,
+        self._head = dict(ovseg=__version__, model=model, **word_record(request.vocabulary), settings=settings,
+                          classes=classes, no_class=ignore,
                           formats={name: FORMATS[name].place for name in self.formats})
         self._images: Dict[str, str] = {}  # the entry of each image as JSON by its name
         self._done: Dict[str, List[Dict[str, Any]]] = {}  # name, stamp and files of each result of a path

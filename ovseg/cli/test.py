@@ -34,6 +34,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--out', type=Path, help="folder for predicted label maps (PNG, ids as in the data set's files)")
     parser.add_argument('--resume', action='store_true',
                         help='predict only what has no label map in --out yet, then score all label maps there')
+    parser.add_argument('--boundary-iou', action='store_true', help='report Boundary IoU beside mIoU')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for painted predictions')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each window stays open')
@@ -61,6 +62,9 @@ def merged_config(args: argparse.Namespace) -> 'Config':
         cfg.default_hooks.visualization.update(draw=True, interval=1, show=args.show, wait_time=args.wait_time)
     if args.show_dir:
         cfg.visualizer.save_dir = args.show_dir
+    if args.boundary_iou:
+        from ovseg.evaluation.boundary_iou import with_boundary_iou
+        cfg.test_evaluator = with_boundary_iou(cfg.test_evaluator)
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if type_name(hook['type']) != 'NonFiniteHook']
     if not args.resume:  # LabelMapEvaluator counts the pixels of all label maps
         cfg.custom_hooks.append(dict(type='NonFiniteHook'))

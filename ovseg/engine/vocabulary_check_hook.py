@@ -12,6 +12,7 @@ from ovseg.data_check.class_order import order_difference
 from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.utils import quoted
 from ovseg.vocabulary.diagnosis import diagnose
+from ovseg.vocabulary.word_record import word_line, word_record
 
 
 @HOOKS.register_module()
@@ -19,10 +20,10 @@ class VocabularyCheckHook(Hook):
     """Compares the model's classes with the data set's before the first image, and logs which list the model uses.
 
     Labels are compared by index, so a list of another length, or of the same classes in another order, gives a number
-    that means nothing, without any error. The list alone moves a score by points: its name stands beside the metrics, as
-    ``class_list``, in the log and in the JSON file of the work directory. Then the main process encodes the names for all.
-    Images without a region map, where the model needs them from files, are refused too. Names that the model confuses are
-    warned of, see ``diagnose``.
+    that means nothing, without any error. The words alone move a score by points: their ``word_record`` stands beside the
+    metrics, in the log and in the JSON file of the work directory. Then the main process encodes the names for all. Images
+    without a region map, where the model needs them from files, are refused too. Names that the model confuses are warned of,
+    see ``diagnose``.
     """
 
     def before_test(self, runner: Runner) -> None:
@@ -55,10 +56,11 @@ class VocabularyCheckHook(Hook):
         if model.image_encoder.regions is not None:
             model.image_encoder.regions.check_images(dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
         _share_texts(model)
-        words = model.words
-        print_log(f'class list: {quoted(words.label)} ({len(classes)} classes, {len(words.all_names)} names)', 'current')
-        runner.message_hub.update_info('test/class_list', words.label)  # LoggerHook writes what begins with test/
-        for line in diagnose(words.synonyms, model.text_embeddings):
+        record = word_record(model.words)
+        print_log(f'class list: {word_line(record)}', 'current')
+        for key, value in record.items():
+            runner.message_hub.update_info(f'test/{key}', value)  # LoggerHook writes what begins with test/
+        for line in diagnose(model.words.synonyms, model.text_embeddings):
             print_log(line, 'current', 30)
 
 

@@ -36,6 +36,7 @@ from ovseg.files import file_stamp, write_text
 from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.utils import expanded, quoted
 from ovseg.version import __version__
+from ovseg.vocabulary.word_record import word_record
 
 RECORD = 'record.json'
 SHOWN = 5  # items that a message or a log line lists
@@ -64,7 +65,7 @@ def run_settings(cfg: Config, model: nn.Module) -> Dict[str, Any]:
     ``model`` is what the run with this config has built, in its wrappers.
     """
     inner: Any = model.module if is_model_wrapper(model) else model
-    segmentor = getattr(inner, 'module', inner)  # test-time augmentation wraps the segmentor
+    segmentor = _segmentor(model)
     settings: Dict[str, Any] = {
         'config': Config(dict(model=cfg.model, dataset=cfg.test_dataloader.dataset)).pretty_text,
         'custom_imports': custom_code(cfg),
@@ -76,6 +77,21 @@ def run_settings(cfg: Config, model: nn.Module) -> Dict[str, Any]:
         if segmentor.image_encoder.regions is not None:
             settings['regions'] = segmentor.image_encoder.regions.digest()
     return settings
+
+
+def recorded_words(folder: Path) -> Dict[str, Any]:
+    """The ``word_record`` of the label maps in ``folder``; empty where a record of ovseg's with words is not there."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding='utf-8'))
+    except (FileNotFoundError, ValueError):  # another program may use the same name
+        return {}
+    return record.get('words', {}) if isinstance(record, dict) and 'settings' in record else {}
+
+
+def _segmentor(model: nn.Module) -> Any:
+    """The segmentor in its wrappers, of which test-time augmentation is one."""
+    inner: Any = model.module if is_model_wrapper(model) else model
+    return getattr(inner, 'module', inner)
 
 
 def dataset_stamps(dataset: BaseSegDataset) -> List[Stamps]:
@@ -121,7 +137,9 @@ def _claim(stack: ExitStack, folder: Path, cfg: Config, model: nn.Module, resume
         check_data_files(cfg.test_dataloader.dataset)
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
     names = [path.relative_to(folder).as_posix() for path in label_map_paths(dataset, folder)]
-    record = dict(settings=run_settings(cfg, model), files=dict(zip(names, dataset_stamps(dataset))))
+    segmentor = _segmentor(model)
+    words = dict(words=word_record(segmentor.words)) if isinstance(segmentor, CLIPSegmentor) else {}
+    record = dict(words, settings=run_settings(cfg, model), files=dict(zip(names, dataset_stamps(dataset))))
     read_only = folder.is_dir() and not os.access(folder, os.W_OK)
     if not read_only:
         stack.enter_context(claim(folder))

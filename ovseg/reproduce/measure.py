@@ -8,15 +8,14 @@ from typing import Any, List, Mapping, Optional
 import numpy as np
 
 from ovseg.ablation.results import printed_metrics
-from ovseg.ablation.rows import read_areas, row_file
+from ovseg.ablation.rows import read_about, read_areas, row_file
 from ovseg.ablation.runner import Pass, build_dataset, claimed_folder, plan, run
 from ovseg.ablation.settings import Setting, single_setting
 from ovseg.ablation.statistics import mean_iou_error
 from ovseg.components import named_errors
 from ovseg.config import read_config
-from ovseg.digests import class_list_digest
 from ovseg.reproduce.presets import Preset
-from ovseg.vocabulary import Vocabulary
+from ovseg.vocabulary.word_record import word_line
 
 INDICES = 'test_dataloader.dataset.indices'
 TOLERANCE = 0.5  # points of mIoU
@@ -33,7 +32,7 @@ class Measurement:
         total: Number of images of the data set.
         score: mIoU in percent, as ``tools/test.py`` prints it.
         error: Standard error of ``score`` as an estimate of that of the data set: 0 for the whole data set, NaN for one image.
-        class_list: Name, number of classes and checksum of the class list.
+        class_list: The class list and the templates, see ``word_line``.
         seconds: Time from loading the weights to the score; None where an earlier run had finished.
     """
     images: int
@@ -102,18 +101,14 @@ def measure(task: Task) -> Measurement:
     with claimed_folder(task.folder, [setting]):
         passes = _passes(setting, task.folder)
         run(passes, task.folder)
-    areas = read_areas(row_file(task.folder, setting.digest))
+    path = row_file(task.folder, setting.digest)
+    areas = read_areas(path)
     nan_to_num = setting.metric.get('nan_to_num')
     absent = np.nan if nan_to_num is None else 100 * nan_to_num
     return Measurement(
         len(areas.images), task.total, printed_metrics(areas, nan_to_num)['mIoU'],
         mean_iou_error(areas.intersect, areas.union, task.total, absent),
-        class_list(Vocabulary(**setting.cfg.model.vocabulary)), time.monotonic() - start if passes else None)
-
-
-def class_list(vocabulary: Vocabulary) -> str:
-    """Name of a class list, its number of classes, and the first digits of its ``class_list_digest``."""
-    return f'{vocabulary.label}, {len(vocabulary.synonyms)} classes, {class_list_digest(vocabulary.synonyms)[:12]}'
+        word_line(read_about(path)['words']), time.monotonic() - start if passes else None)
 
 
 def verdict(preset: Preset, measurement: Measurement) -> str:

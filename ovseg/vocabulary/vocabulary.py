@@ -8,7 +8,7 @@ from torch import Tensor
 from ovseg.components import build_component
 from ovseg.utils import shown
 from ovseg.vocabulary.background import Background
-from ovseg.vocabulary.class_lists import read_class_list, vocabulary_name, warn_of_one_class
+from ovseg.vocabulary.class_lists import read_class_list, warn_of_one_class
 from ovseg.vocabulary.prompt_templates import PROMPT_TEMPLATES, prompt_templates
 
 
@@ -48,12 +48,6 @@ class Vocabulary:
             background=None if given is None else build_component('vocabulary.background', Background, given))
         self.__dict__.update(derived)  # the dataclass is frozen
         warn_of_one_class(self.names, self.synonyms)
-
-    @property
-    def label(self) -> str:
-        """The name for results: the bundled list's, the file's path as given, or ``'custom (K classes)'``."""
-        added = f' + {len(self.background_words)} background words' if self.background_words else ''
-        return vocabulary_name(self.names) + added
 
     @property
     def class_names(self) -> List[str]:

@@ -24,12 +24,14 @@ class Segmented(NamedTuple):
         areas: The share of the image that each class covers, largest first.
         colours: RGB of each class, 0 to 255, in the order of their labels.
         seconds: Time of the segmentation, without that of building the model.
+        words: The ``word_record`` of the class names.
     """
     image: np.ndarray
     labels: np.ndarray
     areas: Dict[str, float]
     colours: Dict[str, List[int]]
     seconds: float
+    words: Mapping[str, Any]
 
     def painted(self, opacity: float = OPACITY, shown: Optional[Collection[str]] = None) -> np.ndarray:
         """``image`` with the colours of the classes ``shown`` on it, or of all."""
@@ -76,7 +78,7 @@ class Drawing(NamedTuple):
 
 def legend(columns: Mapping[str, Segmented], note: str = '') -> str:
     """HTML table: a row for each class that occurs, with colour and area in each of ``columns``, and a row of times; above it
-    a note.
+    a note, and the background words that were chosen automatically, which are the same in all columns.
     """
     colours = {name: colour for column in columns.values() for name, colour in column.colours.items()}
     present = dict.fromkeys(name for column in columns.values() for name in column.areas)
@@ -85,19 +87,22 @@ def legend(columns: Mapping[str, Segmented], note: str = '') -> str:
             for name in present]
     head = ''.join(f'<th>{html.escape(title)}</th>' for title in ('class', *columns))
     times = ''.join(f'<td>{column.seconds:.2f} s</td>' for column in columns.values())
-    above = f'<p class="note">{html.escape(note)}</p>' if note else ''
+    chosen = next(iter(columns.values())).words['background_words']
+    notes = [note, f'background: {", ".join(chosen)}' if chosen else '']
+    above = ''.join(f'<p class="note">{html.escape(text)}</p>' for text in notes if text)
     return (f'{above}<table class="legend"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
             f'<tfoot><tr><td>time taken</td>{times}</tr></tfoot></table>')
 
 
 def write_classes(result: Segmented, upload: Upload, path: Path) -> None:
-    """Write what the values of the label map mean, as JSON."""
+    """Write what the values of the label map mean, and the ``word_record``, as JSON."""
     counts = np.bincount(result.labels.ravel(), minlength=len(result.colours)).tolist()
     classes: List[Dict[str, Any]] = [
         dict(id=index, name=name, colour=colour, pixels=count, area=count / result.labels.size)
         for index, ((name, colour), count) in enumerate(zip(result.colours.items(), counts))]
     sizes = dict(label_map_size=result.labels.shape[::-1], image_size=upload.size[::-1])  # width, height
-    path.write_text(json.dumps(dict(**sizes, classes=classes), ensure_ascii=False, indent=1) + '\n', encoding='utf-8')
+    content = dict(**sizes, **result.words, classes=classes)
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + '\n', encoding='utf-8')
 
 
 def write_overlay(result: Segmented, painted: np.ndarray, shown: Collection[str], path: Path) -> None:

@@ -13,6 +13,7 @@ from ovseg.apis.painting import class_colours
 from ovseg.visualization.inspection import WindowInspection
 from ovseg.visualization.patch_figures import attention_figure
 from ovseg.vocabulary import read_class_list
+from ovseg.vocabulary.word_record import word_record
 from ovseg.web.drawing import Segmented
 from ovseg.web.uploads import small
 
@@ -56,7 +57,8 @@ def segment(inferencer: OVSegInferencer, image: np.ndarray, typed: TypedClasses)
     found = inferencer(image, typed.classes, background=typed.background, threshold=typed.threshold)
     seconds = time.perf_counter() - start
     colours = dict(zip(names, class_colours(len(names), typed.background is not None)))
-    return Segmented(small(image)[..., ::-1], found['predictions'][0], found['areas'][0], colours, seconds)
+    return Segmented(small(image)[..., ::-1], found['predictions'][0], found['areas'][0], colours, seconds,
+                     word_record(inferencer.model.words))
 
 
 def config_text(inferencer: OVSegInferencer, typed: TypedClasses) -> str:
@@ -64,6 +66,7 @@ def config_text(inferencer: OVSegInferencer, typed: TypedClasses) -> str:
     model = copy.deepcopy(inferencer.cfg.model)
     request = inferencer.request(*typed)
     model.vocabulary.names = request.vocabulary.names
+    model.vocabulary.background = None if request.vocabulary.background is None else 'auto'
     decoder = {**model.get('decoder', {}), **{key: getattr(request.decoder, key) for key in ('prob_thd', 'area_thd', 'bg_idx')}}
     model.decoder = {key: value for key, value in decoder.items() if value is not None}
     return Config(dict(model=model)).pretty_text

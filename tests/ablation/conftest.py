@@ -6,6 +6,8 @@ from mmseg.evaluation import IoUMetric
 
 import ovseg
 from ovseg.ablation.rows import RowWriter
+from ovseg.vocabulary import Vocabulary
+from ovseg.vocabulary.word_record import word_record
 
 CLASSES = ('sky', 'sand', 'water', 'stone', 'grass')
 
@@ -33,7 +35,7 @@ def finish(tmp_path):
             writer.keep([])
             for name, count in zip(stamps, counts):
                 writer.add(name, count)
-            writer.finish(list(stamps), dict(classes=CLASSES, class_list='letters'))
+            writer.finish(list(stamps), dict(classes=CLASSES, words=word_record(Vocabulary(list(CLASSES), 'plain'))))
             held.append(areas)
         return held
     return write

@@ -33,6 +33,9 @@ def test_csv_has_a_line_for_each_row_with_its_command(benchmarks):
         assert float(line['mIoU']) == result.metrics['mIoU']
         assert float(line['delta_mIoU']) == pytest.approx(result.delta, abs=0.005001)
         assert line['command'] == result.setting.command and line['images'] == '7' and line['limit'] == ''
+        assert (line['class_list'], line['class_count'], line['name_count']) == ('custom (5 classes)', '5', '5')
+        assert (line['templates'], line['template_count'], line['background_words']) == ('plain', '1', '')
+        assert re.fullmatch('[0-9a-f]{64}', line['class_list_sha256'])
     assert lines[1]['command'].endswith('gated_tiny-clip_demo.py --cfg-options model.apply_ctd=True')
 
 
@@ -47,6 +50,16 @@ def test_markdown_has_a_row_for_each_setting_and_four_columns_for_each_benchmark
     first = benchmarks[0][1]
     assert cells[3][1:4] == [f'{first.metrics["mIoU"]:.2f}', f'{first.delta:+.2f}', f'[{first.low:+.2f}, {first.high:+.2f}]']
     assert 'a note.' in text and text.count('    ovseg test') == 8
+
+
+def test_markdown_and_latex_name_the_words_of_each_row(benchmarks):
+    benchmarks[0][1].words.update(background_words=['zebra', 'sea'])
+    words = "custom (5 classes) (5 classes, 5 names, "
+    for text, mark in ((markdown_table(benchmarks, []), '- '), (latex_table(benchmarks, []), '% ')):
+        lines = [line for line in text.splitlines() if 'sha256' in line]
+        assert len(lines) == 8 and lines[0].startswith(f'{mark}baseline: {words}sha256 ')
+        assert lines[1].startswith(f'{mark}+ apply_ctd: {words}2 of them automatic background words, sha256 ')
+        assert lines[1].endswith('templates plain (1); background words: zebra, sea') and lines[0].endswith('plain (1)')
 
 
 def test_latex_is_a_booktabs_table_of_equal_rows(benchmarks):
@@ -70,7 +83,7 @@ def test_latex_reads_no_letter_as_a_command():
 def test_terminal_shows_every_row(benchmarks):
     table = terminal_table(benchmarks[1])
     assert list(table.columns[0].cells) == ['baseline', '- apply_ctd', 'logit_scale=30', 'logit_scale=50']
-    assert str(table.title) == 'other, 7 images, letters'
+    assert str(table.title) == 'other, 7 images, custom (5 classes)'
 
 
 @pytest.mark.parametrize('combine, count', [('full', 1), ('cumulative', 2)])

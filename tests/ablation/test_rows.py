@@ -7,7 +7,7 @@ from ovseg.evaluation.areas import class_areas
 
 NAMES = ('x/1.jpg', 'y/1.jpg', 'z ü.jpg')
 STAMPS = {name: dict(image=[3, 5 + index], mask=[7, 11 + index]) for index, name in enumerate(NAMES)}
-ABOUT = dict(classes=['a', 'b', 'c', 'd', 'e'], class_list='letters')
+ABOUT = dict(classes=['a', 'b', 'c', 'd', 'e'], words=dict(class_list='letters'))
 
 
 def labels(seed):

@@ -174,6 +174,7 @@ def test_a_method_on_another_data_set_is_refused():
 @pytest.mark.parametrize('options, message', [
     ({'model.type': 'TokenClassifier'}, "model.type='TokenClassifier'; only settings of CLIPSegmentor"),
     ({'test_evaluator.iou_metrics': ['mDice']}, 'no IoUMetric with mIoU'),
+    ({'test_evaluator': [dict(type='IoUMetric'), dict(type='BoundaryIoUMetric')]}, 'has a BoundaryIoUMetric in its test_eval'),
     ({'load_from': 'x.pth'}, 'put the weights into model.clip.pretrained'),
     ({'modle.apply_ctd': True}, "no key 'modle'; did you mean 'model'")])
 def test_configs_that_cannot_be_compared_are_refused(options, message):

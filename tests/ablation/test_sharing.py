@@ -9,6 +9,7 @@ from mmseg.structures import SegDataSample
 import ovseg
 from ovseg.ablation.settings import Setting
 from ovseg.ablation.sharing import SettingsModel, SharedEncoder
+from ovseg.models import CLIPSegmentor
 from ovseg.models.class_texts import ClassTexts
 from ovseg.models.dense import DenseEncoder, WindowBatch
 from ovseg.models.dense_features import DenseFeatures
@@ -27,6 +28,8 @@ BEFORE = [dict(model_type='KK'), dict(ignore_residual=False), dict(apply_similar
           {'image_encoder.precision': 'bf16', 'global_debias_factor': 0.7}, dict(slide_stride=37), dict(slide_crop=0),
           dict(slide_crop=53, pad_mode='none'), {'windows.batch_size': 2, 'logit_scale': 3},
           {'image_encoder.attention_layer': -2, 'apply_self_attn_enhancement': True}]
+
+LPOSS = dict(type='LPOSS', guide='CLIPGuide')
 
 
 def setting(options):
@@ -118,6 +121,21 @@ def test_every_window_goes_through_the_encoder_once(model, images, monkeypatch):
     assert len(windows) == 2 * 2 + 1 * 3 and len(windows.flatten(1).unique(dim=0)) == len(windows)
     model(images[:1], samples()[:1])
     assert len(shared.known) == 1  # what belongs to other images is freed
+
+
+@torch.no_grad()
+def test_settings_that_differ_in_words_and_decoder_share_what_is_scored(images, monkeypatch):
+    words = [dict(name_path=['sky', 'sand; water']), dict(prompt_templates=['{}']), dict(logit_scale=3, bg_idx=2)]
+    alike = [dict(one, post_processors=['OutlierSuppression', LPOSS]) for one in ({}, *words)]
+    other = {'decoder.cls_token_lambda': -0.3, **alike[0]}
+    settings = [setting(options) for options in (*alike, other, dict(alike[1], slide_crop=0), words[0])]
+    model = SettingsModel(settings)
+    called, original = [], CLIPSegmentor.window_patches
+    monkeypatch.setattr(CLIPSegmentor, 'window_patches', lambda self, *args: called.append(self) or original(self, *args))
+    model(images, samples())
+    assert len(called) == 4 and model.sources == [0, 0, 0, 0, 4, 5, 6]
+    monkeypatch.undo()
+    check_against_single_runs(model, settings, images)
 
 
 @torch.no_grad()

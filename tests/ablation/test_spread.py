@@ -11,7 +11,7 @@ NAN = float('nan')
 def result(name, iou, options=None, points=None):
     setting = Setting('demo', name, 'x.py', options or {}, points or {})
     iou = np.array(iou, float)
-    return Result(setting, 7, {}, iou, iou, 0, 0, 0, 'x', ['sky', 'sand', 'water'], NAN)
+    return Result(setting, 7, {}, iou, iou, 0, 0, 0, {}, ['sky', 'sand', 'water'], NAN)
 
 
 def words(name, iou, beside='', **options):

@@ -59,6 +59,16 @@ def test_a_data_set_of_another_kind_is_refused(type_, demo, tmp_path):
         all_settings([demo], Axes(vocabulary=['plain']), {'test_dataloader.dataset.type': type_}, tmp_path / 'w')
 
 
+def test_a_pool_of_background_words_counts_by_its_content(voc21, tmp_path):
+    path = tmp_path / 'pool.txt'
+    digests = set()
+    for text in ('zebra', 'zebra\nhorse', 'zebra\nhorse\n'):
+        path.write_text(text)
+        row = all_settings([voc21], Axes(templates=['plain']), {'model.vocabulary.background': dict(words=str(path))})[1]
+        digests.add(row.digest)
+    assert len(digests) == 2
+
+
 def test_a_file_of_templates_counts_by_its_content(demo, tmp_path):
     path = tmp_path / 'sentences.txt'
     digests = set()

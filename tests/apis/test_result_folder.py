@@ -17,6 +17,7 @@ from ovseg.models.decoder import Decoder
 from ovseg.visualization.contact_sheet import overlay
 from ovseg.visualization.palette import distinct_colours
 from ovseg.vocabulary import Vocabulary
+from ovseg.vocabulary.word_record import word_record
 
 WORDS = ['zebra', 'ladybug; 瓢虫', 'snow']
 
@@ -71,6 +72,8 @@ def test_what_the_results_come_from(inferencer, noise, tmp_path):
     document = results_of(tmp_path)
     content = json.dumps([['zebra'], ['ladybug', '瓢虫'], ['snow']]).encode()
     assert document['class_list_sha256'] == hashlib.sha256(content).hexdigest()
+    words = word_record(inferencer.model.words)
+    assert {key: document[key] for key in words} == words and words['class_count'] == 3
     assert document['model'].endswith('gated_tiny-clip_demo.py') and document['ovseg'] == ovseg.__version__
     settings = document['settings']
     assert settings['software']['torch'] == torch.__version__ and len(settings['weights']) == 64

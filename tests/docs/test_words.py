@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from ovseg.cli import main
+from ovseg.vocabulary import Vocabulary
 from ovseg.vocabulary.background import LARGEST_POOL, Background
 from ovseg.vocabulary.diagnosis import NEAR, SAME
+from ovseg.vocabulary.word_record import word_record
 
 NAME = 'docs/words.md'
 read, blocks, commands = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, ('read', 'blocks', 'commands'))
@@ -61,7 +63,12 @@ def test_the_command_writes_confidence(tmp_path, monkeypatch):
 
 def test_defaults_and_limits_are_those_of_the_code():
     text, background = read(NAME), Background()
-    table = dict(re.findall(r'^\| `(\w+)` \| ([^|]+) \|', text.split('## Automatic')[1], flags=re.MULTILINE))
+    table = dict(re.findall(r'^\| `(\w+)` \| ([^|]+) \|', text.split('## Automatic')[1].split('\n## ')[0], flags=re.MULTILINE))
     assert table == dict(count=str(background.count), max_cosine=str(background.max_cosine), words='all bundled class lists')
     assert set(table) == {field.name for field in fields(Background) if field.init}
     assert f'at most {LARGEST_POOL} words' in text and f'cosine over {SAME}' in text and f'cosine over {NEAR}' in text
+
+
+def test_the_record_of_words_is_described():
+    rows = read(NAME).split('## What a result says of its words')[1].split('\n\n')[1].splitlines()[2:]
+    assert [key for row in rows for key in re.findall(r'`(\w+)`', row.split('|')[1])] == list(word_record(Vocabulary('voc20')))

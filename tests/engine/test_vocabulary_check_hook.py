@@ -1,4 +1,6 @@
+import hashlib
 import json
+import re
 import subprocess
 import sys
 from itertools import count
@@ -108,13 +110,17 @@ def test_the_results_name_the_list(evaluate, tmp_path, tta):
     classes.write_text('cat\ndog, puppy, hound\n')
     metrics, log = evaluate(['cat', 'dog'], tta, name_path=str(classes))
     lines = log.splitlines()
-    first = next(index for index, line in enumerate(lines) if line.endswith(f'class list: {classes} (2 classes, 4 names)'))
+    digest = hashlib.sha256(json.dumps([['cat'], ['dog', 'puppy', 'hound']]).encode()).hexdigest()
+    line = f'class list: {classes} (2 classes, 4 names, sha256 {digest[:12]}), templates plain (1)'
+    first = next(index for index, found in enumerate(lines) if found.endswith(line))
     result = next(index for index, line in enumerate(lines) if 'mIoU: ' in line)
     assert first < result
-    assert f'class_list: {classes}' in lines[result]
+    record = dict(class_list=str(classes), class_count=2, name_count=4, class_list_sha256=digest, templates='plain',
+                  template_count=1, background_words=[])
+    assert '  '.join(f'{key}: {value}' for key, value in record.items()) in lines[result]
     saved, = (tmp_path / 'logs').rglob('*.json')
     saved = json.loads(saved.read_text())
-    assert saved['class_list'] == str(classes)
+    assert {key: saved[key] for key in record} == record
     assert saved['mIoU'] == metrics['mIoU']
 
 
@@ -172,7 +178,9 @@ def test_names_that_the_model_confuses_are_warned_of(evaluate, monkeypatch):
 def test_background_words_are_logged_and_need_a_background_class(evaluate):
     words = dict(names=['background', 'sky'], background=dict(count=2, max_cosine=1, words=['zebra', 'brick', 'tartan']))
     _, log = evaluate(['background', 'sky'], vocabulary=words)
-    assert 'background words of class 0: ' in log and 'custom (2 classes) + 2 background words' in log
+    chosen, = re.findall('background words of class 0: (.*)', log)
+    assert 'custom (2 classes) (2 classes, 4 names, 2 of them automatic background words, sha256 ' in log
+    assert f'background_words: {chosen.split(", ")}' in log
     with pytest.raises(ValueError, match='words for a class called background, and BaseSegDataset has none'):
         evaluate(['sea', 'sky'], vocabulary=dict(words, names=['sea', 'sky']))
 

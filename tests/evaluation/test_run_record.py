@@ -13,8 +13,9 @@ from PIL import Image
 
 from ovseg.evaluation import run_record
 from ovseg.evaluation.label_maps import write_label_map
-from ovseg.evaluation.run_record import RECORD, claimed_label_maps, run_settings
+from ovseg.evaluation.run_record import RECORD, claimed_label_maps, recorded_words, run_settings
 from ovseg.models import CLIPSegmentor
+from ovseg.vocabulary.word_record import word_record
 
 NAMES = ('a', 'b', 'far/c', 'far/d', 'near/c')
 TINY = dict(name='ovseg-tiny-clip', pretrained='embedded')
@@ -23,6 +24,14 @@ TINY = dict(name='ovseg-tiny-clip', pretrained='embedded')
 @pytest.fixture
 def model():
     return torch.nn.Linear(3, 2)
+
+
+class Wrapped(torch.nn.Module):
+    """A model in a wrapper, as that of test-time augmentation."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
 
 
 @pytest.fixture
@@ -163,6 +172,23 @@ def test_words_and_templates_are_recorded_by_content(cfg, tmp_path):
     assert first['class list'] == [['cat'], ['sofa', 'couch'], ['grass']] and first['templates'] == ['a {}.']
     assert {key for key in first if first[key] != second[key]} == {'class list'}
     assert {key for key in first if first[key] != third[key]} == {'templates'}
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_the_record_of_the_words_stands_beside_label_maps(wrapped, cfg, tmp_path):
+    model = CLIPSegmentor(TINY, dict(names=['background', 'sky'], templates='plain',
+                                     background=dict(count=2, max_cosine=1, words=['zebra', 'brick', 'tartan'])))
+    with claimed_label_maps(tmp_path / 'maps', cfg, Wrapped(model) if wrapped else model, False):
+        pass
+    found = recorded_words(tmp_path / 'maps')
+    assert found == word_record(model.words) and len(found['background_words']) == 2
+
+
+@pytest.mark.parametrize('content', [None, '', '[]', '{"words": 3}', json.dumps(dict(settings={}, files={}))])
+def test_a_folder_without_a_record_of_words(content, tmp_path):
+    if content is not None:
+        (tmp_path / RECORD).write_text(content)
+    assert recorded_words(tmp_path) == {}
 
 
 def test_wrappers_do_not_count(cfg):

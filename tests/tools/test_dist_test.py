@@ -128,14 +128,18 @@ def test_an_uneven_split_changes_nothing(folder, in_process, monkeypatch):
         assert all(np.array_equal(together[name], maps[name]) for name in maps)
 
 
-def test_pixels_without_a_class_are_counted_over_all_processes(folder):
+def test_pixels_without_a_class_are_counted_over_all_processes(folder, in_process, monkeypatch):
     (folder / 'broken.py').write_text(BROKEN_CONFIG)
     (folder / 'break_corner.py').write_text(BREAK_CORNER)
-    output, _ = run(folder, 'dist_test.sh', 'broken.py', '2', '--out', 'maps')
+    output, _ = run(folder, 'dist_test.sh', 'broken.py', '2', '--out', 'maps', '--boundary-iou')
     undefined = [int((labels == 255).sum()) for labels in label_maps(folder / 'maps').values()]
     assert len(undefined) == 5 and min(undefined) > 0  # one of the five is seen by both processes
     assert output.count('have no class') == 1
     assert f'WARNING - {sum(undefined)} pixels of 5 images have no class' in output
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    scored = in_process('eval_predictions.py', 'config.py', 'maps', '--boundary-iou')
+    assert len(table(output)) == 40 and table(scored) == table(output)  # mIoU and Boundary IoU of 16 classes
 
 
 @pytest.mark.slow

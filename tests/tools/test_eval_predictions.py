@@ -2,6 +2,7 @@ import re
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -93,6 +94,38 @@ def test_a_resumed_run_counts_the_pixels_without_a_class_of_all_label_maps(comma
     undefined = [int((np.array(Image.open(path)) == 255).sum()) for path in maps.rglob('*.png')]
     assert len(undefined) == 3 and f'WARNING - {sum(undefined)} pixels of 3 images' in again
     assert again.partition('WARNING')[2] == warning.partition('WARNING')[2]
+
+
+def test_boundary_iou_is_that_of_a_run_and_of_its_resumed_half(command, tmp_path, in_process):
+    maps, options = tmp_path / 'maps', ['--work-dir', tmp_path / 'work', '--out', tmp_path / 'maps', '--boundary-iou']
+    run = in_process('test.py', *command(*options), 'model.prompt_templates=plain')
+    assert len(table(run)) == 40 and [name for name, _ in means(run)][-1] == 'mBoundaryIoU' and len(means(run)) == 7
+    ids = range(1, 17)
+    areas = sum(loop_areas(np.array(Image.open(path)), np.array(Image.open(tmp_path / 'scenes' / 'annotations' / name)), ids)
+                for path, name in ((path, path.relative_to(maps)) for path in maps.rglob('*.png')))
+    there = areas[1] > 0
+    assert float(means(run)[-1][1]) == pytest.approx(100 * (areas[0][there] / areas[1][there]).mean(), abs=0.0051)
+    (maps / 'b.png').unlink()
+    resumed = in_process('test.py', *command(*options, '--resume'), 'model.prompt_templates=plain', 'randomness.seed=2')
+    scored = in_process('eval_predictions.py', *command(maps, '--boundary-iou'))
+    assert table(run) == table(resumed) == table(scored) and means(run) == means(resumed) == means(scored)
+    words, = [line.partition('class list: ')[2] for line in scored.splitlines() if 'class list: ' in line]
+    assert words.startswith('demo_scenes (16 classes, 16 names, sha256 ') and f'class list: {words}' in run
+
+
+def loop_areas(found, ground_truth, ids):
+    """Intersection and union of the boundaries of each class, by erosions of one mask after the other."""
+    times = max(1, round(0.02 * np.hypot(*found.shape)))
+
+    def boundary(mask):
+        eroded = np.pad(mask, 1)
+        for _ in range(times):
+            eroded = cv2.erode(eroded.astype(np.uint8), np.ones((3, 3), np.uint8))
+        return mask & (eroded[1:-1, 1:-1] == 0)
+
+    scored = (ground_truth != 0) & (ground_truth != 255)
+    pairs = [(boundary((found == index) & scored), boundary(ground_truth == index)) for index in ids]
+    return np.array([[(a & b).sum() for a, b in pairs], [(a | b).sum() for a, b in pairs]])
 
 
 def test_files_that_number_classes_otherwise_are_refused(command, tmp_path, in_process):

@@ -104,7 +104,7 @@ def test_the_words_join_the_background_class_of_a_model():
     words = model.words
     assert len(words.background_words) == 3 and 'zebra' not in words.background_words
     assert words.synonyms == [['red panda'], ['background', *words.background_words], ['zebra']]
-    assert words.label == 'custom (3 classes) + 3 background words' and model.class_names == WORDS['names']
+    assert words.names == model.class_names == WORDS['names']
     explicit = segmentor(vocabulary=dict(names=[', '.join(names) for names in words.synonyms], templates=['a {}.']))
     assert torch.equal(model.text_embeddings, explicit.text_embeddings)
     assert torch.equal(model.class_of_text, explicit.class_of_text)

@@ -39,14 +39,6 @@ def test_templates_by_default_and_own_ones():
     assert Vocabulary(NAMES, ['the {}!', 'a {}']).sentences == ('the {}!', 'a {}')
 
 
-def test_the_label_is_that_of_the_list(tmp_path):
-    (tmp_path / 'words.txt').write_text('cat, kitten\ndog\n')
-    assert Vocabulary('voc21').label == 'voc21'
-    assert Vocabulary(tmp_path / 'words.txt').label == str(tmp_path / 'words.txt')
-    assert Vocabulary(tmp_path / 'words.txt').synonyms == [['cat', 'kitten'], ['dog']]
-    assert Vocabulary(NAMES).label == 'custom (3 classes)'
-
-
 @pytest.mark.parametrize('names, templates, error, message', [
     ('nowhere.txt', 'plain', FileNotFoundError, r"^vocabulary\.names='nowhere\.txt' is neither a bundled class list"),
     (7, 'plain', ValueError, r'^vocabulary\.names=7 must be a bundled class list, a file or a list of strings$'),

@@ -11,8 +11,9 @@ from ovseg.web.drawing import Drawing, Segmented, legend, write_classes, write_o
 from ovseg.web.uploads import Upload
 
 
-def result(areas, colours, seconds=1.234):
-    return Segmented(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.uint8), areas, colours, seconds)
+def result(areas, colours, seconds=1.234, background_words=()):
+    words = dict(class_list='mine', background_words=list(background_words))
+    return Segmented(np.zeros((2, 3, 3), np.uint8), np.zeros((2, 3), np.uint8), areas, colours, seconds, words)
 
 
 def test_legend_has_each_class_of_either_column_and_no_markup_of_theirs():
@@ -30,6 +31,11 @@ def test_a_note_stands_above_the_legend_without_markup():
     assert 'note' not in legend({'area': result({'a': 1.0}, {'a': [1, 2, 3]})})
 
 
+def test_background_words_stand_above_the_legend_without_markup():
+    column = result({'a': 1.0}, {'a': [1, 2, 3]}, background_words=['sea', '<b>'])
+    assert legend({'A': column, 'B': column}).startswith('<p class="note">background: sea, &lt;b&gt;</p><table')
+
+
 COLOURS = {'cat': [200, 0, 0], 'sofa': [0, 100, 0], 'grass': [0, 0, 50]}
 
 
@@ -38,7 +44,8 @@ def drawn():
     """Labels that are twice as long as the image on the page, which is grey."""
     labels = np.repeat(np.repeat(np.array([[0, 0, 1, 2, 2], [1, 1, 1, 2, 2], [0, 2, 2, 2, 1]], np.uint8), 2, 0), 2, 1)
     labels = np.tile(labels, (1, 205))  # 6 x 2050
-    return Segmented(np.full((3, 1024, 3), 100, np.uint8), labels, {'grass': 0.5, 'sofa': 0.3, 'cat': 0.2}, COLOURS, 1.0)
+    return Segmented(np.full((3, 1024, 3), 100, np.uint8), labels, {'grass': 0.5, 'sofa': 0.3, 'cat': 0.2}, COLOURS, 1.0,
+                     dict(class_list='mine', class_list_sha256='0f', background_words=[]))
 
 
 @pytest.mark.parametrize(('opacity', 'shown'), [
@@ -64,6 +71,7 @@ def test_files_of_a_result(drawn, tmp_path):
         np.testing.assert_array_equal(np.asarray(image), drawn.labels)
         np.testing.assert_array_equal(np.asarray(image.convert('RGB')), np.array(list(COLOURS.values()))[drawn.labels])
     content = json.loads(classes.read_text())
+    assert (content['class_list'], content['class_list_sha256'], content['background_words']) == ('mine', '0f', [])
     assert (content['label_map_size'], content['image_size']) == ([2050, 6], [4441, 13])
     assert [(item['id'], item['name'], item['colour']) for item in content['classes']] == [
         (index, name, colour) for index, (name, colour) in enumerate(COLOURS.items())]

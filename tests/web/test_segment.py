@@ -4,6 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from ovseg.apis import OVSegInferencer
+from ovseg.vocabulary.word_record import word_record
 from ovseg.web import segment as module
 from ovseg.web.drawing import legend
 from ovseg.web.segment import LONGEST_NAME, MOST_NAMES, TypedClasses, attention_at, config_text, own_class_names, segment
@@ -85,7 +86,14 @@ def test_five_hundred_names(models, noise):
     assert legend({'area': result}).count('swatch') == len(result.areas) < 500
 
 
-@pytest.mark.parametrize('words', [WORDS, WORDS._replace(background='gravel, sky', threshold=0.4)])
+def test_automatic_background_words_are_those_of_the_inferencer(models, scene):
+    result = segment(models.get(GATED), cv2.imread(str(scene)), WORDS._replace(background='auto'))
+    assert list(result.colours) == ['background', 'ladybug', 'grass', 'snow']
+    assert result.words == word_record(models.get(GATED).model.words) and result.words['background_words']
+
+
+@pytest.mark.parametrize('words', [WORDS, WORDS._replace(background='gravel, sky', threshold=0.4),
+                                   WORDS._replace(background='auto')])
 def test_config_text_makes_the_same_model(models, scene, words):
     cfg = models.cfg.copy()
     cfg.model = Config.fromstring(config_text(models.get(FULL), words), '.py').model

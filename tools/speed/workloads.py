@@ -12,13 +12,17 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from mmseg.structures import SegDataSample
 from speed.references import loop_decode, loop_outlier_suppression, loop_predict, sklearn_clusters
 from speed.timing import Group, in_fresh_process, in_turn, peak_memory_mb
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovseg.ablation.settings import Setting
+from ovseg.ablation.sharing import SettingsModel
 from ovseg.apis import OVSegInferencer
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
+from ovseg.evaluation.areas import class_areas
 from ovseg.evaluation.label_maps import write_label_map
 from ovseg.inference.decode import best_texts
 from ovseg.inference.windows import WindowLayout
@@ -27,6 +31,7 @@ from ovseg.models.dense import project
 from ovseg.models.post_processors import CTD, OutlierSuppression, PostProcessorChain
 from ovseg.models.text.text_encoder import TextEncoder
 from ovseg.models.towers import load_clip
+from ovseg.resources import config_file
 from ovseg.vocabulary import prompt_templates, read_class_list
 
 MODELS = {'small': 'ovseg-tiny-clip', 'full': 'ViT-B-16-quickgelu'}
@@ -52,7 +57,6 @@ def unit_rows(count: int, width: int) -> Tensor:
 
 
 def original_size(model: CLIPSegmentor, images: List[Tensor], out_size: Tuple[int, int]) -> List[Any]:
-    from mmseg.structures import SegDataSample
     return model.predict(images, [SegDataSample(metainfo=dict(ori_shape=out_size)) for _ in images])
 
 
@@ -77,6 +81,30 @@ def whole_job(clip_model: str, device: str, precision: str, baseline: Optional[s
                 loop_predict(model, image, OUTPUT) for image in batch]
         yield Group('whole job', f'{images} x {IMAGE[0]}x{IMAGE[1]}, {len(windows)} windows, to {OUTPUT[0]}x{OUTPUT[1]}, '
                                  f'{classes} classes', candidates, precision, images)
+
+
+def vocabularies(clip_model: str, device: str, precision: str, count: int = 12) -> Group:
+    """An ablation's work on an image with ``count`` vocabularies of 21 classes, over that with one; encoded texts are given."""
+    options = {'model.clip.name': clip_model, 'model.clip.pretrained': None, 'model.image_encoder.precision': precision,
+               'model.vocabulary.templates': ['{}']}
+    settings = [Setting('voc21', 'row', str(config_file('gated_vit-b16_voc21')),
+                        {**options, 'model.vocabulary.names': [f'thing {index} of list {number}' for index in range(21)]}, {})
+                for number in range(count)]
+    images = [torch.randn(3, *IMAGE, device=device)]
+    ground_truth = torch.randint(0, 21, OUTPUT, device=device)
+
+    def evaluate(model: SettingsModel) -> None:
+        for prediction, in model(images, [SegDataSample(metainfo=dict(ori_shape=OUTPUT))]):
+            class_areas(prediction.pred_sem_seg.data[0], ground_truth, 21, ignore_index=255)
+
+    candidates = {}
+    for rows in (settings[:1], settings):
+        model = SettingsModel(rows).to(device)
+        for segmentor in model.segmentors:
+            segmentor.text_embeddings = unit_rows(21, segmentor.tower.output_width)
+        candidates[f'{len(rows)} vocabular{"y" if len(rows) == 1 else "ies"}'] = partial(evaluate, model)
+    return Group('vocabularies', f'{IMAGE[0]}x{IMAGE[1]}, 6 windows, 21 classes, to {OUTPUT[0]}x{OUTPUT[1]}', candidates,
+                 precision, 1)
 
 
 def label_map_on_disk(clip_model: str, device: str, folder: Path) -> Group:

@@ -236,11 +236,15 @@ class CLIPSegmentor(BaseSegmentor):
         samples = [SegDataSample() for _ in inputs] if data_samples is None else data_samples
         if len(samples) != len(inputs):
             raise ValueError(f'{len(inputs)} images came with {len(samples)} data samples')
-        for sample, image, patches in zip(samples, inputs, self.window_patches(inputs, samples)):
+        return self.decode(inputs, samples, self.window_patches(inputs, samples))
+
+    def decode(self, inputs: Images, samples: List[SegDataSample], patches: Sequence[ImagePatches]) -> List[SegDataSample]:
+        """The second half of ``predict``, behind ``window_patches``, which are not changed."""
+        for sample, image, windows in zip(samples, inputs, patches):
             mirrored = mirrored_axes(sample)
             size = sample.get('ori_shape', image.shape[1:])[:2]
-            windows, texts = self.scored(patches)
-            decoded = self.decoder(self.decoder_image(image), windows, texts, size)
+            scored, texts = self.scored(windows)
+            decoded = self.decoder(self.decoder_image(image), scored, texts, size)
             if self.image_encoder.region_vote and windows.regions is not None:
                 regions = resize_regions(windows.regions, size)
                 decoded = decoded._replace(labels=self.vote(decoded.labels, regions))
