@@ -1,10 +1,13 @@
 import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
+import ovseg
 from ovseg.program import error_line, errors_as_lines
 
 
@@ -41,6 +44,22 @@ def test_a_program_ends_with_a_line_and_a_code(statement, code, lines):
     assert ended.returncode == code
     printed = ended.stderr.splitlines()
     assert printed == (lines or ["prog: error: [Errno 2] No such file or directory: '/no such'"])
+
+
+@pytest.mark.parametrize('statement', [
+    "print('x' * 10 ** 6)", "print('x')", "from rich.console import Console; Console().print('x')",
+    "import logging; logging.basicConfig(stream=sys.stdout); logging.error('x' * 10 ** 6)",
+    "print('x', file=sys.stderr)"])
+def test_a_reader_that_has_ended_ends_the_program_without_a_word(statement, tmp_path):
+    script = tmp_path / 'ovseg'  # by this name nothing is registered
+    script.write_text("import sys\nfrom ovseg.program import errors_as_lines\nwith errors_as_lines('prog'):\n"
+                      f"    {statement}\n    sys.stdout.flush()\n    open('after', 'w')\n")
+    both = '2>&1' if 'stderr' in statement else ''
+    ended = subprocess.run(['bash', '-c', f'{shlex.quote(sys.executable)} ovseg {both} | true; exit ${{PIPESTATUS[0]}}'],
+                           cwd=tmp_path, capture_output=True, text=True, timeout=300,
+                           env={**os.environ, 'PYTHONPATH': str(Path(ovseg.__file__).parents[1])})
+    assert (ended.returncode, ended.stdout, ended.stderr) == (141, '', '')
+    assert not (tmp_path / 'after').exists()
 
 
 @pytest.mark.parametrize('error', [KeyError('x'), TypeError('x'), AttributeError('x'), AssertionError('x'), RuntimeError('x')])

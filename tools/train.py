@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from ovseg.cfg_options import add_cfg_options
 from ovseg.components import named_errors
 from ovseg.config import read_config
-from ovseg.program import errors_as_lines
+from ovseg.program import errors_as_lines, output_path
 
 NEEDED = ('model.type', 'train_dataloader.dataset.type', 'train_cfg', 'optim_wrapper')
 
@@ -20,7 +20,8 @@ NEEDED = ('model.type', 'train_dataloader.dataset.type', 'train_cfg', 'optim_wra
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/NAME OF THE CONFIG)')
+    parser.add_argument('--work-dir', type=output_path,
+                        help='folder for logs and checkpoints (default: work_dirs/NAME OF THE CONFIG)')
     parser.add_argument('--resume', action='store_true', help='go on from the last checkpoint in the work dir')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     add_cfg_options(parser, 'override settings, e.g. train_cfg.max_epochs=8 model.heads.n4.top_k=3')
@@ -34,7 +35,7 @@ def merged_config(args: argparse.Namespace) -> Config:
     cfg = read_config(args.config, args.cfg_options, NEEDED)
     cfg.launcher = args.launcher
     cfg.resume = args.resume
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
     return cfg

@@ -125,5 +125,5 @@ def to_8_bits(pixels: np.ndarray, name: str, bit_depth: Optional[int] = None) ->
 def scale(pixels: np.ndarray, zero: float, full: float) -> np.ndarray:
     """Values from ``zero`` to ``full`` as uint8 from 0 to 255; others are cut off."""
     halves = pixels.astype(np.float64 if pixels.dtype.kind == 'f' else np.float32) / 2  # the difference of two may be too large
-    share = (halves - zero / 2) / max(full / 2 - zero / 2, np.finfo(np.float32).tiny)
+    share = (halves - zero / 2) / max(full / 2 - zero / 2, float(np.finfo(np.float32).tiny))
     return (share.clip(0, 1) * 255).round().astype(np.uint8)

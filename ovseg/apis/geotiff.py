@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+from mmengine.logging import print_log
 
 from ovseg.apis.decoding import scale, value_limits
 from ovseg.apis.reading import Reading
@@ -19,6 +20,34 @@ CACHE_BYTES = 2 ** 28  # of GDAL for blocks that are read and written
 MOST_PIXELS = 2 ** 40  # a damaged file may claim more
 BLOCK = 512  # side of the blocks that are written
 SCANNED = 1024  # side of the windows in which the range of values is looked for
+SAMPLED = 2 ** 20  # pixels of a raster among which an undeclared fill value is looked for
+FILLED = 0.01  # share of the pixels with the lowest or the highest value, from which on it may be a fill value
+FAR = 0.05  # its distance from all other values, as a share of their range, from which on it may be one
+
+
+class Scan(NamedTuple):
+    """The values of a raster.
+
+    Args:
+        lowest: The lowest of all bands and pixels; 0 without pixels.
+        highest: The highest.
+        sample: ``(bands, n)`` values of pixels all over the raster, ``SAMPLED`` or few more.
+    """
+    lowest: float
+    highest: float
+    sample: np.ndarray
+
+    def fill(self) -> Optional[Tuple[float, float]]:
+        """A value that pixels without data seem to have, and the share of such pixels; None where nothing looks like one.
+
+        It is the lowest or the highest, pixels have it in all bands, and no other value is near it.
+        """
+        for value in (self.lowest, self.highest):
+            filled = (self.sample == value).all(axis=0)
+            others = self.sample[:, ~filled].astype(np.float64) / 2  # the difference of two values may be too large
+            if others.size and filled.mean() >= FILLED and np.abs(others - value / 2).min() > FAR * np.ptp(others):
+                return value, float(filled.mean())
+        return None
 
 
 class Raster(NamedTuple):
@@ -30,7 +59,8 @@ class Raster(NamedTuple):
         bands: Those that are read, counted from 1: one or three.
         limits: The values that become 0 and 255; None for 8 bits.
         colours: ``(256, 3)`` RGB of a palette, or None.
-        masked: Some pixels have no data.
+        masked: The file says that some pixels have no data.
+        nodata: Pixels with this value in all bands have none, too; or None.
     """
     name: str
     dataset: Any
@@ -38,6 +68,7 @@ class Raster(NamedTuple):
     limits: Optional[Tuple[float, float]]
     colours: Optional[np.ndarray]
     masked: bool
+    nodata: Optional[float] = None
 
     @property
     def size(self) -> Tuple[int, int]:
@@ -70,16 +101,25 @@ class Raster(NamedTuple):
                 valid = self.dataset.read_masks(self.bands, window=window).any(axis=0)
         if values.dtype.kind == 'f':
             valid &= np.isfinite(values).all(axis=0)
+        if self.nodata is not None:
+            valid &= (values != self.nodata).any(axis=0)
         return values, valid
 
-    def value_range(self) -> Optional[Tuple[float, float]]:
-        """The lowest and the highest value of pixels with data; None where there are none."""
-        ranges = []
-        for tile in tiles(*self.size, SCANNED, 0):
+    def scan(self) -> Scan:
+        """The values of the pixels with data."""
+        height, width = self.size
+        windows = -(-height // SCANNED) * -(-width // SCANNED)
+        ranges: List[Tuple[float, float]] = []
+        samples: List[np.ndarray] = []
+        for tile in tiles(height, width, SCANNED, 0):
             values, valid = self._values(tile)
-            if valid.any():
-                ranges.append((values[:, valid].min(), values[:, valid].max()))
-        return (float(min(low for low, _ in ranges)), float(max(high for _, high in ranges))) if ranges else None
+            found = values[:, valid]
+            if found.size:
+                ranges.append((float(found.min()), float(found.max())))
+                samples.append(found[:, ::-(-found.shape[1] * windows // SAMPLED)].copy())
+        if not ranges:
+            return Scan(0, 0, np.zeros((len(self.bands), 0)))
+        return Scan(min(low for low, _ in ranges), max(high for _, high in ranges), np.concatenate(samples, axis=1))
 
 
 @contextmanager
@@ -88,8 +128,8 @@ def open_raster(path: Path, reading: Reading, max_pixels: int) -> Iterator[Raste
 
     Args:
         path: The file.
-        reading: Its ``bands`` and ``bit_depth`` count. Without bands those that the file calls red, green and blue are taken,
-            or the first three, or the first one of fewer.
+        reading: Its ``bands``, ``bit_depth`` and ``nodata`` count. Without bands those that the file calls red, green and blue
+            are taken, or the first three, or the first one of fewer.
         max_pixels: Pixels of the largest block of the file.
 
     Raises:
@@ -105,10 +145,13 @@ def open_raster(path: Path, reading: Reading, max_pixels: int) -> Iterator[Raste
             stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES))
             dataset = stack.enter_context(_opened(rasterio, path))
         _check(dataset, name, several, max_pixels)
-        raster = Raster(name, dataset, _bands(dataset, name, reading.bands), None, _colours(dataset), _masked(dataset))
+        raster = Raster(name, dataset, _bands(dataset, name, reading.bands), None, _colours(dataset), _masked(dataset),
+                        reading.nodata)
         if dataset.dtypes[0] != 'uint8':
-            low, high = raster.value_range() or (0, 0)
-            raster = raster._replace(limits=value_limits(low, high, name, reading.bit_depth))
+            scan = raster.scan()
+            raster = raster._replace(limits=value_limits(scan.lowest, scan.highest, name, reading.bit_depth))
+            if reading.bit_depth is None:
+                _warn_of_fill(name, scan)
         yield raster
 
 
@@ -193,6 +236,16 @@ def _check(dataset: Any, name: str, several: bool, max_pixels: int) -> None:
     if rows * columns > max_pixels:
         raise ValueError(f'{name} is stored in blocks of {columns} x {rows} pixels, and max_pixels={max_pixels}: store it in '
                          'smaller ones (gdal_translate -co TILED=YES), or raise max_pixels (--max-pixels)')
+
+
+def _warn_of_fill(name: str, scan: Scan) -> None:
+    """Warn of a value that would be scaled as one of the image, though it seems to mark pixels without data."""
+    found = scan.fill()
+    if found is not None:
+        value, share = found
+        print_log(f'{name}: {share:.0%} of the pixels have the value {value:.17g}, which is far from all others, and the file '
+                  f'declares no such value for pixels without data. If it is one, give nodata={value:.17g} '
+                  f'(--nodata={value:.17g})', 'current', 30)
 
 
 def _bands(dataset: Any, name: str, wanted: Optional[Sequence[int]]) -> List[int]:

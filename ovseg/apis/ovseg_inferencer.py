@@ -94,8 +94,8 @@ class OVSegInferencer:
                out_dir: Union[str, Path, None] = None, formats: Sequence[str] = (), resume: bool = False,
                return_vis: bool = False, show_progress: bool = True, allow_nonfinite: bool = False,
                on_error: Optional[OnError] = None, tile: int = 1024, overlap: int = 128,
-               bands: Optional[Sequence[int]] = None, bit_depth: Optional[int] = None, confidence: int = False,
-               reject: Optional[float] = None) -> Iterator[Segmentation]:
+               bands: Optional[Sequence[int]] = None, bit_depth: Optional[int] = None, nodata: Optional[float] = None,
+               confidence: int = False, reject: Optional[float] = None) -> Iterator[Segmentation]:
         """Yield one ``Segmentation`` after the other; an image is read when it is its turn.
 
         Wrong arguments are refused at once, not with the first image.
@@ -122,6 +122,7 @@ class OVSegInferencer:
             overlap: Pixels that neighbouring tiles share. A pixel takes its label from the tile whose centre is nearest.
             bands: The bands of a TIFF that become red, green and blue, or the one that becomes grey, counted from 1.
             bit_depth: Bits of the values in images of more than 8 bits. None scales by the range of an image's values.
+            nodata: A pixel of a TIFF that has this value in all bands has no data.
             confidence: Return the ``confidence`` of each pixel, too; 8 or 16 besides writes ``confidence/NAME.png`` and
                 ``margin/NAME.png`` into ``out_dir``, grey images of so many bits. Not for what is cut into tiles.
             reject: Pixels whose most probable class has a probability under it get no class; in [0, 1].
@@ -135,10 +136,10 @@ class OVSegInferencer:
             TypeError: ``images`` or a part of it is nothing of that kind.
             ValueError: an image that cannot be read or is too large, no or repeated class names, a threshold without
                 background, results of other settings to resume, a format that cannot be written, or wrong tiles,
-                bands, ``confidence`` or ``reject``.
+                bands, ``nodata``, ``confidence`` or ``reject``.
         """
         check_integer('batch_size', batch_size, 1)
-        reading = Reading(tile, overlap, None if bands is None else tuple(bands), bit_depth)
+        reading = Reading(tile, overlap, None if bands is None else tuple(bands), bit_depth, nodata)
         reading.check(self.model.windows.crop)
         if out_dir is None and (formats or resume):
             raise ValueError('formats and resume need an out_dir')

@@ -29,14 +29,13 @@ def write_label_map(labels: np.ndarray, palette: Sequence[Sequence[int]], path: 
 
 
 def paint(image: np.ndarray, labels: np.ndarray, palette: List[List[int]], areas: Mapping[str, float],
-          names: List[str], undefined: float) -> np.ndarray:
+          names: List[str], without: Mapping[str, float]) -> np.ndarray:
     """The BGR image painted by its labels, with their legend, RGB. Pixels without a class are not painted.
 
-    ``undefined`` is the share of the image without a class, for the legend.
+    ``without`` is the share of the image that has no class, by the reason, for the legend.
     """
     shares = [(name, share, palette[names.index(name)]) for name, share in areas.items()]
-    if undefined:
-        shares.append(('undefined', undefined, UNDEFINED))
+    shares += [(reason, share, UNDEFINED) for reason, share in without.items() if share]
     legend = []
     for name, share, colour in shares:
         shown = name if len(name) <= LONGEST_NAME else f'{name[:LONGEST_NAME - 1]}…'

@@ -3,7 +3,7 @@ import json
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Type, TypeVar, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Type, TypeVar, Union
 
 import numpy as np
 from mmengine.logging import print_log
@@ -55,6 +55,11 @@ def grey_levels(values: np.ndarray, bits: int) -> np.ndarray:
     return np.nan_to_num(values.astype(np.float64) * np.iinfo(dtype).max).round().astype(dtype)
 
 
+def _identity(source: Union[str, Path]) -> Tuple[str, List[int]]:
+    """URL or absolute path of a source, and the stamp of the file; none for a URL, whose content is not compared."""
+    return (source, []) if isinstance(source, str) else (str(source.absolute()), file_stamp(source))
+
+
 class ResultFolder:
     """``vis/NAME.png``, ``pred/NAME.png`` (``.tif`` of a raster), ``confidence/NAME.png`` and ``margin/NAME.png`` where the
     request says so, and ``results.json``, which describes them.
@@ -78,12 +83,15 @@ class ResultFolder:
 
     Raises:
         OSError: nothing can be written there, or another process is writing there; the message names the folder.
-        ValueError: more classes than a 16-bit PNG can hold, an unknown format, or results of other settings to resume.
+        ValueError: an empty name, more classes than a 16-bit PNG can hold, an unknown format, or results of other settings to
+            resume.
     """
 
     def __init__(self, folder: Union[str, Path], request: Request, palette: Sequence[Sequence[int]], model: str,
                  settings: Dict[str, Any], resume: bool = False, formats: Sequence[str] = (),
                  max_pixels: int = 80_000_000) -> None:
+        if folder == '':
+            raise ValueError("out_dir='' is empty (the current folder is '.')")  # which it would be, as a Path
         count = len(request.names)
         if count >= 2 ** 16:
             raise ValueError(f'out_dir: {count} classes do not fit into label maps of 16 bits')
@@ -101,7 +109,7 @@ class ResultFolder:
                           formats={name: FORMATS[name].place for name in self.formats})
         self._images: Dict[str, str] = {}  # the entry of each image as JSON by its name
         self._done: Dict[str, List[Dict[str, Any]]] = {}  # name, stamp and files of each result of a path
-        self._files: Dict[str, Dict[str, Any]] = {}  # path and stamp by name, of images that are being segmented
+        self._files: Dict[str, Dict[str, Any]] = {}  # path or URL and stamp by name, of images that are being segmented
         self._failed: List[Dict[str, str]] = []
         with self._named_in_errors(), ExitStack() as stack:
             stack.enter_context(claim(self.folder))
@@ -122,20 +130,22 @@ class ResultFolder:
     def new_name(self, source: Source, index: int) -> str:
         """The name of the results of an image that is about to be read, see ``image_sources.new_name``."""
         name = new_name(source, index, self.taken)
-        if isinstance(source, Path):
+        if isinstance(source, (str, Path)):
             with suppress(OSError):  # it has vanished, as reading it will tell
-                self._files[name] = dict(path=str(source.absolute()), stamp=file_stamp(source))
+                path, stamp = _identity(source)
+                self._files[name] = dict(path=path, stamp=stamp)
         return name
 
     def is_done(self, source: Source) -> bool:
-        """True for a file that has results of the run that is resumed, and has not changed since."""
-        if not isinstance(source, Path) or str(source.absolute()) not in self._done:
+        """True for a URL that has results of the run that is resumed, and for such a file that has not changed since."""
+        if not isinstance(source, (str, Path)):
             return False
         try:
-            stamp = file_stamp(source)
+            path, stamp = _identity(source)
         except OSError:  # it has vanished, as reading it will tell
             return False
-        path = str(source.absolute())
+        if path not in self._done:
+            return False
         if all(done['stamp'] == stamp and all((self.folder / file).is_file() for file in done['files'])
                for done in self._done[path]):
             return True

@@ -117,7 +117,7 @@ class Run:
 
     def _raster(self, source: Source) -> Optional[Path]:
         """The path of a source that is read window by window."""
-        found = isinstance(source, Path) and is_raster(source, self.max_pixels, self.reading.bands)
+        found = isinstance(source, Path) and is_raster(source, self.max_pixels, self.reading)
         return source if found and isinstance(source, Path) else None
 
     def _export(self, folder: ResultFolder) -> None:
@@ -162,7 +162,8 @@ class Run:
             shares = class_shares(counts, labels.size, names)
             painted = None
             if self.return_vis or self.folder:
-                painted = paint(image.pixels, labels, self.palette, shares, names, (undefined + rejected) / labels.size)
+                without = dict(undefined=undefined / labels.size, rejected=rejected / labels.size)
+                painted = paint(image.pixels, labels, self.palette, shares, names, without)
                 if self.folder:
                     areas = Areas(counts, labels.shape, undefined, rejected=rejected)
                     self.folder.add(image.name, image.source, labels, areas, painted, confidence)
@@ -197,7 +198,8 @@ class Run:
         shares = class_shares(found.counts, found.valid, names)
         painted = None
         if self.return_vis or self.folder:
-            without = (found.undefined + found.rejected) / max(found.valid, 1)
+            valid = max(found.valid, 1)
+            without = dict(undefined=found.undefined / valid, rejected=found.rejected / valid)
             painted = paint(found.image, found.labels, self.palette, shares, names, without)
             if self.folder:
                 nodata = height * width - found.valid
@@ -223,7 +225,7 @@ def check_confidence(sources: Sequence[Source], max_pixels: int, reading: Readin
     for source in sources:
         raster = False
         with suppress(OSError, ValueError):
-            raster = isinstance(source, Path) and is_raster(source, max_pixels, reading.bands)
+            raster = isinstance(source, Path) and is_raster(source, max_pixels, reading)
         if raster:
             raise _no_confidence(source)
 

@@ -2,10 +2,11 @@
 import warnings
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Iterator, NamedTuple, Optional, Sequence
+from typing import BinaryIO, Iterator, NamedTuple
 
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from ovseg.apis.reading import Reading
 from ovseg.image_files import BROKEN, open_regular
 
 MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the last two of BigTIFF
@@ -46,10 +47,10 @@ def tiff_pages(file: BinaryIO) -> Iterator[Page]:
             yield Page(int(directory[WIDTH]), int(directory[HEIGHT]), int(directory.get(SAMPLES, 1)), georeferenced)
 
 
-def is_raster(path: Path, max_pixels: int, bands: Optional[Sequence[int]]) -> bool:
+def is_raster(path: Path, max_pixels: int, reading: Reading) -> bool:
     """True for a TIFF that is read window by window.
 
-    It is georeferenced, has more than ``max_pixels`` or more than four bands, or ``bands`` of it have been asked for.
+    It is georeferenced, has more than ``max_pixels`` or more than four bands, or options ``for_rasters`` are given.
 
     Raises:
         OSError: the file cannot be opened.
@@ -61,7 +62,7 @@ def is_raster(path: Path, max_pixels: int, bands: Optional[Sequence[int]]) -> bo
         except BROKEN:  # the reader of images refuses it
             return False
     return page is not None and (page.georeferenced or page.width * page.height > max_pixels or page.samples > MOST_SAMPLES
-                                 or bands is not None)
+                                 or reading.for_rasters)
 
 
 def has_several_pages(file: BinaryIO) -> bool:

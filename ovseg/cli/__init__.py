@@ -4,13 +4,15 @@ A command's module imports what takes long (torch, mmengine, ...) in its functio
 answered at once.
 """
 import argparse
-import io
+import difflib
+import re
 import sys
 import traceback
 from importlib import import_module
-from typing import Any, Optional, Sequence
+from typing import Any, Iterable, Optional, Sequence
 
-from ovseg.program import ERRORS, error_line, errors_as_lines
+from ovseg.program import ERRORS, error_line, errors_as_lines, standard_streams
+from ovseg.utils import shown
 from ovseg.version import __version__
 
 COMMANDS = {  # a command is the module of that name, with _ for -
@@ -38,7 +40,7 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.set_defaults(error=self.error)
+        self.set_defaults(error=self.error, usage=self.format_usage)
         self.add_argument('--debug', action='store_true', default=argparse.SUPPRESS, help='show the traceback of an error')
 
 
@@ -49,10 +51,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         argv: Its arguments; those of the process by default.
 
     Returns:
-        The exit code: 0, 1 where what was asked for cannot be done, 130 after Ctrl-C. Wrong arguments end the process with 2.
+        The exit code: 0, 1 where what was asked for cannot be done, 130 after Ctrl-C. Wrong arguments end the process with 2,
+        and a reader of its output that ends before it, as after ``| head``, with 141.
     """
     try:
-        return _run(sys.argv[1:] if argv is None else argv, None)
+        with standard_streams():
+            return _run(sys.argv[1:] if argv is None else argv, None)
     except ERRORS as error:
         print(error_line('ovseg', error), file=sys.stderr)
         return 1
@@ -77,8 +81,6 @@ def run_tool(command: str, program: str) -> None:
 def _run(argv: Sequence[str], program: Optional[str]) -> int:
     """Run the command of ``argv``, called ``program`` if not 'ovseg COMMAND', and return its exit code."""
     args = parse_arguments(argv, program)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # not all of them can take every letter of a class name or of a file's name
-        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         if args.command not in WITHOUT_REGISTRATION:
             import ovseg.registration  # noqa: F401  unless ovseg/__init__.py has done so
@@ -100,9 +102,11 @@ def parse_arguments(argv: Sequence[str], program: Optional[str] = None) -> argpa
                                      formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
                                      epilog='"ovseg COMMAND --help" explains a command.')
     parser.add_argument('--version', action='version', version=f'ovseg {__version__}')
-    parser.set_defaults(run=lambda args: _help(parser), error=parser.error)
+    parser.set_defaults(run=lambda args: _help(parser), error=parser.error, usage=parser.format_usage)
     commands = parser.add_subparsers(title='commands', metavar='COMMAND', dest='command', parser_class=_Parser)
-    wanted = argv[0] if argv else None
+    wanted = argv[0] if argv else ''
+    if wanted not in COMMANDS and not wanted.startswith('-') and (meant := _meant(wanted, COMMANDS)):
+        parser.error(f'{shown(wanted)} is no command{meant}')
     for name, description in COMMANDS.items():
         if name == wanted:
             import_module(f'ovseg.cli.{name.replace("-", "_")}').add_parser(commands)
@@ -112,8 +116,16 @@ def parse_arguments(argv: Sequence[str], program: Optional[str] = None) -> argpa
         commands.choices[argv[0]].prog = program
     args, unknown = parser.parse_known_args(argv)
     if unknown:  # argparse would name ovseg in place of the command
-        args.error(f'unrecognized arguments: {" ".join(unknown)}')
+        options = re.findall(r'--[\w-]+', args.usage())
+        meant = _meant(unknown[0].partition('=')[0], options)
+        args.error(f'unrecognized arguments: {" ".join(unknown)}{meant}')
     return args
+
+
+def _meant(text: str, known: Iterable[str]) -> str:
+    """The question whether the nearest of what is known was meant, for an error; empty where nothing is near."""
+    near = difflib.get_close_matches(text, known, 1)
+    return f'; did you mean {near[0]}?' if near else ''
 
 
 def _help(parser: argparse.ArgumentParser) -> int:

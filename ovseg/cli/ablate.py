@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Optional, Sequence, Tuple
 
 from ovseg.ablation.choices import COMBINATIONS, SWITCHES
 from ovseg.cfg_options import add_cfg_options
-from ovseg.program import ERRORS
+from ovseg.program import ERRORS, output_path
 from ovseg.resources import config_file
 from ovseg.utils import check_integer, quoted
 
@@ -47,7 +47,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
         combine.add_argument(f'--{name}', dest='combine', action='store_const', const=name, help=text)
     parser.add_argument('--axes', type=Path, metavar='FILE', help='all of these in a YAML file: toggle, grid, methods, '
                         'vocabulary, templates, combine')
-    parser.add_argument('--work-dir', type=Path, help='folder for rows and tables (default: work_dirs/ablate_NAME OF CONFIG)')
+    parser.add_argument('--work-dir', type=output_path,
+                        help='folder for rows and tables (default: work_dirs/ablate_NAME OF CONFIG)')
     parser.add_argument('--limit', type=int, metavar='N', help='take the first N images of each data set only')
     add_cfg_options(parser, 'override settings of every row, e.g. test_dataloader.num_workers=8')
     parser.set_defaults(run=run)

@@ -10,10 +10,10 @@ import dataclasses
 import json
 import os
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovseg.cfg_options import add_cfg_options
+from ovseg.program import output_path
 from ovseg.resources import config_file
 from ovseg.utils import check_integer, check_number, quoted
 
@@ -59,7 +59,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--seconds', type=float, default=45, help='for how long files are read (default: 45)')
     parser.add_argument('--all', action='store_true', help='read all files, however long it takes')
     parser.add_argument('--nproc', type=int, default=os.cpu_count(), help='files read at a time (default: one per core)')
-    parser.add_argument('--json', type=Path, help='write the report to this file')
+    parser.add_argument('--json', type=output_path, help='write the report to this file')
     parser.set_defaults(run=run)
 
 

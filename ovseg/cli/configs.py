@@ -13,6 +13,7 @@ import ast
 import posixpath
 from pathlib import Path
 
+from ovseg.program import output_path
 from ovseg.resources import configs_dir, named_config
 from ovseg.utils import expanded, quoted
 
@@ -27,7 +28,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     copy.set_defaults(run=copy_config)
     for action in (path, copy):
         action.add_argument('name', metavar='NAME', help='a config that comes with ovseg (ovseg list configs)')
-    copy.add_argument('folder', type=Path, metavar='DIR', help='the folder; made if it does not exist')
+    copy.add_argument('folder', type=output_path, metavar='DIR', help='the folder; made if it does not exist')
 
 
 def print_path(args: argparse.Namespace) -> int:

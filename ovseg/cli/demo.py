@@ -2,12 +2,14 @@
 import argparse
 from pathlib import Path
 
+from ovseg.program import output_path
+
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
     """Add ``demo`` to the commands."""
     parser = commands.add_parser('demo', description=(
         'Segment the scenes that come with ovseg with unmodified CLIP and with Gated, offline: a table and a contact sheet.'))
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'), metavar='DIR',
+    parser.add_argument('--out', type=output_path, default=Path('work_dirs/demo'), metavar='DIR',
                         help='where label maps, logs and contact sheet go (default: %(default)s)')
     parser.set_defaults(run=run)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Tuple, Union
 
 from ovseg.cfg_options import add_cfg_options
+from ovseg.program import output_path
 from ovseg.resources import PACKAGE
 from ovseg.utils import expanded, one_line, printable, quoted
 
@@ -30,7 +31,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help='classes separated by commas, synonyms of a class by semicolons: "cat, sofa; couch, grass"; or a '
                              'bundled list (ovseg list class-lists); or a text file that ends with .txt, one class per line '
                              '(default: those of the config)')
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='where the results go')
+    parser.add_argument('--out', type=output_path, required=True, metavar='DIR', help='where the results go')
     parser.add_argument('--resume', action='store_true',
                         help='leave out the images whose results are in DIR; they must be of the same classes and model')
     parser.add_argument('--format', nargs='+', action='extend', default=[], choices=FORMATS, dest='formats',
@@ -71,6 +72,8 @@ def _add_tiff_options(parser: argparse.ArgumentParser) -> None:
                             'file names, or the first three)')
     group.add_argument('--bit-depth', type=int, metavar='BITS',
                        help='bits of the values in images of more than 8, also in other files (default: their range is scaled)')
+    group.add_argument('--nodata', type=float, metavar='VALUE',
+                       help='a pixel that has this value in all bands has no data (default: those of which the file says so)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -90,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
                     args.images, args.classes, background=args.background, threshold=args.threshold,
                     batch_size=args.batch_size, out_dir=out, formats=args.formats, resume=args.resume, allow_nonfinite=True,
                     on_error=lambda source, error: failed.append(_line(source, error)), tile=args.tile, overlap=args.overlap,
-                    bands=args.bands, bit_depth=args.bit_depth, confidence=args.confidence, reject=args.reject):
+                    bands=args.bands, bit_depth=args.bit_depth, nodata=args.nodata, confidence=args.confidence,
+                    reject=args.reject):
                 count += 1
                 if segmentation.undefined:
                     undefined.append(segmentation.undefined)

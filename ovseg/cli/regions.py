@@ -7,9 +7,9 @@
 An interrupted run continues with the same command. The default, SAM 2, needs the extra regions and downloads weights.
 """
 import argparse
-from pathlib import Path
 
 from ovseg.cfg_options import SettingsAction, add_cfg_options, setting
+from ovseg.program import output_path
 from ovseg.resources import config_file
 from ovseg.utils import quoted
 
@@ -19,7 +19,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser = commands.add_parser('regions', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with ovseg; its '
                                        'test_dataloader.dataset is used')
-    parser.add_argument('--out', type=Path, required=True, help='folder for the region maps, a file NAME.npz for each image')
+    parser.add_argument('--out', type=output_path, required=True,
+                        help='folder for the region maps, a file NAME.npz for each image')
     parser.add_argument('--regions', nargs='+', type=setting, action=SettingsAction, default=dict(type='TransformersRegions'),
                         help='the source of the maps and its keywords (default: type=TransformersRegions, which is SAM2)')
     parser.add_argument('--device', help='where a network runs (default: a GPU, if there is one)')

@@ -2,6 +2,8 @@
 import argparse
 from pathlib import Path
 
+from ovseg.program import output_path
+
 DESCRIPTION = """\
 Evaluate presets on their data sets, compare each mIoU with the score in the preset's metafile, and print a Markdown report to
 paste into an issue.
@@ -22,8 +24,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help="preset (naclip/naclip_vit-b16_voc20, or its last part), method (naclip), or pattern ('*_voc20')")
     parser.add_argument('--subset', type=int, metavar='N',
                         help='measure on N images of each data set, with the standard error of the sample')
-    parser.add_argument('--out', type=Path, metavar='FILE', help='write the report into a file as well')
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/reproduce'), metavar='DIR',
+    parser.add_argument('--out', type=output_path, metavar='FILE', help='write the report into a file as well')
+    parser.add_argument('--work-dir', type=output_path, default=Path('work_dirs/reproduce'), metavar='DIR',
                         help='folder for intermediate results and logs (default: %(default)s)')
     parser.add_argument('--cfg-options', nargs='+', action='extend', default=[], metavar='KEY=VALUE',
                         help='override settings of all presets, e.g. test_dataloader.num_workers=8; the report lists them')

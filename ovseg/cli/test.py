@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ovseg.cfg_options import add_cfg_options
 from ovseg.launch import PARENT, end_with_parent, join_processes_on_cpu
+from ovseg.program import output_path
 from ovseg.resources import config_file
 from ovseg.utils import quoted, type_name
 
@@ -30,13 +31,14 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser = commands.add_parser('test', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with ovseg')
     parser.add_argument('checkpoint', nargs='?', help='checkpoint to load on top; CLIP weights come with the config')
-    parser.add_argument('--work-dir', help='folder for logs and metrics (default: work_dirs/NAME OF THE CONFIG)')
-    parser.add_argument('--out', type=Path, help="folder for predicted label maps (PNG, ids as in the data set's files)")
+    parser.add_argument('--work-dir', type=output_path,
+                        help='folder for logs and metrics (default: work_dirs/NAME OF THE CONFIG)')
+    parser.add_argument('--out', type=output_path, help="folder for predicted label maps (PNG, ids as in the data set's files)")
     parser.add_argument('--resume', action='store_true',
                         help='predict only what has no label map in --out yet, then score all label maps there')
     parser.add_argument('--boundary-iou', action='store_true', help='report Boundary IoU beside mIoU')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
-    parser.add_argument('--show-dir', help='folder for painted predictions')
+    parser.add_argument('--show-dir', type=output_path, help='folder for painted predictions')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each window stays open')
     add_cfg_options(parser, 'override settings, e.g. model.logit_scale=50 model.slide_crop=0')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -55,13 +57,13 @@ def merged_config(args: argparse.Namespace) -> 'Config':
     cfg.load_from = args.checkpoint or cfg.get('load_from')
     for key in TRAINING_KEYS:  # mmseg's own data set configs bring them, and a Runner refuses half of a training setup
         cfg.pop(key, None)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem)
     cfg.test_dataloader.setdefault('pin_memory', torch.cuda.is_available())
     if args.show or args.show_dir:
         check_config(cfg, args.config, ['default_hooks.visualization', 'visualizer'])
         cfg.default_hooks.visualization.update(draw=True, interval=1, show=args.show, wait_time=args.wait_time)
     if args.show_dir:
-        cfg.visualizer.save_dir = args.show_dir
+        cfg.visualizer.save_dir = str(args.show_dir)
     if args.boundary_iou:
         from ovseg.evaluation.boundary_iou import with_boundary_iou
         cfg.test_evaluator = with_boundary_iou(cfg.test_evaluator)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Tuple
 
 from ovseg.cfg_options import add_cfg_options
+from ovseg.program import output_path
 from ovseg.utils import expanded, quoted
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('config', help='config file, or the name of one that comes with ovseg')
     parser.add_argument('image', type=Path, help='image file')
     parser.add_argument('--ground-truth', type=Path, help="its label file, numbered as those of the config's data set")
-    parser.add_argument('--out', type=Path, help='folder for the figures (default: work_dirs/visualize/NAME OF THE IMAGE)')
+    parser.add_argument('--out', type=output_path,
+                        help='folder for the figures (default: work_dirs/visualize/NAME OF THE IMAGE)')
     parser.add_argument('--points', nargs='+', action='extend', type=point, default=[], metavar='Y,X',
                         help='pixels whose patches to follow (default: the middle of the image)')
     parser.add_argument('--model-types', nargs='+', action='extend', metavar='TYPE',

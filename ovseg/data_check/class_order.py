@@ -2,6 +2,7 @@
 from typing import List, NamedTuple, Sequence
 
 from ovseg.utils import shown
+from ovseg.vocabulary.class_lists import letters
 
 SHOWN = 3  # classes that a message names
 
@@ -24,7 +25,7 @@ def misplaced(classes: Sequence[str], synonyms: Sequence[Sequence[str]]) -> List
         classes: Names in the data set's order.
         synonyms: The names of each class, in the order of the list.
     """
-    expected, given = [_letters(name) for name in classes], [[_letters(name) for name in names] for names in synonyms]
+    expected, given = [letters(name) for name in classes], [[letters(name) for name in names] for names in synonyms]
     found = []
     for position, names in enumerate(given):
         own = expected[position] if position < len(expected) else None
@@ -44,8 +45,3 @@ def order_difference(classes: Sequence[str], synonyms: Sequence[Sequence[str]]) 
     listed = [f'{shown(name)} is class {index} of the data set and class {position} of vocabulary.names'
               for name, index, position in found[:SHOWN]]
     return '; '.join(listed) + (f'; and {len(found) - SHOWN} more' if len(found) > SHOWN else '')
-
-
-def _letters(name: str) -> str:
-    """The name without what spellings differ in: "potted plant" and "pottedplant", "bed" and "bed "."""
-    return ''.join(filter(str.isalnum, name.casefold()))

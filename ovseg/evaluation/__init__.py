@@ -4,8 +4,4 @@ from ovseg.evaluation.head_accuracy import HeadAccuracy
 from ovseg.evaluation.iou_metric import DeviceIoUMetric
 from ovseg.evaluation.label_map_evaluator import LabelMapEvaluator
 
-<<<<<<< HEAD
-__all__ = ['DeviceIoUMetric', 'HeadAccuracy', 'LabelMapEvaluator']
-=======
-__all__ = ['BoundaryIoUMetric', 'HeadAccuracy', 'LabelMapEvaluator']
->>>>>>> words
+__all__ = ['BoundaryIoUMetric', 'DeviceIoUMetric', 'HeadAccuracy', 'LabelMapEvaluator']

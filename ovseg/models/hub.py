@@ -2,11 +2,12 @@
 import ssl
 import threading
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Iterator, Optional
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from huggingface_hub import constants
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
 SECONDS = 5  # for a connection
 _offline = threading.RLock()  # held while the setting of the whole process is another one
@@ -37,7 +38,8 @@ def cache_if_unreachable() -> Iterator[None]:
     They would try to connect six times for each file, which takes up to a minute.
 
     Raises:
-        FileNotFoundError: in place of their errors, if the hub cannot be reached; says why.
+        FileNotFoundError: the hub cannot be reached, and a file is not in the cache; says why. It replaces the error of such a
+            file; others, as those of a damaged file, are theirs.
     """
     with _offline:
         reason, offline = unreachable(), constants.HF_HUB_OFFLINE
@@ -46,8 +48,17 @@ def cache_if_unreachable() -> Iterator[None]:
             try:
                 yield
             except (OSError, RuntimeError, ValueError) as error:
+                if not _of_missing_file(error):
+                    raise
                 raise FileNotFoundError(reason) from error
             finally:
                 constants.HF_HUB_OFFLINE = offline
             return
     yield
+
+
+def _of_missing_file(error: Optional[BaseException]) -> bool:
+    """True for an error that was raised because a file is not in the cache, or while such an error was handled."""
+    while error is not None and not isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)):
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -9,7 +9,7 @@ import numpy as np
 
 from ovseg.ablation.results import printed_metrics
 from ovseg.ablation.rows import read_about, read_areas, row_file
-from ovseg.ablation.runner import Pass, build_dataset, claimed_folder, plan, run
+from ovseg.ablation.runner import Pass, build_dataset, claimed_folder, plan, run, unfinished_groups
 from ovseg.ablation.settings import Setting, single_setting
 from ovseg.ablation.statistics import mean_iou_error
 from ovseg.components import named_errors
@@ -52,11 +52,13 @@ class Task:
         setting: Its config with the options.
         folder: Holds the areas of the classes per image, from which an interrupted run continues.
         total: Number of images of the data set.
+        passes: The passes over the data set that are left to do, without their models.
     """
     preset: Preset
     setting: Setting
     folder: Path
     total: int
+    passes: List[Pass]
 
 
 def sampled_indices(total: int, count: int) -> List[int]:
@@ -86,8 +88,7 @@ def prepare(preset: Preset, options: Mapping[str, Any], subset: Optional[int], w
         options = {**options, INDICES: sampled_indices(total, subset)}
     setting = single_setting(str(preset.config), options)
     folder = work_dir / f'{preset.config.stem}-{zlib.crc32(setting.command.encode()):08x}'
-    _passes(setting, folder)
-    return Task(preset, setting, folder, total)
+    return Task(preset, setting, folder, total, _passes(setting, folder))
 
 
 def measure(task: Task) -> Measurement:
@@ -99,7 +100,9 @@ def measure(task: Task) -> Measurement:
     """
     setting, start = task.setting, time.monotonic()
     with claimed_folder(task.folder, [setting]):
-        passes = _passes(setting, task.folder)
+        passes = task.passes
+        if [one.settings for one in passes] != unfinished_groups([setting], task.folder):  # rows have changed meanwhile
+            passes = _passes(setting, task.folder)
         run(passes, task.folder)
     path = row_file(task.folder, setting.digest)
     areas = read_areas(path)

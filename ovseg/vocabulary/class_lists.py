@@ -25,6 +25,11 @@ def vocabulary_name(names: Union[str, Path, Sequence[str]]) -> str:
     return str(names) if isinstance(names, (str, Path)) else f'custom ({len(names)} classes)'
 
 
+def letters(name: str) -> str:
+    """The letters and digits of a class name in lower case, which are equal for "potted plant" and "Pottedplant"."""
+    return ''.join(filter(str.isalnum, name.casefold()))
+
+
 def read_class_list(names: Union[str, Path, Sequence[str]]) -> List[List[str]]:
     """Read the synonyms of each class.
 

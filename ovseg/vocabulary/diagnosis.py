@@ -5,7 +5,7 @@ from typing import Dict, Iterator, List, Sequence
 import torch
 from torch import Tensor
 
-from ovseg.vocabulary.class_lists import bundled_class_lists
+from ovseg.vocabulary.class_lists import bundled_class_lists, letters
 
 SAME = 0.999  # cosine of names that a model does not tell apart: other names for its tokens, or words that it has not learned
 NEAR = 0.95  # of names that it hardly tells apart: "sofa" and "couch" have 0.97 in OpenAI's ViT-B/16
@@ -62,7 +62,7 @@ def _spellings(synonyms: Sequence[Sequence[str]]) -> Iterator[str]:
     classes: Dict[str, Dict[int, str]] = {}
     for index, each in enumerate(synonyms):
         for name in each:
-            classes.setdefault(''.join(filter(str.isalnum, name.casefold())), {}).setdefault(index, name)
+            classes.setdefault(letters(name), {}).setdefault(index, name)
     found = [' and '.join(map(repr, names.values())) for key, names in classes.items() if key and len(names) > 1]
     if found:
         yield (f'names of different classes differ only in case, spaces or punctuation: {_shown(found, len(found))}; they are '

@@ -77,6 +77,59 @@ def test_values_are_scaled_by_the_range_of_what_has_data(make, dtype, nodata):
     assert (pixels[outside] == 0).all()
 
 
+@pytest.fixture
+def said(monkeypatch):
+    lines = []
+    monkeypatch.setattr(geotiff, 'print_log', lambda line, *_: lines.append(line))
+    return lines
+
+
+def filled(value, dtype, bands=3):
+    values = random(bands, dtype, 300, 4000)
+    values[:, 7:19, 31:] = value
+    return values
+
+
+@pytest.mark.parametrize('value, dtype, bands', [
+    (-9999, np.float32, 3), (-9999, np.int16, 1), (0, np.uint16, 3), (65535, np.uint16, 1),
+    (-3.4028234663852886e+38, np.float32, 3), (1.7e308, np.float64, 1)])
+def test_a_fill_value_that_the_file_does_not_declare_is_named_with_the_option(make, said, value, dtype, bands):
+    values = filled(value, dtype, bands)
+    path = make(values)
+    read(path)
+    shown = f'{float(value):.17g}'
+    assert said == [f'{path}: 9% of the pixels have the value {shown}, which is far from all others, and the file '
+                    f'declares no such value for pixels without data. If it is one, give nodata={shown} (--nodata={shown})']
+    said.clear()
+    pixels, valid = read(path, nodata=float(shown))
+    declared = read(make(values, nodata=value))
+    assert (~valid).sum() == 12 * (WIDTH - 31) and not said
+    np.testing.assert_array_equal(pixels, declared[0])
+    np.testing.assert_array_equal(valid, declared[1])
+
+
+def test_values_that_only_look_like_a_fill_value_are_not_warned_of(make, said):
+    one_band = random(3, np.uint16, 300, 4000)
+    one_band[1, 7:19, 31:] = 0
+    few = random(3, np.uint16, 300, 4000)
+    few[:, 7, :5] = 0
+    near = random(1, np.uint16, 300, 4000).clip(1000)
+    for values in (one_band, few, near, random(1, np.uint16, 0, 4000)):
+        read(make(values))
+    read(make(filled(0, np.uint16)), bit_depth=12)
+    read(make(filled(0, np.uint16), nodata=0))
+    assert said == []
+
+
+def test_a_value_without_data_in_8_bits(make):
+    values = random(3)
+    values[:, 7:19, 31:] = 0
+    values[1, 3, :] = 0
+    pixels, valid = read(make(values), nodata=0)
+    assert (~valid).sum() == 12 * (WIDTH - 31) and valid[3].all()
+    np.testing.assert_array_equal(pixels[..., ::-1], values.transpose(1, 2, 0))
+
+
 def test_the_bit_depth(make):
     values = random(1, np.uint16, 0, 1024)
     pixels, _ = read(make(values), bit_depth=12)

@@ -82,6 +82,16 @@ def test_the_legend_has_an_entry_for_what_has_no_class(breaking, noise, monkeypa
     assert legends[1][-1] == (f'undefined {1 - sum(areas[1].values()):.0%}', [255, 255, 255])
 
 
+def test_the_legend_tells_rejected_pixels_from_undefined_ones(breaking, noise, monkeypatch):
+    legends = []
+    monkeypatch.setattr('ovseg.apis.painting.painted_with_legend',
+                        lambda image, labels, palette, legend: legends.append(legend) or image)
+    found, = breaking.stream(noise(61, 181), WORDS, return_vis=True, allow_nonfinite=True, reject=1.)
+    assert found.undefined > 0 and found.rejected > 0 and found.undefined != found.rejected
+    assert legends[0][-2:] == [(f'undefined {found.undefined / 61 / 181:.0%}', [255, 255, 255]),
+                               (f'rejected {found.rejected / 61 / 181:.0%}', [255, 255, 255])]
+
+
 def test_over_255_classes(breaking, noise):
     words = [f'thing {index}' for index in range(257)]
     found, = breaking.stream(noise(61, 181), words, allow_nonfinite=True)

@@ -272,6 +272,24 @@ def test_an_image_that_changes_while_it_is_segmented_is_segmented_again(inferenc
     assert [entry['size'] for entry in results_of(tmp_path / 'out')['images']] == [[31, 41]]
 
 
+def test_a_url_that_has_results_is_done(inferencer, save, tmp_path):
+    url, broken = save().as_uri(), (tmp_path / 'nowhere.png').as_uri()
+    for again in (False, True):
+        found = inferencer([url, url, broken], WORDS, out_dir=tmp_path / 'out', resume=again, on_error=lambda *_: None)
+        assert found['names'] == ([] if again else ['cat', 'cat_2'])
+        results = results_of(tmp_path / 'out')
+        assert [entry['source'] for entry in results['images']] == [url, url]
+        assert [entry['source'] for entry in results['failed']] == [broken]
+
+
+def test_an_empty_name_of_a_folder_is_refused(inferencer, save, tmp_path, monkeypatch):
+    image = save()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^out_dir='' is empty"):
+        inferencer(image, WORDS, out_dir='')
+    assert files(tmp_path) == ['cat.png']
+
+
 @pytest.mark.parametrize('content', ['{', '[]', '{"settings": {}}', '{"settings": {}, "images": [{}]}'])
 def test_damaged_results_are_not_resumed(tmp_path, content):
     (tmp_path / 'results.json').write_text(content)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ovseg.apis.reading import Reading
 from ovseg.apis.tiff_pages import Page, has_several_pages, is_raster, tiff_pages
 
 ODD = runpy.run_path(str(Path(__file__).parents[1] / 'odd_files.py'))
@@ -32,20 +33,21 @@ def test_directories_in_a_circle_end():
     assert len(list(tiff_pages(io.BytesIO(content)))) == 1
 
 
-@pytest.mark.parametrize('name, max_pixels, bands, expected', [
-    ('geo.tif', LARGE, None, True), ('float.tif', LARGE, None, False), ('float.tif', 131 * 101, None, False),
-    ('float.tif', 131 * 101 - 1, None, True), ('float.tif', LARGE, (1,), True), ('photo.jpg', 1, (1,), False),
-    ('empty.jpg', 1, None, False)])
-def test_what_is_read_window_by_window(tmp_path, name, max_pixels, bands, expected):
+@pytest.mark.parametrize('name, max_pixels, options, expected', [
+    ('geo.tif', LARGE, {}, True), ('float.tif', LARGE, {}, False), ('float.tif', 131 * 101, {}, False),
+    ('float.tif', 131 * 101 - 1, {}, True), ('float.tif', LARGE, dict(bands=(1,)), True),
+    ('float.tif', LARGE, dict(nodata=0), True), ('photo.jpg', 1, dict(bands=(1,), nodata=7), False),
+    ('empty.jpg', 1, {}, False)])
+def test_what_is_read_window_by_window(tmp_path, name, max_pixels, options, expected):
     (tmp_path / name).write_bytes(ODD['contents']()[name])
-    assert is_raster(tmp_path / name, max_pixels, bands) is expected
+    assert is_raster(tmp_path / name, max_pixels, Reading(**options)) is expected
 
 
 @pytest.mark.parametrize('content', [b'II*\0', b'II*\0\x08\0\0\0', b'II+\0\x08\0\0\0\xff\xff\xff',
                                      b'MM\0*\0\0\0\x08\xff\xff'])
 def test_a_damaged_tiff_is_left_to_the_reader_of_images(tmp_path, content):
     (tmp_path / 'a.tif').write_bytes(content)
-    assert not is_raster(tmp_path / 'a.tif', 1, (1,))
+    assert not is_raster(tmp_path / 'a.tif', 1, Reading(bands=(1,)))
 
 
 def test_big_tiff(tmp_path):

@@ -36,7 +36,7 @@ def test_every_damaged_geotiff_gives_pixels_or_one_line_that_names_it(attack, tm
         with attack.one_case(seed):
             rng = random.Random(seed)
             path.write_bytes(DAMAGED(rng.choice(files), rng))
-            if is_raster(path, MAX_PIXELS, None):
+            if is_raster(path, MAX_PIXELS, Reading()):
                 try:
                     with open_raster(path, Reading(), MAX_PIXELS) as raster:
                         for tile in [tile for tile, _ in zip(tiles(*raster.size, 37, 5), range(9))]:

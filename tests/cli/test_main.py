@@ -70,6 +70,36 @@ def test_wrong_arguments_exit_with_2(arguments, capsys):
     assert 'error: ' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(('arguments', 'line'), [
+    (['predct'], "ovseg: error: 'predct' is no command; did you mean predict?"),
+    (['check_data', 'a.py'], "ovseg: error: 'check_data' is no command; did you mean check-data?"),
+    (['predict', 'a.jpg', '--out', 'out', '--modle=b'],
+     'ovseg predict: error: unrecognized arguments: --modle=b; did you mean --model?'),
+    (['configs', 'path', 'a', '--debgu'], 'ovseg configs path: error: unrecognized arguments: --debgu; did you mean --debug?'),
+    (['env', '--nonsense'], 'ovseg env: error: unrecognized arguments: --nonsense')])
+def test_what_is_nearly_a_command_or_an_option_is_answered_with_it(arguments, line, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert capsys.readouterr().err.splitlines()[-1] == line
+
+
+@pytest.mark.parametrize('arguments', [
+    ['predict', 'a.jpg', '--out='], ['test', 'a.py', '--out='], ['test', 'a.py', '--work-dir='],
+    ['test', 'a.py', '--show-dir='], ['dist-test', 'a.py', '2', '--out='], ['ablate', 'a.py', '--work-dir='],
+    ['visualize', 'a.py', 'a.jpg', '--out='], ['reproduce', 'a', '--out='], ['reproduce', 'a', '--work-dir='],
+    ['check-data', 'a.py', '--json='], ['regions', 'a.py', '--out='], ['demo', '--out='], ['configs', 'copy', 'a', ''],
+    ['convert', 'coco_object', 'a', ''], ['convert', 'context459', 'a', '--out='], ['convert', 'ade20k_847', 'a', '--out='],
+    ['convert', 'repair', 'a.py', '--out=']], ids=' '.join)
+def test_an_empty_path_is_not_the_current_folder(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a.py').touch()
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(": the path is empty (the current folder is '.')")
+    assert [path.name for path in tmp_path.iterdir()] == ['a.py']
+
+
 @pytest.mark.parametrize('arguments', [[], ['list'], ['list', 'configs', '--json'], ['env']])
 def test_what_cannot_be_done_is_said_in_a_line_and_exits_with_1(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ovseg.resources, 'PACKAGE', tmp_path / 'ovseg')

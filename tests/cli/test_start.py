@@ -1,5 +1,6 @@
 """The imports of the console command, in processes of their own, and the registrations of every other program."""
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,28 @@ def test_nothing_that_takes_long_is_imported_before_it_is_needed(arguments, code
     ended = run(script, *arguments, folder=tmp_path)
     assert ended.returncode == code, ended.stderr
     assert ended.stdout.splitlines()[-1] == 'IMPORTED'
+
+
+@pytest.mark.parametrize('arguments', ['list', 'list --json', '--help', 'list --help', 'configs path gated_vit-b16'])
+def test_a_reader_that_has_ended_ends_the_command_without_a_word(arguments, script, tmp_path):
+    pipe = f'{shlex.quote(sys.executable)} bin/ovseg {arguments} | true; exit ${{PIPESTATUS[0]}}'
+    ended = subprocess.run(['bash', '-c', pipe], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+                           env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    assert (ended.returncode, ended.stdout, ended.stderr) == (141, '', '')
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason='Python 3.9 does not tell which module -m names')
+def test_the_package_as_a_program_imports_nothing_that_takes_long_before_it_is_needed(tmp_path):
+    (tmp_path / 'sitecustomize.py').write_text(SCRIPT.split('from ovseg')[0])
+    ended = run('-m', 'ovseg', 'list', '--json', folder=tmp_path, PYTHONPATH=f'{ROOT}{os.pathsep}{tmp_path}')
+    assert ended.returncode == 0 and ended.stdout.splitlines()[-1] == 'IMPORTED'
+
+
+def test_another_package_as_a_program_registers_everything(tmp_path):
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / '__init__.py').write_text('import ovseg\n')
+    (tmp_path / 'mine' / 'ovseg.py').write_text(REGISTERED)
+    assert run('-m', 'mine.ovseg', 'ovseg', folder=tmp_path).stdout.splitlines() == ['True']
 
 
 PROGRAMS = {
@@ -92,10 +115,11 @@ def test_the_package_as_a_program_registers_everything(tmp_path):
     assert run('-c', code, folder=tmp_path).stdout.splitlines()[-1] == 'True'
 
 
-def test_the_command_registers_before_it_runs_one(script, tmp_path):
+@pytest.mark.parametrize('program', [['bin/ovseg'], ['-m', 'ovseg']])
+def test_the_command_registers_before_it_runs_one(program, script, tmp_path):
     config = tmp_path / 'config.py'
     config.write_text("custom_imports = dict(imports=['ovseg', 'needs_registration'])\n")
     (tmp_path / 'needs_registration.py').write_text(REGISTERED)
-    ended = run(script, 'test', 'config.py', folder=tmp_path, PYTHONPATH=f'{ROOT}{os.pathsep}{tmp_path}')
+    ended = run(*program, 'test', 'config.py', folder=tmp_path, PYTHONPATH=f'{ROOT}{os.pathsep}{tmp_path}')
     assert ended.stdout.splitlines()[0] == 'True', ended.stderr
     assert ended.returncode == 1 and ended.stderr == "ovseg: error: config.py has no 'model'\n"

@@ -108,7 +108,7 @@ def test_the_commands_of_the_page_are_understood(shell):
 
 def test_the_figures_of_tiles_are_those_of_the_page():
     page = PAGES['read']('docs/own_images.md')
-    assert Reading() == (1024, 128, None, None)
+    assert Reading() == (1024, 128, None, None, None)
     for text in ('native pixels (1024)', 'by `overlap` (128)', f'reduced to {OVERVIEW} pixels', f'cut every {WINDOW} pixels'):
         assert text in page
     assert re.findall(r'^\| `(\w+)` \| `', page[page.index('## Formats'):], re.MULTILINE) == list(FILE_FORMATS)

@@ -62,21 +62,60 @@ def test_a_hub_that_refuses_the_question_or_has_an_unknown_certificate_is_reacha
     assert hub.unreachable() == ''
 
 
-def test_the_cache_is_looked_into_only_where_the_hub_is_not_reached(monkeypatch):
-    with pytest.raises(FileNotFoundError, match='cannot be reached') as caught, hub.cache_if_unreachable():
+def missing():
+    hf_hub_download('owner/name', 'a.txt')
+
+
+def missing_for_transformers():
+    try:
+        missing()
+    except OSError as error:
+        raise OSError('theirs') from error
+
+
+def missing_for_open_clip():
+    try:
+        missing()
+    except OSError:
+        raise FileNotFoundError('theirs')  # noqa: B904  as open_clip does
+
+
+@pytest.mark.parametrize('load', [missing, missing_for_transformers, missing_for_open_clip])
+def test_the_reason_replaces_the_error_of_a_file_that_is_not_in_the_cache(load):
+    with pytest.raises(FileNotFoundError, match=r'^http.* cannot be reached: ') as caught, hub.cache_if_unreachable():
         assert constants.HF_HUB_OFFLINE
-        raise OSError('theirs')
-    assert str(caught.value.__cause__) == 'theirs' and not constants.HF_HUB_OFFLINE
+        load()
+    assert isinstance(caught.value.__cause__, OSError) and not constants.HF_HUB_OFFLINE
+
+
+@pytest.mark.parametrize('error', [OSError('theirs'), ValueError('theirs'), RuntimeError('theirs')], ids=repr)
+def test_errors_of_other_kinds_are_theirs(error):
+    with pytest.raises(type(error), match=r'^theirs$'), hub.cache_if_unreachable():
+        raise error
+    assert not constants.HF_HUB_OFFLINE
+
+
+def cached(repository, folder, **contents):
+    """Files of a repository in the cache in ``folder``."""
+    snapshot = folder / f'models--{repository.replace("/", "--")}' / 'snapshots' / ('0' * 40)
+    snapshot.mkdir(parents=True)
+    for name, content in contents.items():
+        (snapshot / name.replace('_json', '.json')).write_text(content)
+    (snapshot.parents[1] / 'refs').mkdir()
+    (snapshot.parents[1] / 'refs' / 'main').write_text('0' * 40)
+
+
+def test_a_damaged_file_of_the_cache_is_named_though_the_hub_cannot_be_reached(tmp_path):
+    transformers = pytest.importorskip('transformers')
+    cached('owner/name', tmp_path, config_json='{"model_type": ')
+    with pytest.raises(OSError, match=r'config\.json.*not a valid JSON'), hub.cache_if_unreachable():
+        transformers.AutoConfig.from_pretrained('owner/name', cache_dir=tmp_path)
 
 
 def test_a_file_of_the_cache_is_found_without_network(tmp_path):
-    snapshot = tmp_path / 'models--owner--name' / 'snapshots' / ('0' * 40)
-    snapshot.mkdir(parents=True)
-    (snapshot / 'a.txt').write_text('content')
-    (snapshot.parents[1] / 'refs').mkdir()
-    (snapshot.parents[1] / 'refs' / 'main').write_text('0' * 40)
+    cached('owner/name', tmp_path, a='content')
     with hub.cache_if_unreachable():
-        assert Path(hf_hub_download('owner/name', 'a.txt', cache_dir=tmp_path)).read_text() == 'content'
+        assert Path(hf_hub_download('owner/name', 'a', cache_dir=tmp_path)).read_text() == 'content'
     assert constants.HF_HUB_OFFLINE is False
 
 
@@ -98,6 +137,13 @@ def test_a_missing_tokenizer_is_named_after_few_attempts(tmp_path, connections):
     with pytest.raises(FileNotFoundError, match=f'^the tokenizer of ViT-B-16-SigLIP .*{NOWHERE} cannot be reached: '):
         load_clip('ViT-B-16-SigLIP', str(_file(tmp_path)))
     assert 1 <= len(connections) <= 2
+
+
+def test_a_damaged_tokenizer_of_the_cache_is_named(tmp_path):
+    pytest.importorskip('transformers')
+    cached('timm/ViT-B-16-SigLIP', tmp_path, config_json='{"model_type": ')
+    with pytest.raises(FileNotFoundError, match=r'^the tokenizer of ViT-B-16-SigLIP .*cannot be loaded: .*not a valid JSON'):
+        load_clip('ViT-B-16-SigLIP', str(_file(tmp_path)))
 
 
 def test_missing_region_networks_are_named_at_once(tmp_path):

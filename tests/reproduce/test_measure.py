@@ -65,3 +65,15 @@ def test_data_that_is_missing_is_found_before_anything_runs(tmp_path, monkeypatc
     with pytest.raises(FileNotFoundError, match=r'PascalVOC20Dataset.*nowhere.*DATA_ROOT'):
         prepare(naclip, {}, None, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preset_is_planned_once_unless_another_process_has_changed_its_rows_meanwhile(tmp_path, monkeypatch):
+    checked = []
+    monkeypatch.setattr('ovseg.ablation.runner.check_labels', lambda *arguments: checked.append(arguments))
+    demo, = find_presets(['demo/vanilla_tiny-clip_demo'])
+    task, late = (prepare(demo, QUICK, 2, tmp_path) for _ in range(2))
+    assert all(one.model is None for one in task.passes), 'the models of all presets at once might not fit into memory'
+    assert measure(task).seconds > 0 and len(checked) == 2
+    assert measure(late).seconds is None and len(checked) == 2
+    next(task.folder.rglob(f'{task.setting.digest}*')).unlink()
+    assert measure(prepare(demo, QUICK, 2, tmp_path)).seconds > 0 and len(checked) == 3

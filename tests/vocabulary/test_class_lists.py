@@ -7,7 +7,7 @@ import pytest
 from mmseg.registry import DATASETS
 
 from ovseg.vocabulary import bundled_class_lists, read_class_list
-from ovseg.vocabulary.class_lists import CLASS_LISTS, vocabulary_name, warn_of_one_class
+from ovseg.vocabulary.class_lists import CLASS_LISTS, letters, vocabulary_name, warn_of_one_class
 
 VOC, CONTEXT60, CONTEXT59, COCO_STUFF, CITYSCAPES, ADE20K = (
     [name.strip() for name in DATASETS.get(dataset).METAINFO['classes']]  # ADE20K has 'bed '
@@ -297,3 +297,8 @@ def test_a_huge_file_is_refused_at_once(tmp_path):
         file.truncate(2 ** 31)  # takes no space
     with pytest.raises(ValueError, match=r'words\.txt is larger than 16777216 bytes'):
         read_class_list(tmp_path / 'words.txt')
+
+
+def test_spellings_of_a_name_have_the_same_letters():
+    assert letters('Potted-plant 2 ') == letters('pottedplant2') == 'pottedplant2'
+    assert letters('Straße') == letters('STRASSE') and letters('!') == ''

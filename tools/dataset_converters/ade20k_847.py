@@ -10,14 +10,14 @@ import os
 from pathlib import Path
 
 from ovseg.data_check.conversion import claim_folder, convert_ade20k_847, convert_all
-from ovseg.program import errors_as_lines
+from ovseg.program import errors_as_lines, output_path
 from ovseg.utils import quoted
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('ade20k', type=Path, help='folder of ADE20K_2021_17_01')
-    parser.add_argument('--out', type=Path, help='where the two folders are made (default: in the folder of ADE20K)')
+    parser.add_argument('--out', type=output_path, help='where the two folders are made (default: in the folder of ADE20K)')
     parser.add_argument('--nproc', type=int, default=os.cpu_count(), help='files worked on at a time (default: one per core)')
     args = parser.parse_args()
 

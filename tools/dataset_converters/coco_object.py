@@ -11,14 +11,14 @@ import os
 from pathlib import Path
 
 from ovseg.data_check.conversion import claim_folder, convert_all, convert_coco_object
-from ovseg.program import errors_as_lines
+from ovseg.program import errors_as_lines, output_path
 from ovseg.utils import quoted
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('coco_stuff', type=Path, help='folder of COCO-Stuff 164k')
-    parser.add_argument('out', type=Path, help='folder of COCO-Object, e.g. data/coco_object')
+    parser.add_argument('out', type=output_path, help='folder of COCO-Object, e.g. data/coco_object')
     parser.add_argument('--nproc', type=int, default=os.cpu_count(), help='files worked on at a time (default: one per core)')
     args = parser.parse_args()
 

@@ -12,14 +12,14 @@ import os
 from pathlib import Path
 
 from ovseg.data_check.conversion import claim_folder, convert_all, convert_context459
-from ovseg.program import errors_as_lines
+from ovseg.program import errors_as_lines, output_path
 from ovseg.utils import quoted, read_small_text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('voc2010', type=Path, help='folder VOCdevkit/VOC2010')
-    parser.add_argument('--out', type=Path, help='where annotations_detectron2 is made (default: in VOC2010)')
+    parser.add_argument('--out', type=output_path, help='where annotations_detectron2 is made (default: in VOC2010)')
     parser.add_argument('--split', type=Path,
                         help='names of the images, one a line (default: ImageSets/SegmentationContext/val.txt in VOC2010)')
     parser.add_argument('--nproc', type=int, default=os.cpu_count(), help='files worked on at a time (default: one per core)')

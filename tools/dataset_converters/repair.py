@@ -10,21 +10,20 @@ started again; with other options all label maps are written again.
 """
 import argparse
 import os
-from pathlib import Path
 
 from ovseg.cfg_options import add_cfg_options
 from ovseg.components import named_errors
 from ovseg.config import read_config
 from ovseg.data_check.data_files import check_data_folders
 from ovseg.data_check.repair import SHOWN, built_dataset, config_values, repair_of, write_copy
-from ovseg.program import errors_as_lines
+from ovseg.program import errors_as_lines, output_path
 from ovseg.utils import quoted
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('--out', type=Path, required=True, help='folder of the copy: an empty or a new one')
+    parser.add_argument('--out', type=output_path, required=True, help='folder of the copy: an empty or a new one')
     parser.add_argument('--map', nargs='+', action='extend', default=[], metavar='OLD=NEW',
                         help='new values of values in the files, e.g. 11=255, or values of colours, e.g. 128,64,0=3')
     parser.add_argument('--rgb', choices=['grey', 'palette'],

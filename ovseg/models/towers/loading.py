@@ -2,7 +2,7 @@
 import difflib
 import os
 import uuid
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 import open_clip
 import torch
 from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.utils import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from mmengine.logging import print_log
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import download_pretrained
@@ -200,10 +200,9 @@ def _tokenizer(name: str, config: Dict[str, Any]) -> Callable[..., Tensor]:
     try:
         with cache_if_unreachable() if of_hub else nullcontext():
             return open_clip.get_tokenizer(name)
-    except (ImportError, OSError) as error:
-        raise FileNotFoundError(f'the tokenizer of {name} needs the package transformers and '
-                                f'{of_hub} of the Hugging Face hub, which is not on this machine '
-                                f'and could not be downloaded: {one_line(error)}') from error
+    except (ImportError, OSError, ValueError) as error:
+        raise FileNotFoundError(f'the tokenizer of {name} needs the package transformers and {of_hub} of the Hugging Face hub, '
+                                f'and cannot be loaded: {one_line(error)}') from error
 
 
 def _model_config(name: str) -> Dict[str, Any]:
@@ -260,8 +259,12 @@ def _download_folder(pretrained: str) -> Path:
                 if (folder / file).is_file():
                     return folder / file
             for file in WEIGHTS_FILES:
-                with suppress(EntryNotFoundError):
+                try:
                     return Path(hf_hub_download(repository, file))
+                except LocalEntryNotFoundError:  # the hub cannot be reached and may have it
+                    raise
+                except EntryNotFoundError:
+                    continue
             raise FileNotFoundError(f'the repository has none of {", ".join(WEIGHTS_FILES)}')
     except (OSError, RuntimeError, ValueError, EntryNotFoundError) as error:
         call = f"import huggingface_hub; huggingface_hub.snapshot_download({shown(repository)})"
