@@ -32,8 +32,8 @@ def score(metric, data):
     return metric.evaluate(len(data))
 
 
-@pytest.mark.parametrize('options', [{}, dict(nan_to_num=0), dict(ignore_index=2), dict(iou_metrics=['mIoU', 'mDice', 'mFscore'])],
-                         ids=str)
+@pytest.mark.parametrize('options', [{}, dict(nan_to_num=0), dict(ignore_index=2),
+                                     dict(iou_metrics=['mIoU', 'mDice', 'mFscore'])], ids=str)
 def test_it_equals_that_of_mmseg(options):
     expected = score(IoUMetric(**options), samples(7))
     found = score(METRICS.build(dict(type='IoUMetric', **options)), samples(7))
