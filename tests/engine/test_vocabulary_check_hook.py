@@ -183,6 +183,8 @@ def test_background_words_are_logged_and_need_a_background_class(evaluate):
     assert f'background_words: {chosen.split(", ")}' in log
     with pytest.raises(ValueError, match='words for a class called background, and BaseSegDataset has none'):
         evaluate(['sea', 'sky'], vocabulary=dict(words, names=['sea', 'sky']))
+    with pytest.raises(ValueError, match=r"words for a class called background, and class 1 \(decoder.bg_idx\) of .* is 'sky'"):
+        evaluate(['background', 'sky'], vocabulary=words, bg_idx=1)
 
 
 ONE_OF_TWO = """
