@@ -50,9 +50,10 @@ class VocabularyCheckHook(Hook):
         if threshold > 0 and 'background' not in classes:
             print_log(f'decoder.prob_thd={threshold} turns uncertain pixels into class {background} ({classes[background]!r}), '
                       f'but {type(dataset).__name__} has no background class: set decoder.prob_thd=0', 'current', 30)
-        if model.vocabulary.background is not None and 'background' not in classes:
-            raise ValueError('vocabulary.background chooses words for a class called background, and '
-                             f'{type(dataset).__name__} has none')
+        if model.vocabulary.background is not None and classes[background] != 'background':
+            there = (f'class {background} (decoder.bg_idx) of {type(dataset).__name__} is {classes[background]!r}'
+                     if 'background' in classes else f'{type(dataset).__name__} has none')
+            raise ValueError(f'vocabulary.background chooses words for a class called background, and {there}')
         if model.image_encoder.regions is not None:
             model.image_encoder.regions.check_images(dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
         _share_texts(model)

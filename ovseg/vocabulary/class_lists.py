@@ -21,8 +21,8 @@ def bundled_class_lists() -> List[str]:
 
 
 def vocabulary_name(names: Union[str, Path, Sequence[str]]) -> str:
-    """Name of a class list in results: the bundled list's name, the file's path as given, or ``'custom (K classes)'``."""
-    return str(names) if isinstance(names, (str, Path)) else f'custom ({len(names)} classes)'
+    """Name of a class list in results: the bundled list's name, the file's path as given, or ``'custom'``."""
+    return str(names) if isinstance(names, (str, Path)) else 'custom'
 
 
 def letters(name: str) -> str:

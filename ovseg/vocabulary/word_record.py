@@ -16,7 +16,7 @@ def word_record(words: Vocabulary) -> Dict[str, Any]:
         words: The vocabulary that a model uses, with its automatic background words (``CLIPSegmentor.words``).
 
     Returns:
-        ``class_list``, the bundled list's name, the file's path as given, or ``'custom (K classes)'``; ``class_count`` K and
+        ``class_list``, the bundled list's name, the file's path as given, or ``'custom'``; ``class_count`` K and
         ``name_count`` Q; ``class_list_sha256``, the ``class_list_digest`` of all names, background words included;
         ``templates``, the bundled set's name, the file's path as given, or ``'custom'``; ``template_count``; and
         ``background_words``, the list of those that were chosen automatically.

@@ -33,7 +33,7 @@ def test_csv_has_a_line_for_each_row_with_its_command(benchmarks):
         assert float(line['mIoU']) == result.metrics['mIoU']
         assert float(line['delta_mIoU']) == pytest.approx(result.delta, abs=0.005001)
         assert line['command'] == result.setting.command and line['images'] == '7' and line['limit'] == ''
-        assert (line['class_list'], line['class_count'], line['name_count']) == ('custom (5 classes)', '5', '5')
+        assert (line['class_list'], line['class_count'], line['name_count']) == ('custom', '5', '5')
         assert (line['templates'], line['template_count'], line['background_words']) == ('plain', '1', '')
         assert re.fullmatch('[0-9a-f]{64}', line['class_list_sha256'])
     assert lines[1]['command'].endswith('gated_tiny-clip_demo.py --cfg-options model.apply_ctd=True')
@@ -54,7 +54,7 @@ def test_markdown_has_a_row_for_each_setting_and_four_columns_for_each_benchmark
 
 def test_markdown_and_latex_name_the_words_of_each_row(benchmarks):
     benchmarks[0][1].words.update(background_words=['zebra', 'sea'])
-    words = "custom (5 classes) (5 classes, 5 names, "
+    words = 'custom (5 classes, 5 names, '
     for text, mark in ((markdown_table(benchmarks, []), '- '), (latex_table(benchmarks, []), '% ')):
         lines = [line for line in text.splitlines() if 'sha256' in line]
         assert len(lines) == 8 and lines[0].startswith(f'{mark}baseline: {words}sha256 ')
@@ -83,7 +83,7 @@ def test_latex_reads_no_letter_as_a_command():
 def test_terminal_shows_every_row(benchmarks):
     table = terminal_table(benchmarks[1])
     assert list(table.columns[0].cells) == ['baseline', '- apply_ctd', 'logit_scale=30', 'logit_scale=50']
-    assert str(table.title) == 'other, 7 images, custom (5 classes)'
+    assert str(table.title) == 'other, 7 images, custom'
 
 
 @pytest.mark.parametrize('combine, count', [('full', 1), ('cumulative', 2)])

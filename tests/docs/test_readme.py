@@ -42,7 +42,7 @@ def test_python_segments_the_scenes(checkout, capsys):
 def test_the_config_is_evaluated(shell):
     (shell.folder / 'my_config.py').write_text(CONFIG)
     output = shell.run('ovseg test my_config.py')
-    assert 'custom (16 classes)' in output
+    assert 'custom (16 classes, ' in output
 
 
 def rows(text, heads):

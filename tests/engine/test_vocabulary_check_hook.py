@@ -179,10 +179,12 @@ def test_background_words_are_logged_and_need_a_background_class(evaluate):
     words = dict(names=['background', 'sky'], background=dict(count=2, max_cosine=1, words=['zebra', 'brick', 'tartan']))
     _, log = evaluate(['background', 'sky'], vocabulary=words)
     chosen, = re.findall('background words of class 0: (.*)', log)
-    assert 'custom (2 classes) (2 classes, 4 names, 2 of them automatic background words, sha256 ' in log
+    assert 'custom (2 classes, 4 names, 2 of them automatic background words, sha256 ' in log
     assert f'background_words: {chosen.split(", ")}' in log
     with pytest.raises(ValueError, match='words for a class called background, and BaseSegDataset has none'):
         evaluate(['sea', 'sky'], vocabulary=dict(words, names=['sea', 'sky']))
+    with pytest.raises(ValueError, match=r"words for a class called background, and class 1 \(decoder.bg_idx\) of .* is 'sky'"):
+        evaluate(['background', 'sky'], vocabulary=words, bg_idx=1)
 
 
 ONE_OF_TWO = """

@@ -151,7 +151,7 @@ def test_bundled_lists_repeat_a_name_as_their_experiments_did(tmp_path):
 
 @pytest.mark.parametrize(('given', 'name'), [
     ('voc21_sclip', 'voc21_sclip'), ('lists/mine.txt', 'lists/mine.txt'), (Path('lists/mine.txt'), str(Path('lists/mine.txt'))),
-    (['cat', 'dog, puppy', 'sky'], 'custom (3 classes)'), (('cat', 'dog'), 'custom (2 classes)'),
+    (['cat', 'dog, puppy', 'sky'], 'custom'), (('cat', 'dog'), 'custom'),
 ])
 def test_a_result_names_its_list(given, name):
     assert vocabulary_name(given) == name

@@ -73,12 +73,13 @@ def test_the_name_of_a_thing_is_no_class_list():
 
 
 def test_of_classes_with_equal_names_the_first_wins():
-    """Ties go to the lower index, with and without probabilities."""
+    """Ties go to the lower index, with and without probabilities, in one chunk of texts and in several."""
     model = CLIPSegmentor(clip=dict(name='ovseg-tiny-clip', pretrained='embedded'), windows=dict(crop=64, stride=48),
                           vocabulary=dict(names=['qqq', 'zzz', 'xxx', 'qzx'], templates=['a {}.']))
     model.text_embeddings = model.text_embeddings[:1].expand(4, -1).clone()
     for decoder in (dict(), dict(prob_thd=0.1, bg_idx=0), dict(with_seg_logits=True), dict(at_input_size=True),
-                    dict(memory_mb=0.001)):
+                    dict(memory_mb=0.001), dict(with_confidence=True, reject=0.1), dict(area_thd=0.1, bg_idx=3),
+                    dict(refiner='PAMR'), dict(refiner='PAMR', at_input_size=True, memory_mb=0.001)):
         variant = model.variant(decoder=decoder)
         result, = variant.predict([torch.randn(3, 61, 97)])
         assert result.pred_sem_seg.data.eq(0).all(), decoder

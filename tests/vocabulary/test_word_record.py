@@ -27,7 +27,7 @@ def test_files_and_own_words(tmp_path):
         class_list=str(words), class_count=2, name_count=3, class_list_sha256=digest([['cat', 'kitten'], ['dog']]),
         templates=str(sentences), template_count=2, background_words=[])
     own = word_record(Vocabulary(['cat', 'dog', 'sky; cloud'], ['{}']))
-    assert (own['class_list'], own['templates'], own['template_count']) == ('custom (3 classes)', 'custom', 1)
+    assert (own['class_list'], own['templates'], own['template_count']) == ('custom', 'custom', 1)
 
 
 def test_automatic_background_words_are_listed_and_part_of_the_checksum():
@@ -39,7 +39,7 @@ def test_automatic_background_words_are_listed_and_part_of_the_checksum():
     assert record['name_count'] == 4
     assert record['class_list_sha256'] == digest([['background', *record['background_words']], ['red panda']])
     assert json.loads(json.dumps(record)) == record
-    assert word_line(record) == ('custom (2 classes) (2 classes, 4 names, 2 of them automatic background words, sha256 '
+    assert word_line(record) == ('custom (2 classes, 4 names, 2 of them automatic background words, sha256 '
                                  f'{record["class_list_sha256"][:12]}), templates plain (1)')
 
 
