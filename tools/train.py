@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 from ovseg.cfg_options import add_cfg_options
 from ovseg.components import named_errors
 from ovseg.config import read_config
+from ovseg.engine.brief_runner import BriefRunner
 from ovseg.program import errors_as_lines, output_path
 
 NEEDED = ('model.type', 'train_dataloader.dataset.type', 'train_cfg', 'optim_wrapper')
@@ -45,7 +45,7 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     with named_errors(args.config):
-        runner = Runner.from_cfg(merged_config(args))
+        runner = BriefRunner.from_cfg(merged_config(args))
     runner.train()
 
 

@@ -22,6 +22,7 @@ from ovseg.claims import claim
 from ovseg.data_check.checked_labels import check_labels
 from ovseg.data_check.data_files import check_data_files
 from ovseg.engine import VocabularyCheckHook
+from ovseg.engine.brief_runner import BriefRunner
 from ovseg.evaluation.areas import class_areas
 from ovseg.evaluation.run_record import Stamps, dataset_stamps
 from ovseg.evaluation.undefined_pixels import warn_of_undefined
@@ -106,7 +107,7 @@ class Pass:
         subset = copy.deepcopy(self.dataset)
         subset.get_subset_(indices)  # get_subset keeps a memo of ids over calls, in which freed objects live on as others
         loader = Runner.build_dataloader(dict(cfg.test_dataloader, dataset=subset))
-        return Runner(model=model, work_dir=str(folder / 'logs'), test_dataloader=loader, test_cfg=cfg.get('test_cfg', {}),
+        return BriefRunner(model=model, work_dir=str(folder / 'logs'), test_dataloader=loader, test_cfg=cfg.get('test_cfg', {}),
                       test_evaluator=evaluator, default_hooks=hooks, experiment_name=self.settings[0].weights_digest, **wanted)
 
 

@@ -93,9 +93,9 @@ def run(args: argparse.Namespace) -> int:
         args.error('--resume needs --out')
     args.config = str(config_file(args.config))
     import torch
-    from mmengine.runner import Runner
 
     from ovseg.components import named_errors
+    from ovseg.engine.brief_runner import BriefRunner
     from ovseg.evaluation.run_record import claimed_label_maps
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = merged_config(args)
@@ -104,10 +104,11 @@ def run(args: argparse.Namespace) -> int:
     if args.launcher != 'none' and not torch.cuda.is_available():
         join_processes_on_cpu(args.launcher)
     with named_errors(args.config):
-        runner = Runner.from_cfg(cfg)
+        runner = BriefRunner.from_cfg(cfg)
     with claimed_label_maps(args.out, cfg, runner.model, args.resume) if args.out else nullcontext():
         with named_errors(args.config):
-            _ = runner.test_loop  # builds data and metrics
+            dataset = runner.test_loop.dataloader.dataset  # builds data and metrics
+        runner.logger.info(f'{quoted(args.config)}: {len(dataset)} images of {type(dataset).__name__}')
         runner.test()
     if torch.distributed.is_initialized():  # gloo's threads may abort a process that ends with them
         torch.distributed.destroy_process_group()

@@ -1,4 +1,5 @@
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -148,5 +149,7 @@ def test_slurm_starts_the_processes(folder, monkeypatch):
     output, confusion = run(folder, 'slurm_test.sh', 'a-partition', 'a-job', 'config.py', '--out', 'maps')
     options = (folder / 'srun_options').read_text().split()
     assert {'--partition=a-partition', '--job-name=a-job', '--ntasks=4', '--gres=gpu:4'} < set(options)
-    assert 'Distributed launcher: slurm' in output and 'Distributed training: True' in output
+    log_file, = re.findall(r'log file, .*: (\S+)', output)
+    log = (folder / log_file).read_text()
+    assert 'Distributed launcher: slurm' in log and 'Distributed training: True' in log
     assert np.array_equal(confusion, counted(label_maps(folder / 'maps'), label_maps(folder / 'scenes' / 'annotations')))

@@ -1,4 +1,5 @@
 """The interface of guides."""
+import math
 from abc import ABC, abstractmethod
 from typing import Any, Dict, Iterable, Optional, Tuple
 
@@ -111,3 +112,9 @@ def load_guides(guides: Iterable[Optional[Guide]], clip: LoadedCLIP, tower: Imag
             network = clip.guide_network(guide)
             networks[guide] = tower if network is None else network.to(next(tower.parameters()).device)
     return networks
+
+
+def common_patch_size(patch_size: Tuple[int, int], guides: Iterable[Guide]) -> Tuple[int, int]:
+    """The size whose multiples are multiples of the CLIP's ``patch_size``, rows and columns, and of that of each guide."""
+    rows, columns = zip(patch_size, *(guide.patch_size or patch_size for guide in guides))
+    return math.lcm(*rows), math.lcm(*columns)

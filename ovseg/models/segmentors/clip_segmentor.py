@@ -1,8 +1,7 @@
 """Training-free open-vocabulary segmentation with a frozen CLIP."""
-import math
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union, cast
+from typing import Any, Dict, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union, cast
 
 import torch
 from mmengine.logging import print_log
@@ -21,7 +20,7 @@ from ovseg.models.data_preprocessor import build_data_preprocessor, check_no_pad
 from ovseg.models.decoder import Decoder
 from ovseg.models.dense import DenseEncoder, WindowBatch
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.guides import Guide, GuideFeatures, load_guides
+from ovseg.models.guides import Guide, GuideFeatures, common_patch_size, load_guides
 from ovseg.models.mirrored_axes import mirrored_axes
 from ovseg.models.patch_scores import PatchScores
 from ovseg.models.post_processors import PostProcessorChain
@@ -321,7 +320,7 @@ class CLIPSegmentor(BaseSegmentor):
         grid of the CLIP.
         """
         patch_size = self.tower.patch_size
-        layout = self.windows.plan(image_size, _common_multiple(patch_size, self.networks))
+        layout = self.windows.plan(image_size, common_patch_size(patch_size, self.networks))
         rows, columns = ((axis.length + sum(axis.pad)) // patch for axis, patch in zip((layout.rows, layout.cols), patch_size))
         return layout.on_grid((rows, columns))
 
@@ -406,9 +405,3 @@ class CLIPSegmentor(BaseSegmentor):
         """Load weights, and clear the embeddings and copies of former ones."""
         super()._load_from_state_dict(*args, **kwargs)
         self.clip = self.clip.with_tower(self.tower)
-
-
-def _common_multiple(patch_size: Tuple[int, int], guides: Iterable[Guide]) -> Tuple[int, int]:
-    """The size whose multiples are multiples of the CLIP's patch and of all guides' patches."""
-    rows, columns = zip(patch_size, *(guide.patch_size or patch_size for guide in guides))
-    return math.lcm(*rows), math.lcm(*columns)

@@ -13,7 +13,7 @@ from ovseg.ablation.sharing import SharedEncoder
 from ovseg.models import CLIPSegmentor, TokenClassifier
 from ovseg.models.dense import DenseEncoder
 from ovseg.models.dense_features import DenseFeatures
-from ovseg.models.guides import CLIPGuide, Guide, GuideFeatures, TimmGuide, build_guide
+from ovseg.models.guides import CLIPGuide, Guide, GuideFeatures, TimmGuide, build_guide, common_patch_size
 from ovseg.models.towers import load_clip, loading
 from ovseg.models.window_batch import WindowBatch
 from ovseg.registry import DENSE_ENCODERS, GUIDES
@@ -290,3 +290,8 @@ def test_a_token_classifier_runs_the_guide():
     assert logits['one'].shape[-1] == 3 and classifier.guide_networks[0].runs == 1
     with pytest.raises(ValueError, match='CLIPGuide layer=99'):
         TokenClassifier(load_clip(**CLIP), 3, dict(one={}), image_encoder=Proxy(CLIPGuide(99)))
+
+
+def test_the_patch_of_all_guides_and_the_clip():
+    guides = [SimpleNamespace(patch_size=size) for size in ((6, 14), None, (5, 7))]
+    assert common_patch_size((4, 21), guides) == (60, 42) and common_patch_size((3, 7), []) == (3, 7)
