@@ -1,6 +1,7 @@
 """Results of the inferencer as files."""
 import json
 import time
+from abc import ABC, abstractmethod
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Type, TypeVar, Union
@@ -9,7 +10,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ovseg.apis.formats import FORMATS, check_formats
-from ovseg.apis.image_sources import Source, describe, new_name
+from ovseg.apis.image_sources import Source, StoredImage, describe, new_name
 from ovseg.apis.painting import write_label_map
 from ovseg.apis.request import Request
 from ovseg.apis.run_settings import SHOWN, differences
@@ -55,94 +56,46 @@ def grey_levels(values: np.ndarray, bits: int) -> np.ndarray:
     return np.nan_to_num(values.astype(np.float64) * np.iinfo(dtype).max).round().astype(dtype)
 
 
-class ResultFolder:
-    """``vis/NAME.png``, ``pred/NAME.png`` (``.tif`` of a raster), ``confidence/NAME.png`` and ``margin/NAME.png`` where the
-    request says so, and ``results.json``, which describes them.
-
-    Files of the same names are replaced; others in the folder stay, and ``results.json`` does not list them. As a context, it
-    ends with the writing of the ``formats`` and of ``results.json``, which is also written from time to time; until then no
-    other process can write into the folder (``claim``).
+class ResultFiles(ABC):
+    """The files of images in a folder: ``vis/NAME.png``, ``pred/NAME.png`` (``.tif`` of a raster), and ``confidence/NAME.png``
+    and ``margin/NAME.png`` where the request says so.
 
     Args:
-        folder: Made if need be.
+        folder: With its sub-folders.
         request: The classes.
         palette: One RGB colour per class.
-        model: The name of the config.
-        settings: See ``run_settings``.
-        resume: Keep the results that are there, and the images that have them are done.
-        formats: Names in ``FORMATS``.
-        max_pixels: Label maps of more pixels are not read whole for the ``formats``.
-
-    Attributes:
-        taken: The names of all results, in lower case.
-
-    Raises:
-        OSError: nothing can be written there, or another process is writing there; the message names the folder.
-        ValueError: more classes than a 16-bit PNG can hold, an unknown format, or results of other settings to resume.
     """
 
-    def __init__(self, folder: Union[str, Path], request: Request, palette: Sequence[Sequence[int]], model: str,
-                 settings: Dict[str, Any], resume: bool = False, formats: Sequence[str] = (),
-                 max_pixels: int = 80_000_000) -> None:
-        count = len(request.names)
-        if count >= 2 ** 16:
-            raise ValueError(f'out_dir: {count} classes do not fit into label maps of 16 bits')
-        self.formats = check_formats(formats)
-        self.folder = expanded('out_dir', folder)
-        self.taken: Set[str] = set()
-        self._max_pixels, self._names = max_pixels, request.names
-        self._palette, self._bits, ignore = palette, request.confidence_bits, ignore_label(count)
-        if ignore > 255:
-            print_log(f'{count} classes: the label maps are 16-bit grey, for a palette holds 255 classes', 'current')
-        classes = [dict(id=index, name=name, synonyms=synonyms, colour=list(colour))
-                   for index, (name, synonyms, colour) in enumerate(zip(request.names, request.vocabulary.synonyms, palette))]
-        self._head = dict(ovseg=__version__, model=model, class_list_sha256=class_list_digest(request.vocabulary.synonyms),
-                          settings=settings, classes=classes, no_class=ignore,
-                          formats={name: FORMATS[name].place for name in self.formats})
-        self._images: Dict[str, str] = {}  # the entry of each image as JSON by its name
-        self._done: Dict[str, List[Dict[str, Any]]] = {}  # name, stamp and files of each result of a path
-        self._files: Dict[str, Dict[str, Any]] = {}  # path and stamp by name, of images that are being segmented
-        self._failed: List[Dict[str, str]] = []
-        with self._named_in_errors(), ExitStack() as stack:
-            stack.enter_context(claim(self.folder))
-            if resume:
-                self._resume(settings)
-            for name in ('vis', 'pred', *(CONFIDENCE if self._bits else ())):
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
-            self.write_results()
-            self._claim = stack.pop_all()  # held until the end of the run
+    def __init__(self, folder: Path, request: Request, palette: Sequence[Sequence[int]]) -> None:
+        self.folder, self._names, self._palette, self._bits = folder, request.names, palette, request.confidence_bits
 
-    def __enter__(self) -> 'ResultFolder':
-        return self
+    @abstractmethod
+    def __enter__(self) -> 'ResultFiles':
+        """Begin to add images."""
 
+    @abstractmethod
     def __exit__(self, kind: Optional[Type[BaseException]], *_: Any) -> None:
-        with self._claim, suppress(*([OSError] if kind else [])):  # a second error would hide the first
-            self.write_results()
+        """End, also after an error."""
 
-    def new_name(self, source: Source, index: int) -> str:
-        """The name of the results of an image that is about to be read, see ``image_sources.new_name``."""
-        name = new_name(source, index, self.taken)
-        if isinstance(source, Path):
-            with suppress(OSError):  # it has vanished, as reading it will tell
-                self._files[name] = dict(path=str(source.absolute()), stamp=file_stamp(source))
-        return name
-
+    @abstractmethod
     def is_done(self, source: Source) -> bool:
-        """True for a file that has results of the run that is resumed, and has not changed since."""
-        if not isinstance(source, Path) or str(source.absolute()) not in self._done:
-            return False
-        try:
-            stamp = file_stamp(source)
-        except OSError:  # it has vanished, as reading it will tell
-            return False
-        path = str(source.absolute())
-        if all(done['stamp'] == stamp and all((self.folder / file).is_file() for file in done['files'])
-               for done in self._done[path]):
-            return True
-        for done in self._done.pop(path):  # so that it counts as new where it is given twice
-            del self._images[done['name']]
-            self.taken.discard(done['name'].casefold())
-        return False
+        """True for an image that is left out, because it has results."""
+
+    @abstractmethod
+    def new_name(self, source: Source, index: int) -> str:
+        """The name of the results of an image that is about to be read, the ``index``-th of all."""
+
+    @abstractmethod
+    def note(self, entry: Dict[str, Any]) -> None:
+        """Take the entry for ``results.json`` of an image whose files are written."""
+
+    @abstractmethod
+    def fail(self, name: str, source: Source, error: Exception) -> None:
+        """Note the error of an image that has no results."""
+
+    @abstractmethod
+    def export(self) -> None:
+        """Write what is made of all results."""
 
     def add(self, name: str, source: Source, labels: np.ndarray, areas: Areas, painted: np.ndarray,
             confidence: Optional[np.ndarray] = None) -> None:
@@ -173,8 +126,129 @@ class ResultFolder:
             write_whole(self.folder / 'pred' / f'{name}.tif', lambda part: returned.append(write(part)))
         return returned[0]
 
-    def fail(self, source: Source, error: Exception) -> None:
+    def _finish(self, name: str, source: Source, areas: Areas, painted: np.ndarray, files: Dict[str, str]) -> None:
+        """Write the painted image and note the results of an image."""
+        with self._named_in_errors():
+            write_image(painted, self.folder / 'vis' / f'{name}.png')
+        total = max(areas.total, 1)
+        self.note(dict(
+            name=name, source=describe(source), size=[areas.size[1], areas.size[0]],
+            files=dict(vis=f'vis/{name}.png', **files),
+            areas={class_: dict(pixels=int(pixels), share=float(pixels / total))
+                   for class_, pixels in zip(self._names, areas.counts)},
+            **(dict(undefined_pixels=areas.undefined) if areas.undefined else {}),
+            **(dict(nodata_pixels=areas.nodata) if areas.nodata else {}),
+            **(dict(rejected_pixels=areas.rejected) if areas.rejected else {})))
+
+    @contextmanager
+    def _named_in_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(f'cannot write into out_dir={str(self.folder)!r}: {error}') from error
+
+
+class ResultFolder(ResultFiles):
+    """A folder of ``ResultFiles`` with ``results.json``, which describes them.
+
+    Files of the same names are replaced; others in the folder stay, and ``results.json`` does not list them. As a context, it
+    ends with the writing of the ``formats`` and of ``results.json``, which is also written from time to time; until then no
+    other process can write into the folder (``claim``).
+
+    Args:
+        folder: Made if need be.
+        request: The classes.
+        palette: One RGB colour per class.
+        model: The name of the config.
+        settings: See ``run_settings``.
+        resume: Keep the results that are there, and the images that have them are done.
+        formats: Names in ``FORMATS``.
+        max_pixels: Label maps of more pixels are not read whole for the ``formats``.
+
+    Attributes:
+        taken: The names of all results, in lower case.
+
+    Raises:
+        OSError: nothing can be written there, or another process is writing there; the message names the folder.
+        ValueError: more classes than a 16-bit PNG can hold, an unknown format, or results of other settings to resume.
+    """
+
+    def __init__(self, folder: Union[str, Path], request: Request, palette: Sequence[Sequence[int]], model: str,
+                 settings: Dict[str, Any], resume: bool = False, formats: Sequence[str] = (),
+                 max_pixels: int = 80_000_000) -> None:
+        count = len(request.names)
+        if count >= 2 ** 16:
+            raise ValueError(f'out_dir: {count} classes do not fit into label maps of 16 bits')
+        self.formats = check_formats(formats)
+        super().__init__(expanded('out_dir', folder), request, palette)
+        self.taken: Set[str] = set()
+        self.settings, self._max_pixels, ignore = settings, max_pixels, ignore_label(count)
+        if ignore > 255:
+            print_log(f'{count} classes: the label maps are 16-bit grey, for a palette holds 255 classes', 'current')
+        classes = [dict(id=index, name=name, synonyms=synonyms, colour=list(colour))
+                   for index, (name, synonyms, colour) in enumerate(zip(request.names, request.vocabulary.synonyms, palette))]
+        self._head = dict(ovseg=__version__, model=model, class_list_sha256=class_list_digest(request.vocabulary.synonyms),
+                          settings=settings, classes=classes, no_class=ignore,
+                          formats={name: FORMATS[name].place for name in self.formats})
+        self._images: Dict[str, str] = {}  # the entry of each image as JSON by its name
+        self._done: Dict[str, List[Dict[str, Any]]] = {}  # name, stamp and files of each result of a path
+        self._files: Dict[str, Dict[str, Any]] = {}  # path and stamp by name, of images that are being segmented
+        self._failed: List[Dict[str, str]] = []
+        with self._named_in_errors(), ExitStack() as stack:
+            stack.enter_context(claim(self.folder))
+            if resume:
+                self._resume(settings)
+            for name in ('vis', 'pred', *(CONFIDENCE if self._bits else ())):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            self.write_results()
+            self._claim = stack.pop_all()  # held until the end of the run
+
+    def __enter__(self) -> 'ResultFolder':
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], *_: Any) -> None:
+        with self._claim, suppress(*([OSError] if kind else [])):  # a second error would hide the first
+            self.write_results()
+
+    def new_name(self, source: Source, index: int) -> str:
+        """The name of the results of an image that is about to be read, see ``image_sources.new_name``."""
+        name = new_name(source, index, self.taken)
+        with suppress(OSError):  # it has vanished, as reading it will tell
+            found = _file(source)
+            if found:
+                self._files[name] = found
+        return name
+
+    def is_done(self, source: Source) -> bool:
+        """True for a file that has results of the run that is resumed, and has not changed since."""
+        try:
+            file = _file(source)
+        except OSError:  # it has vanished, as reading it will tell
+            return False
+        if file is None or file['path'] not in self._done:
+            return False
+        if all(done['stamp'] == file['stamp'] and all((self.folder / name).is_file() for name in done['files'])
+               for done in self._done[file['path']]):
+            return True
+        for done in self._done.pop(file['path']):  # so that it counts as new where it is given twice
+            del self._images[done['name']]
+            self.taken.discard(done['name'].casefold())
+        return False
+
+    def note(self, entry: Dict[str, Any]) -> None:
+        """Take the entry of an image, and write ``results.json`` from time to time."""
+        file = self._files.pop(entry['name'], None)
+        self._images[entry['name']] = json.dumps({**entry, **({} if file is None else dict(file=file))}, ensure_ascii=False)
+        if time.monotonic() - self._written > SECONDS:
+            self.write_results()
+
+    def sort(self, names: Sequence[str]) -> None:
+        """Bring the images ``names`` into this order, behind those that were there already."""
+        self._images.update((name, self._images.pop(name)) for name in names if name in self._images)
+
+    def fail(self, name: str, source: Source, error: Exception) -> None:
         """Note the error of an image that has no results."""
+        self._files.pop(name, None)
         self._failed.append(dict(source=describe(source), error=one_line(error)))
 
     def export(self) -> None:
@@ -206,24 +280,6 @@ class ResultFolder:
         failed = json.dumps(self._failed, ensure_ascii=False)
         return f'{head},\n "images": [\n  {images}\n ],\n "failed": {failed}\n}}\n'
 
-    def _finish(self, name: str, source: Source, areas: Areas, painted: np.ndarray, files: Dict[str, str]) -> None:
-        """Write the painted image and note the results of an image."""
-        with self._named_in_errors():
-            write_image(painted, self.folder / 'vis' / f'{name}.png')
-        total = max(areas.total, 1)
-        entry: Dict[str, Any] = dict(
-            name=name, source=describe(source), size=[areas.size[1], areas.size[0]],
-            files=dict(vis=f'vis/{name}.png', **files),
-            areas={class_: dict(pixels=int(pixels), share=float(pixels / total))
-                   for class_, pixels in zip(self._names, areas.counts)},
-            **(dict(undefined_pixels=areas.undefined) if areas.undefined else {}),
-            **(dict(nodata_pixels=areas.nodata) if areas.nodata else {}),
-            **(dict(rejected_pixels=areas.rejected) if areas.rejected else {}),
-            **(dict(file=self._files.pop(name)) if name in self._files else {}))
-        self._images[name] = json.dumps(entry, ensure_ascii=False)
-        if time.monotonic() - self._written > SECONDS:
-            self.write_results()
-
     def _resume(self, settings: Dict[str, Any]) -> None:
         """Take over the results that are there.
 
@@ -251,9 +307,11 @@ class ResultFolder:
             raise ValueError(f'{quoted(self.folder)} holds results of other settings, which must not be mixed (different: '
                              f'{", ".join(different[:SHOWN])}{more}): choose another folder, or leave out --resume')
 
-    @contextmanager
-    def _named_in_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OSError(f'cannot write into out_dir={str(self.folder)!r}: {error}') from error
+
+def _file(source: Source) -> Optional[Dict[str, Any]]:
+    """The path of an image file and what tells whether it has changed, as JSON holds them; None for others."""
+    if isinstance(source, Path):
+        return dict(path=str(source.absolute()), stamp=file_stamp(source))
+    if isinstance(source, StoredImage):
+        return dict(path=str(source), stamp=list(source.stamp))
+    return None
