@@ -62,7 +62,7 @@ class StoredImage:
         if isinstance(self.place, Path):
             with open_regular(self.place) as file:
                 file.seek(self.offset)
-                content = file.read(self.size)
+                content = file.read(-1 if self.size is None else self.size)
         else:
             content = self._fetched(self.place)
         if self.size is not None and len(content) != self.size:
