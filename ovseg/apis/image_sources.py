@@ -126,19 +126,27 @@ def describe(source: Source) -> str:
 def new_name(source: Source, index: int, taken: Set[str]) -> str:
     """Name for the results of an image: its file's, without suffix, or its number among all, from 0; added to ``taken``.
 
-    It is cut to ``LONGEST_NAME``. Where it is taken, whatever the case of its letters, ``_2`` or the next free number follows.
+    It is cut to ``LONGEST_NAME``. Where it is taken, whatever the case of its letters, ``_2`` or another free number follows.
     """
     path = PurePath(unquote(urlparse(source).path)) if isinstance(source, str) else source
     stem = path.stem if isinstance(path, (PurePath, StoredImage)) else ''
     stem = stem or f'{index:06d}'
     while len(os.fsencode(stem)) > LONGEST_NAME:
         stem = stem[:-1]
-    name, number = stem, 1
-    while name.casefold() in taken:
-        number += 1
-        name = f'{stem}_{number}'
+    name = stem if stem.casefold() not in taken else f'{stem}_{_free_number(stem.casefold(), taken)}'
     taken.add(name.casefold())
     return name
+
+
+def _free_number(stem: str, taken: Set[str]) -> int:
+    """A number from 2 that makes a free name; found by bisection, because thousands of images may have one name."""
+    last, free = 1, 2
+    while f'{stem}_{free}' in taken:
+        last, free = free, 2 * free
+    while free - last > 1:
+        middle = (last + free) // 2
+        last, free = (middle, free) if f'{stem}_{middle}' in taken else (last, middle)
+    return free
 
 
 def read_image(source: Source, max_pixels: int, bit_depth: Optional[int] = None) -> np.ndarray:

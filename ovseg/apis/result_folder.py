@@ -26,6 +26,7 @@ T = TypeVar('T')
 RESULTS = 'results.json'
 CONFIDENCE = ('confidence', 'margin')  # folders of the images of ``Segmentation.confidence``
 SECONDS = 30  # between two writings of ``RESULTS``: what a killed run loses
+SHARE = 20  # times as long as a writing took, if that is more
 
 
 class Areas(NamedTuple):
@@ -239,7 +240,7 @@ class ResultFolder(ResultFiles):
         """Take the entry of an image, and write ``results.json`` from time to time."""
         file = self._files.pop(entry['name'], None)
         self._images[entry['name']] = json.dumps({**entry, **({} if file is None else dict(file=file))}, ensure_ascii=False)
-        if time.monotonic() - self._written > SECONDS:
+        if time.monotonic() - self._written > max(SECONDS, SHARE * self._took):
             self.write_results()
 
     def sort(self, names: Sequence[str]) -> None:
@@ -268,11 +269,12 @@ class ResultFolder(ResultFiles):
 
     def write_results(self) -> None:
         """Write ``results.json`` with the images added so far, whole or not at all."""
-        text = self._text()
+        start, text = time.monotonic(), self._text()
         with self._named_in_errors():  # a file name that is not UTF-8 becomes an escape, which JSON allows
             write_whole(self.folder / RESULTS,
                         lambda part: part.write_text(text, encoding='utf-8', errors='backslashreplace'))
         self._written = time.monotonic()
+        self._took = self._written - start
 
     def _text(self) -> str:
         head = json.dumps(self._head, ensure_ascii=False, indent=1)[:-2]

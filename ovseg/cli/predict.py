@@ -77,10 +77,10 @@ def _add_tiff_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_ray_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        'large collections', 'With --engine ray, workers on one or several machines share the work (needs the extra "ray"). An '
-        'IMAGE may then also be a pattern ("photos/**/*.jpg"), a text file (.txt) with one path per line, a Parquet file with '
-        'a column of paths, a tar file of images (a shard of WebDataset), or the address of one of these in a store that fsspec '
-        'knows (s3://...).')
+        'large collections', 'With --engine ray, workers on one or several machines share the work (needs the extra "ray"). '
+        'An IMAGE may then also be a pattern ("photos/**/*.jpg"), a text file (.txt) with one path per line, a Parquet file '
+        'with a column of paths, a tar file of images (a shard of WebDataset), or the address of one of these in a store that '
+        'fsspec knows (s3://...).')
     group.add_argument('--engine', choices=('ray',), help='what runs the workers (default: none, this process does the work)')
     group.add_argument('--address', metavar='HOST:PORT', help='of the head of a cluster of Ray; auto for the one that this '
                        'machine belongs to (default: Ray is started on this machine, for this run)')

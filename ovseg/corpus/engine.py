@@ -113,6 +113,11 @@ def _answer(ray: Any, name: str, ref: Any) -> Dict[str, str]:
         raise ValueError(f'{name} cannot work: {str(error).strip().splitlines()[-1]}') from error
 
 
+def task_size(images: int, batch_size: int, workers: int) -> int:
+    """Images of a task: whole batches, so that they are those of a run without workers."""
+    return max(1, min(IMAGES_PER_TASK, images // (TASKS_PER_WORKER * workers)) // batch_size) * batch_size
+
+
 def labelled(ray: Any, job: Job, images: Sequence[Named], workers: Workers) -> Iterator[Row]:
     """A row for each image in any order, once its files are written: ``DONE`` or ``FAILED``, see ``Worker``.
 
@@ -122,8 +127,7 @@ def labelled(ray: Any, job: Job, images: Sequence[Named], workers: Workers) -> I
     Raises:
         ValueError: a worker cannot work at all, or not write.
     """
-    batch = job.call.batch_size  # batches are those of a run without workers
-    size = max(1, min(IMAGES_PER_TASK, len(images) // (TASKS_PER_WORKER * workers.number)) // batch) * batch
+    size = task_size(len(images), job.call.batch_size, workers.number)
     tasks = [pickle.dumps((number, list(images[start:start + size])))
              for number, start in enumerate(range(0, len(images), size))]
     if not tasks:
