@@ -1,6 +1,7 @@
 """Reading of images from files, folders, URLs, arrays and PIL images."""
 import os
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Union
 from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
@@ -10,10 +11,9 @@ from PIL import Image
 
 from ovseg.apis.decoding import WITH_ALPHA, decode, is_heif, open_heif, over_white
 from ovseg.apis.downloads import download
-from ovseg.image_files import BROKEN, FORMATS, check_content, image_size, read_file
+from ovseg.extras import needed
+from ovseg.image_files import BROKEN, FORMATS, MAX_FILE_BYTES, check_content, image_size, open_regular, read_file
 from ovseg.utils import one_line, quoted
-
-Source = Union[str, Path, np.ndarray, Image.Image]
 
 SUFFIXES = ('.avif', '.bmp', '.gif', '.heic', '.heif', '.hif', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.pgm', '.png', '.ppm',
             '.ras', '.tif', '.tiff', '.webp')  # in a folder
@@ -22,6 +22,63 @@ UNSUPPORTED = ('.arw', '.cr2', '.cr3', '.dng', '.eps', '.exr', '.hdr', '.ico', '
 URL_SCHEMES = ('http', 'https', 'file')
 LONGEST_NAME = 200  # bytes; a file system takes 255, with the endings of results and of their temporary files
 NOT_8_BIT = ('I', 'I;16', 'I;16B', 'I;16L', 'I;16N', 'F')  # modes that PIL would clip at 255
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """An image file in a tar file, or in a store that fsspec knows.
+
+    Args:
+        place: The tar file or the image: a path, or an address of fsspec (``s3://bucket/a.jpg``).
+        stamp: Tells whether ``place`` is still the same.
+        size: Of the image file in bytes; None where it is not known.
+        member: The name of the image in the tar file; empty outside of one.
+        offset: First byte of the image file in ``place``.
+    """
+    place: Union[Path, str]
+    stamp: Tuple[Any, ...]
+    size: Optional[int]
+    member: str = ''
+    offset: int = 0
+
+    def __str__(self) -> str:
+        return f'{self.place}/{self.member}' if self.member else str(self.place)
+
+    @property
+    def stem(self) -> str:
+        """The name for its results; that of a tar file stands before its member's, for others have members of that name."""
+        stem = PurePosixPath(str(self.place)).stem
+        return f'{stem}_{PurePosixPath(self.member).stem}' if self.member else stem
+
+    def read(self) -> bytes:
+        """The content of the image file.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it has more than ``MAX_FILE_BYTES``, or fewer bytes than when it was found.
+        """
+        if self.size is not None and self.size > MAX_FILE_BYTES:
+            raise ValueError(f'cannot read {quoted(str(self))}: it is too large, {self.size} bytes of at most {MAX_FILE_BYTES}')
+        if isinstance(self.place, Path):
+            with open_regular(self.place) as file:
+                file.seek(self.offset)
+                content = file.read(-1 if self.size is None else self.size)
+        else:
+            content = self._fetched(self.place)
+        if self.size is not None and len(content) != self.size:
+            raise ValueError(f'cannot read {quoted(str(self))}: it is cut off')
+        return content
+
+    def _fetched(self, address: str) -> bytes:
+        end = None if self.size is None else self.offset + self.size
+        try:
+            store, path = needed('fsspec', 'ray', quoted(address)).core.url_to_fs(address)
+            return store.cat_file(path, self.offset, end)
+        except Exception as error:  # the clients of stores raise errors of their own
+            raise OSError(f'cannot get {quoted(str(self))}: {one_line(error)}') from error
+
+
+Source = Union[str, Path, np.ndarray, Image.Image, StoredImage]
 
 
 def find_sources(images: Any) -> Union[List[Source], Iterator[Source]]:
@@ -55,12 +112,12 @@ def other_files(images: Any) -> List[Path]:
     """
     items = [images] if isinstance(images, (str, os.PathLike)) else images if isinstance(images, Sequence) else []
     folders = [Path(os.path.expanduser(item)) for item in items if isinstance(item, (str, os.PathLike)) and item != '']
-    return [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()) if not _is_image_name(path)]
+    return [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()) if not is_image_name(path)]
 
 
 def describe(source: Source) -> str:
     """Name of an image in errors and legends."""
-    if isinstance(source, (str, Path)):
+    if isinstance(source, (str, Path, StoredImage)):
         return str(source)
     size = source.size if isinstance(source, Image.Image) else source.shape[1::-1]
     return f'{type(source).__name__} of {" x ".join(map(str, size))} pixels'
@@ -69,19 +126,27 @@ def describe(source: Source) -> str:
 def new_name(source: Source, index: int, taken: Set[str]) -> str:
     """Name for the results of an image: its file's, without suffix, or its number among all, from 0; added to ``taken``.
 
-    It is cut to ``LONGEST_NAME``. Where it is taken, whatever the case of its letters, ``_2`` or the next free number follows.
+    It is cut to ``LONGEST_NAME``. Where it is taken, whatever the case of its letters, ``_2`` or another free number follows.
     """
-    path = urlparse(source).path if isinstance(source, str) else source
-    stem = Path(unquote(path)).stem if isinstance(path, str) else path.stem if isinstance(path, Path) else ''
+    path = PurePath(unquote(urlparse(source).path)) if isinstance(source, str) else source
+    stem = path.stem if isinstance(path, (PurePath, StoredImage)) else ''
     stem = stem or f'{index:06d}'
     while len(os.fsencode(stem)) > LONGEST_NAME:
         stem = stem[:-1]
-    name, number = stem, 1
-    while name.casefold() in taken:
-        number += 1
-        name = f'{stem}_{number}'
+    name = stem if stem.casefold() not in taken else f'{stem}_{_free_number(stem.casefold(), taken)}'
     taken.add(name.casefold())
     return name
+
+
+def _free_number(stem: str, taken: Set[str]) -> int:
+    """A number from 2 that makes a free name; found by bisection, because thousands of images may have one name."""
+    last, free = 1, 2
+    while f'{stem}_{free}' in taken:
+        last, free = free, 2 * free
+    while free - last > 1:
+        middle = (last + free) // 2
+        last, free = (middle, free) if f'{stem}_{middle}' in taken else (last, middle)
+    return free
 
 
 def read_image(source: Source, max_pixels: int, bit_depth: Optional[int] = None) -> np.ndarray:
@@ -138,7 +203,7 @@ def _sources_of(item: Any) -> List[Source]:
         raise FileNotFoundError("there is no image or folder ''")
     path = Path(os.path.expanduser(item))  # Path.expanduser() raises RuntimeError for an unknown user
     if path.is_dir():
-        files: List[Source] = [file for file in sorted(path.iterdir()) if _is_image_name(file)]
+        files: List[Source] = [file for file in sorted(path.iterdir()) if is_image_name(file)]
         if not files:
             raise ValueError(f'there are no images in {quoted(path)}: no file ends with {", ".join(SUFFIXES)} '
                              '(sub-folders are not looked into)')
@@ -148,7 +213,8 @@ def _sources_of(item: Any) -> List[Source]:
     return [path]
 
 
-def _is_image_name(path: Path) -> bool:
+def is_image_name(path: PurePath) -> bool:
+    """True for a file that a folder of images is searched for: by its ending, and not hidden."""
     return path.suffix.lower() in (*SUFFIXES, *UNSUPPORTED) and not path.name.startswith('.')
 
 
@@ -159,7 +225,9 @@ def _is_url(text: str) -> bool:
         raise ValueError(f'{quoted(text)} is no URL: {error}') from error
 
 
-def _content(source: Union[str, Path]) -> bytes:
+def _content(source: Union[str, Path, StoredImage]) -> bytes:
+    if isinstance(source, StoredImage):
+        return source.read()
     if isinstance(source, Path):
         return read_file(source)
     url = urlparse(source)

@@ -22,9 +22,9 @@ from ovseg.apis.painting import class_colours
 from ovseg.apis.progress import ProgressLine
 from ovseg.apis.reading import Reading
 from ovseg.apis.request import BackgroundNames, ClassList, Request, make_request
-from ovseg.apis.result_folder import ResultFolder
+from ovseg.apis.result_folder import ResultFiles, ResultFolder
 from ovseg.apis.run_settings import run_settings
-from ovseg.apis.runs import NamedImage, OnError, Run, Segmentation, check_confidence
+from ovseg.apis.runs import Call, NamedImage, OnError, Run, Segmentation, Texts, check_confidence
 from ovseg.components import named_errors
 from ovseg.devices import usable
 from ovseg.models import CLIPSegmentor
@@ -138,26 +138,61 @@ class OVSegInferencer:
                 background, results of other settings to resume, a format that cannot be written, or wrong tiles,
                 bands, ``nodata``, ``confidence`` or ``reject``.
         """
-        check_integer('batch_size', batch_size, 1)
-        reading = Reading(tile, overlap, None if bands is None else tuple(bands), bit_depth, nodata)
-        reading.check(self.model.windows.crop)
         if out_dir is None and (formats or resume):
             raise ValueError('formats and resume need an out_dir')
-        request = self.request(classes, background, threshold).with_confidence(confidence, reject)
+        reading = Reading(tile, overlap, bands, bit_depth, nodata)
+        call = self.call(classes, background, threshold, batch_size, allow_nonfinite, reading, confidence, reject)
         sources = find_sources(images)
-        if request.decoder.with_confidence and isinstance(sources, list):
-            check_confidence(sources, self.max_pixels, reading)
-        palette = class_colours(len(request.names), background is not None)
+        if call.request.decoder.with_confidence and isinstance(sources, list):
+            check_confidence(sources, self.max_pixels, call.reading)
         with self._lock:
-            self._use(request, anew=True)  # warns in every call of the class names that CLIP cuts
-            named = request._replace(vocabulary=self.model.words)  # with the background words that were chosen
-            settings = {} if out_dir is None else run_settings(self.cfg, self.model, named, reading)
-        folder = None if out_dir is None else ResultFolder(
-            out_dir, named, palette, config_name(self.cfg), settings, resume, formats, self.max_pixels)
+            self._use(call.request, anew=True)  # warns in every call of the class names that CLIP cuts
+        folder = None if out_dir is None else self.result_folder(call, out_dir, formats, resume)
         progress = ProgressLine(len(sources) if isinstance(sources, list) else None, show_progress)
-        run = Run(lambda batch: self._predict(batch, request, allow_nonfinite), request, palette, self.max_pixels, batch_size,
-                  folder, return_vis, on_error, reading, progress)
-        return run.segment(iter(sources))
+        return self.run(call, folder, return_vis, on_error, progress).segment(iter(sources))
+
+    def call(self, classes: Optional[ClassList], background: Optional[BackgroundNames], threshold: Optional[float],
+             batch_size: int, allow_nonfinite: bool, reading: Reading, confidence: int, reject: Optional[float]) -> Call:
+        """The arguments of ``stream`` that labels depend on, checked."""
+        check_integer('batch_size', batch_size, 1)
+        reading = reading._replace(bands=None if reading.bands is None else tuple(reading.bands))
+        reading.check(self.model.windows.crop)
+        request = self.request(classes, background, threshold).with_confidence(confidence, reject)
+        palette = class_colours(len(request.names), background is not None)
+        return Call(request, palette, reading, batch_size, allow_nonfinite)
+
+    def settings(self, call: Call) -> Dict[str, Any]:
+        """See ``run_settings``."""
+        return run_settings(self.cfg, self.model, self._named(call), call.reading)
+
+    def result_folder(self, call: Call, out_dir: Union[str, Path], formats: Sequence[str], resume: bool) -> ResultFolder:
+        """The folder of the results of a call, claimed for this process; for the arguments see ``stream``."""
+        with self._lock:
+            self._use(call.request, anew=False)
+            named, settings = self._named(call), self.settings(call)
+        return ResultFolder(out_dir, named, call.palette, config_name(self.cfg), settings, resume, formats, self.max_pixels)
+
+    def run(self, call: Call, folder: Optional[ResultFiles], return_vis: bool, on_error: Optional[OnError],
+            progress: ProgressLine) -> Run:
+        """The work of a call; for the arguments see ``stream``."""
+        return Run(lambda batch: self._predict(batch, call.request, call.allow_nonfinite), call.request, call.palette,
+                   self.max_pixels, call.batch_size, folder, return_vis, on_error, call.reading, progress)
+
+    def texts(self, call: Call) -> Texts:
+        """The words of a call and their embeddings, for ``use_texts`` of an equal inferencer in another process."""
+        with self._lock:
+            self._use(call.request, anew=True)
+            return Texts(self.model.words, self.model.text_embeddings.cpu())
+
+    def use_texts(self, call: Call, texts: Texts) -> None:
+        """Take the words of a call with their embeddings, which then are not encoded here."""
+        with self._lock:
+            self._replace_components(call.request)
+            self.model.use_texts(*texts)
+
+    def _named(self, call: Call) -> Request:
+        """The request of a call with the background words that were chosen."""
+        return call.request._replace(vocabulary=self.model.words)
 
     def variant(self, cfg_options: Mapping[str, Any]) -> 'OVSegInferencer':
         """An inferencer of the same CLIP, which is not loaded again, with other settings.
@@ -189,14 +224,17 @@ class OVSegInferencer:
 
     def _use(self, request: Request, anew: bool) -> None:
         """Give the model the classes of a request and encode their names; ``anew``: even if it has these classes already."""
-        components = dict(vocabulary=request.vocabulary, decoder=request.decoder)
-        if anew or any(getattr(self.model, key) != component for key, component in components.items()):
-            self.model = self.model.variant(**components)
-            self.model.cfg = self.cfg
+        if anew or (self.model.vocabulary, self.model.decoder) != (request.vocabulary, request.decoder):
+            self._replace_components(request)
         rows = self.model.text_embeddings  # encoded here and now, if need be
         if anew:
             for line in diagnose(self.model.words.synonyms, rows):
                 print_log(line, 'current', 30)
+
+    def _replace_components(self, request: Request) -> None:
+        """Give the model the classes of a request, without encoding their names."""
+        self.model = self.model.variant(vocabulary=request.vocabulary, decoder=request.decoder)
+        self.model.cfg = self.cfg
 
     @torch.no_grad()
     def _predict(self, batch: Sequence[NamedImage], request: Request, allow_nonfinite: bool) -> List[SegDataSample]:

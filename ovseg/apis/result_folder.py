@@ -1,15 +1,16 @@
 """Results of the inferencer as files."""
 import json
 import time
+from abc import ABC, abstractmethod
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Type, TypeVar, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Type, TypeVar, Union
 
 import numpy as np
 from mmengine.logging import print_log
 
 from ovseg.apis.formats import FORMATS, check_formats
-from ovseg.apis.image_sources import Source, describe, new_name
+from ovseg.apis.image_sources import Source, StoredImage, describe, new_name
 from ovseg.apis.painting import write_label_map
 from ovseg.apis.request import Request
 from ovseg.apis.run_settings import SHOWN, differences
@@ -25,6 +26,7 @@ T = TypeVar('T')
 RESULTS = 'results.json'
 CONFIDENCE = ('confidence', 'margin')  # folders of the images of ``Segmentation.confidence``
 SECONDS = 30  # between two writings of ``RESULTS``: what a killed run loses
+SHARE = 20  # times as long as a writing took, if that is more
 
 
 class Areas(NamedTuple):
@@ -55,14 +57,100 @@ def grey_levels(values: np.ndarray, bits: int) -> np.ndarray:
     return np.nan_to_num(values.astype(np.float64) * np.iinfo(dtype).max).round().astype(dtype)
 
 
-def _identity(source: Union[str, Path]) -> Tuple[str, List[int]]:
-    """URL or absolute path of a source, and the stamp of the file; none for a URL, whose content is not compared."""
-    return (source, []) if isinstance(source, str) else (str(source.absolute()), file_stamp(source))
+class ResultFiles(ABC):
+    """The files of images in a folder: ``vis/NAME.png``, ``pred/NAME.png`` (``.tif`` of a raster), and ``confidence/NAME.png``
+    and ``margin/NAME.png`` where the request says so.
+
+    Args:
+        folder: With its sub-folders.
+        request: The classes.
+        palette: One RGB colour per class.
+    """
+
+    def __init__(self, folder: Path, request: Request, palette: Sequence[Sequence[int]]) -> None:
+        self.folder, self._names, self._palette, self._bits = folder, request.names, palette, request.confidence_bits
+
+    @abstractmethod
+    def __enter__(self) -> 'ResultFiles':
+        """Begin to add images."""
+
+    @abstractmethod
+    def __exit__(self, kind: Optional[Type[BaseException]], *_: Any) -> None:
+        """End, also after an error."""
+
+    @abstractmethod
+    def is_done(self, source: Source) -> bool:
+        """True for an image that is left out, because it has results."""
+
+    @abstractmethod
+    def new_name(self, source: Source, index: int) -> str:
+        """The name of the results of an image that is about to be read, the ``index``-th of all."""
+
+    @abstractmethod
+    def note(self, entry: Dict[str, Any]) -> None:
+        """Take the entry for ``results.json`` of an image whose files are written."""
+
+    @abstractmethod
+    def fail(self, name: str, source: Source, error: Exception) -> None:
+        """Note the error of an image that has no results."""
+
+    @abstractmethod
+    def export(self) -> None:
+        """Write what is made of all results."""
+
+    def add(self, name: str, source: Source, labels: np.ndarray, areas: Areas, painted: np.ndarray,
+            confidence: Optional[np.ndarray] = None) -> None:
+        """Write the label map ``(H, W)`` of an image, the image painted by it, ``(H', W', 3)`` RGB, and where the request says
+        so its ``confidence (2, H, W)`` as grey images; NaN becomes 0.
+        """
+        files = dict(pred=f'pred/{name}.png')
+        with self._named_in_errors():
+            write_label_map(labels, self._palette, self.folder / files['pred'])
+            if self._bits and confidence is not None:
+                for kind, values in zip(CONFIDENCE, confidence):
+                    files[kind] = f'{kind}/{name}.png'
+                    write_image(grey_levels(values, self._bits), self.folder / files[kind])
+        self._finish(name, source, areas, painted, files)
+
+    def add_raster(self, name: str, source: Source, areas: Areas, painted: np.ndarray) -> None:
+        """Add a raster whose label map ``write_raster`` has written, and the reduced raster painted by it."""
+        self._finish(name, source, areas, painted, dict(pred=f'pred/{name}.tif'))
+
+    def write_raster(self, name: str, write: Callable[[Path], T]) -> T:
+        """Write the label map of a raster, whole or not at all, by ``write``, which fills the file that it is given.
+
+        Returns:
+            What ``write`` returns.
+        """
+        returned: List[T] = []
+        with self._named_in_errors():
+            write_whole(self.folder / 'pred' / f'{name}.tif', lambda part: returned.append(write(part)))
+        return returned[0]
+
+    def _finish(self, name: str, source: Source, areas: Areas, painted: np.ndarray, files: Dict[str, str]) -> None:
+        """Write the painted image and note the results of an image."""
+        with self._named_in_errors():
+            write_image(painted, self.folder / 'vis' / f'{name}.png')
+        total = max(areas.total, 1)
+        self.note(dict(
+            name=name, source=describe(source), size=[areas.size[1], areas.size[0]],
+            files=dict(vis=f'vis/{name}.png', **files),
+            areas={class_: dict(pixels=int(pixels), share=float(pixels / total))
+                   for class_, pixels in zip(self._names, areas.counts)},
+            **(dict(undefined_pixels=areas.undefined) if areas.undefined else {}),
+            **(dict(nodata_pixels=areas.nodata) if areas.nodata else {}),
+            **(dict(rejected_pixels=areas.rejected) if areas.rejected else {})))
+
+    @contextmanager
+    def _named_in_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(f'cannot write into out_dir={str(self.folder)!r}: {error}') from error
 
 
-class ResultFolder:
-    """``vis/NAME.png``, ``pred/NAME.png`` (``.tif`` of a raster), ``confidence/NAME.png`` and ``margin/NAME.png`` where the
-    request says so, and ``results.json``, which describes them.
+class ResultFolder(ResultFiles):
+    """A folder of ``ResultFiles`` with ``results.json``, which describes them.
 
     Files of the same names are replaced; others in the folder stay, and ``results.json`` does not list them. As a context, it
     ends with the writing of the ``formats`` and of ``results.json``, which is also written from time to time; until then no
@@ -96,10 +184,9 @@ class ResultFolder:
         if count >= 2 ** 16:
             raise ValueError(f'out_dir: {count} classes do not fit into label maps of 16 bits')
         self.formats = check_formats(formats)
-        self.folder = expanded('out_dir', folder)
+        super().__init__(expanded('out_dir', folder), request, palette)
         self.taken: Set[str] = set()
-        self._max_pixels, self._names = max_pixels, request.names
-        self._palette, self._bits, ignore = palette, request.confidence_bits, ignore_label(count)
+        self.settings, self._max_pixels, ignore = settings, max_pixels, ignore_label(count)
         if ignore > 255:
             print_log(f'{count} classes: the label maps are 16-bit grey, for a palette holds 255 classes', 'current')
         classes = [dict(id=index, name=name, synonyms=synonyms, colour=list(colour))
@@ -130,61 +217,42 @@ class ResultFolder:
     def new_name(self, source: Source, index: int) -> str:
         """The name of the results of an image that is about to be read, see ``image_sources.new_name``."""
         name = new_name(source, index, self.taken)
-        if isinstance(source, (str, Path)):
-            with suppress(OSError):  # it has vanished, as reading it will tell
-                path, stamp = _identity(source)
-                self._files[name] = dict(path=path, stamp=stamp)
+        with suppress(OSError):  # it has vanished, as reading it will tell
+            found = _file(source)
+            if found:
+                self._files[name] = found
         return name
 
     def is_done(self, source: Source) -> bool:
         """True for a URL that has results of the run that is resumed, and for such a file that has not changed since."""
-        if not isinstance(source, (str, Path)):
-            return False
         try:
-            path, stamp = _identity(source)
+            file = _file(source)
         except OSError:  # it has vanished, as reading it will tell
             return False
-        if path not in self._done:
+        if file is None or file['path'] not in self._done:
             return False
-        if all(done['stamp'] == stamp and all((self.folder / file).is_file() for file in done['files'])
-               for done in self._done[path]):
+        if all(done['stamp'] == file['stamp'] and all((self.folder / name).is_file() for name in done['files'])
+               for done in self._done[file['path']]):
             return True
-        for done in self._done.pop(path):  # so that it counts as new where it is given twice
+        for done in self._done.pop(file['path']):  # so that it counts as new where it is given twice
             del self._images[done['name']]
             self.taken.discard(done['name'].casefold())
         return False
 
-    def add(self, name: str, source: Source, labels: np.ndarray, areas: Areas, painted: np.ndarray,
-            confidence: Optional[np.ndarray] = None) -> None:
-        """Write the label map ``(H, W)`` of an image, the image painted by it, ``(H', W', 3)`` RGB, and where the request says
-        so its ``confidence (2, H, W)`` as grey images; NaN becomes 0.
-        """
-        files = dict(pred=f'pred/{name}.png')
-        with self._named_in_errors():
-            write_label_map(labels, self._palette, self.folder / files['pred'])
-            if self._bits and confidence is not None:
-                for kind, values in zip(CONFIDENCE, confidence):
-                    files[kind] = f'{kind}/{name}.png'
-                    write_image(grey_levels(values, self._bits), self.folder / files[kind])
-        self._finish(name, source, areas, painted, files)
+    def note(self, entry: Dict[str, Any]) -> None:
+        """Take the entry of an image, and write ``results.json`` from time to time."""
+        file = self._files.pop(entry['name'], None)
+        self._images[entry['name']] = json.dumps({**entry, **({} if file is None else dict(file=file))}, ensure_ascii=False)
+        if time.monotonic() - self._written > max(SECONDS, SHARE * self._took):
+            self.write_results()
 
-    def add_raster(self, name: str, source: Source, areas: Areas, painted: np.ndarray) -> None:
-        """Add a raster whose label map ``write_raster`` has written, and the reduced raster painted by it."""
-        self._finish(name, source, areas, painted, dict(pred=f'pred/{name}.tif'))
+    def sort(self, names: Sequence[str]) -> None:
+        """Bring the images ``names`` into this order, behind those that were there already."""
+        self._images.update((name, self._images.pop(name)) for name in names if name in self._images)
 
-    def write_raster(self, name: str, write: Callable[[Path], T]) -> T:
-        """Write the label map of a raster, whole or not at all, by ``write``, which fills the file that it is given.
-
-        Returns:
-            What ``write`` returns.
-        """
-        returned: List[T] = []
-        with self._named_in_errors():
-            write_whole(self.folder / 'pred' / f'{name}.tif', lambda part: returned.append(write(part)))
-        return returned[0]
-
-    def fail(self, source: Source, error: Exception) -> None:
+    def fail(self, name: str, source: Source, error: Exception) -> None:
         """Note the error of an image that has no results."""
+        self._files.pop(name, None)
         self._failed.append(dict(source=describe(source), error=one_line(error)))
 
     def export(self) -> None:
@@ -204,35 +272,18 @@ class ResultFolder:
 
     def write_results(self) -> None:
         """Write ``results.json`` with the images added so far, whole or not at all."""
-        text = self._text()
+        start, text = time.monotonic(), self._text()
         with self._named_in_errors():  # a file name that is not UTF-8 becomes an escape, which JSON allows
             write_whole(self.folder / RESULTS,
                         lambda part: part.write_text(text, encoding='utf-8', errors='backslashreplace'))
         self._written = time.monotonic()
+        self._took = self._written - start
 
     def _text(self) -> str:
         head = json.dumps(self._head, ensure_ascii=False, indent=1)[:-2]
         images = ',\n  '.join(self._images.values())
         failed = json.dumps(self._failed, ensure_ascii=False)
         return f'{head},\n "images": [\n  {images}\n ],\n "failed": {failed}\n}}\n'
-
-    def _finish(self, name: str, source: Source, areas: Areas, painted: np.ndarray, files: Dict[str, str]) -> None:
-        """Write the painted image and note the results of an image."""
-        with self._named_in_errors():
-            write_image(painted, self.folder / 'vis' / f'{name}.png')
-        total = max(areas.total, 1)
-        entry: Dict[str, Any] = dict(
-            name=name, source=describe(source), size=[areas.size[1], areas.size[0]],
-            files=dict(vis=f'vis/{name}.png', **files),
-            areas={class_: dict(pixels=int(pixels), share=float(pixels / total))
-                   for class_, pixels in zip(self._names, areas.counts)},
-            **(dict(undefined_pixels=areas.undefined) if areas.undefined else {}),
-            **(dict(nodata_pixels=areas.nodata) if areas.nodata else {}),
-            **(dict(rejected_pixels=areas.rejected) if areas.rejected else {}),
-            **(dict(file=self._files.pop(name)) if name in self._files else {}))
-        self._images[name] = json.dumps(entry, ensure_ascii=False)
-        if time.monotonic() - self._written > SECONDS:
-            self.write_results()
 
     def _resume(self, settings: Dict[str, Any]) -> None:
         """Take over the results that are there.
@@ -261,9 +312,16 @@ class ResultFolder:
             raise ValueError(f'{quoted(self.folder)} holds results of other settings, which must not be mixed (different: '
                              f'{", ".join(different[:SHOWN])}{more}): choose another folder, or leave out --resume')
 
-    @contextmanager
-    def _named_in_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OSError(f'cannot write into out_dir={str(self.folder)!r}: {error}') from error
+
+def _file(source: Source) -> Optional[Dict[str, Any]]:
+    """The path or URL of an image and what tells whether it has changed, as JSON holds them; None for others.
+
+    The content of a URL is not compared: its stamp is empty.
+    """
+    if isinstance(source, str):
+        return dict(path=source, stamp=[])
+    if isinstance(source, Path):
+        return dict(path=str(source.absolute()), stamp=file_stamp(source))
+    if isinstance(source, StoredImage):
+        return dict(path=str(source), stamp=list(source.stamp))
+    return None

@@ -6,20 +6,22 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 
 import numpy as np
 from mmseg.structures import SegDataSample
+from torch import Tensor
 
 from ovseg.apis.geotiff import open_raster
-from ovseg.apis.image_sources import Source, describe, new_name, read_image
+from ovseg.apis.image_sources import Source, StoredImage, describe, new_name, read_image
 from ovseg.apis.painting import class_shares, paint
 from ovseg.apis.progress import ProgressLine
 from ovseg.apis.raster_labels import RasterLabels, label_raster, unlabelled
 from ovseg.apis.reading import Reading
 from ovseg.apis.request import Request
-from ovseg.apis.result_folder import Areas, ResultFolder
+from ovseg.apis.result_folder import Areas, ResultFiles
 from ovseg.apis.tiff_pages import is_raster
 from ovseg.apis.tiles import tiles
 from ovseg.extras import MissingPackageError
 from ovseg.inference.nonfinite import ignore_label
 from ovseg.utils import quoted
+from ovseg.vocabulary import Vocabulary
 
 FAILURES = (FloatingPointError, MemoryError, MissingPackageError, OSError, ValueError)  # of an image
 
@@ -67,6 +69,29 @@ class NamedImage(NamedTuple):
     path: str
 
 
+class Call(NamedTuple):
+    """The arguments of ``OVSegInferencer.stream`` that labels depend on.
+
+    Args:
+        request: The classes.
+        palette: One RGB colour per class.
+        reading: How images are read.
+        batch_size: Images or tiles per forward pass.
+        allow_nonfinite: Go on where scores are not finite.
+    """
+    request: Request
+    palette: List[List[int]]
+    reading: Reading
+    batch_size: int
+    allow_nonfinite: bool
+
+
+class Texts(NamedTuple):
+    """The words of a ``Call`` with its background words, and their text embeddings ``(Q, E)``."""
+    words: Vocabulary
+    rows: Tensor
+
+
 @dataclass(frozen=True)
 class Run:
     """A call of ``OVSegInferencer.stream``; see there.
@@ -82,7 +107,7 @@ class Run:
     palette: List[List[int]]
     max_pixels: int
     batch_size: int
-    folder: Optional[ResultFolder]
+    folder: Optional[ResultFiles]
     return_vis: bool
     on_error: Optional[OnError]
     reading: Reading
@@ -102,9 +127,10 @@ class Run:
                         raise _no_confidence(raster)
                     if raster is None:
                         pixels = read_image(source, self.max_pixels, self.reading.bit_depth)
-                        batch.append(NamedImage(name, source, pixels, str(source) if isinstance(source, (str, Path)) else ''))
+                        path = str(source) if isinstance(source, (str, Path, StoredImage)) else ''
+                        batch.append(NamedImage(name, source, pixels, path))
                 except FAILURES as error:
-                    self._failed(source, error)
+                    self._failed(name, source, error)
                     continue
                 if raster or len(batch) == self.batch_size:
                     yield from self._segment_images(batch)
@@ -120,7 +146,7 @@ class Run:
         found = isinstance(source, Path) and is_raster(source, self.max_pixels, self.reading)
         return source if found and isinstance(source, Path) else None
 
-    def _export(self, folder: ResultFolder) -> None:
+    def _export(self, folder: ResultFiles) -> None:
         """Write the formats; an image that is left out of one is an error, as one without results is."""
         try:
             folder.export()
@@ -146,7 +172,7 @@ class Run:
             samples = self.predict(batch)
         except FAILURES as error:
             if len(batch) == 1:
-                self._failed(batch[0].source, error)
+                self._failed(batch[0].name, batch[0].source, error)
             elif self.on_error is None:
                 raise
             else:
@@ -193,7 +219,7 @@ class Run:
 
                 found = self.folder.write_raster(name, label) if self.folder else label()
         except (FloatingPointError, MemoryError, MissingPackageError, ValueError) as error:  # an OSError is one of out_dir
-            self._failed(source, error)
+            self._failed(name, source, error)
             return
         shares = class_shares(found.counts, found.valid, names)
         painted = None
@@ -207,10 +233,10 @@ class Run:
                 self.folder.add_raster(name, source, areas, painted)
         yield Segmentation(name, labels, shares, painted if self.return_vis else None, found.undefined, found.rejected)
 
-    def _failed(self, source: Source, error: Exception) -> None:
+    def _failed(self, name: str, source: Source, error: Exception) -> None:
         """Note the error of an image, and go on if that is wanted."""
         if self.folder:
-            self.folder.fail(source, error)
+            self.folder.fail(name, source, error)
         if self.on_error is None:
             raise error
         self.on_error(describe(source), error)

@@ -6,7 +6,7 @@ import re
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple, Union
 
 from ovseg.cfg_options import add_cfg_options
 from ovseg.program import output_path
@@ -14,7 +14,7 @@ from ovseg.resources import PACKAGE
 from ovseg.utils import expanded, one_line, printable, quoted
 
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C has ended
-FORMATS = ('coco', 'csv', 'geojson', 'masks')  # ovseg.apis.formats.FORMATS, which takes long to import
+FORMATS = ('coco', 'csv', 'geojson', 'masks', 'parquet')  # ovseg.apis.formats.FORMATS, which takes long to import
 SHOWN = 20  # files that a message lists
 
 
@@ -26,7 +26,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                     'DIR/pred/NAME.png (the label map: 0 is the first class; NAME.tif for a GeoTIFF) and DIR/results.json. '
                     'Images that cannot be read are listed at the end, and the exit code is then 1.',
         epilog='example: ovseg predict cat.jpg holiday/ --classes "cat, sofa; couch, grass" --out out --model gated_vit-b16')
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, a folder (its images) or a URL')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, a folder (its images) or a URL; with --engine, see '
+                        'below')
     parser.add_argument('--classes', type=_classes, metavar='NAMES',
                         help='classes separated by commas, synonyms of a class by semicolons: "cat, sofa; couch, grass"; or a '
                              'bundled list (ovseg list class-lists); or a text file that ends with .txt, one class per line '
@@ -35,8 +36,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--resume', action='store_true',
                         help='leave out the images whose results are in DIR; they must be of the same classes and model')
     parser.add_argument('--format', nargs='+', action='extend', default=[], choices=FORMATS, dest='formats',
-                        help='write coco.json, areas.csv, geojson/NAME.geojson or masks/NAME/ID_CLASS.png into DIR, too '
-                             '(coco and geojson need the extra "formats")')
+                        help='write coco.json, areas.csv, geojson/NAME.geojson, masks/NAME/ID_CLASS.png or masks.parquet '
+                             'into DIR, too (coco, geojson and parquet need the extra "formats")')
     parser.add_argument('--model', metavar='CONFIG',
                         help='a config (ovseg list configs), with or without its benchmark, or the path to one (default: the '
                              'tiny CLIP of the demo, which works offline and knows 16 names)')
@@ -56,6 +57,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--max-pixels', type=int, default=80_000_000, metavar='N',
                         help='largest image, but for TIFF files (default: %(default)s); a pixel takes some 25 bytes of memory')
     _add_tiff_options(parser)
+    _add_ray_options(parser)
     add_cfg_options(parser, 'settings of the config: model.image_encoder.precision=fp16 model.apply_ctd=True')
     parser.add_argument('--json', action='store_true', help='print one JSON document: results.json with the paths written')
     parser.set_defaults(run=run)
@@ -76,35 +78,75 @@ def _add_tiff_options(parser: argparse.ArgumentParser) -> None:
                        help='a pixel that has this value in all bands has no data (default: those of which the file says so)')
 
 
+def _add_ray_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        'large collections', 'With --engine ray, workers on one or several machines share the work (needs the extra "ray"). '
+        'An IMAGE may then also be a pattern ("photos/**/*.jpg"), a text file (.txt) with one path per line, a Parquet file '
+        'with a column of paths, a tar file of images (a shard of WebDataset), or the address of one of these in a store that '
+        'fsspec knows (s3://...).')
+    group.add_argument('--engine', choices=('ray',), help='what runs the workers (default: none, this process does the work)')
+    group.add_argument('--address', metavar='HOST:PORT', help='of the head of a cluster of Ray; auto for the one that this '
+                       'machine belongs to (default: Ray is started on this machine, for this run)')
+    group.add_argument('--cpus-per-worker', type=int, metavar='N', help='CPUs of a worker, each of which loads the model '
+                       '(default: 4, or all of a machine that has fewer); with GPUs, there is a worker per GPU')
+
+
 def run(args: argparse.Namespace) -> int:
     """Segment the images; only results go to the standard output."""
-    from ovseg.apis import OVSegInferencer
-    from ovseg.apis.image_sources import other_files
     from ovseg.apis.result_folder import RESULTS
     out = expanded('--out', args.out)
+    if args.engine is None and (args.address is not None or args.cpus_per_worker is not None):
+        args.error('--address and --cpus-per-worker need --engine ray')
     undefined: List[int] = []  # pixels of each image that has some
     failed: List[str] = []
+    left_out: List[str] = []
     count = 0
     try:
         with contextlib.redirect_stdout(sys.stderr), _pillow_without_limit():  # mmengine's logger writes to stdout
-            inferencer = OVSegInferencer(args.model, args.weights, args.device, cfg_options=args.cfg_options,
-                                         max_pixels=args.max_pixels)
-            for segmentation in inferencer.stream(
-                    args.images, args.classes, background=args.background, threshold=args.threshold,
-                    batch_size=args.batch_size, out_dir=out, formats=args.formats, resume=args.resume, allow_nonfinite=True,
-                    on_error=lambda source, error: failed.append(_line(source, error)), tile=args.tile, overlap=args.overlap,
-                    bands=args.bands, bit_depth=args.bit_depth, nodata=args.nodata, confidence=args.confidence,
-                    reject=args.reject):
+            segment = _segment if args.engine is None else _segment_on_ray
+            for pixels in segment(args, out, lambda source, error: failed.append(_line(source, error)), left_out):
                 count += 1
-                if segmentation.undefined:
-                    undefined.append(segmentation.undefined)
+                if pixels:
+                    undefined.append(pixels)
     except KeyboardInterrupt:
         print(f'ovseg: interrupted; what is finished is in {quoted(out)}', file=sys.stderr)
         return INTERRUPTED
     document = json.loads((out / RESULTS).read_text(encoding='utf-8'))
     _print_results(document, out, count, args.json)
-    _print_problems(failed, undefined, [quoted(path) for path in other_files(args.images)])
+    _print_problems(failed, undefined, [quoted(path) for path in left_out])
     return 1 if failed else 0
+
+
+def _segment(args: argparse.Namespace, out: Path, on_error: Callable[[str, Exception], None],
+             left_out: List[str]) -> Iterator[int]:
+    """Segment the images in this process, and yield the number of pixels without a class of each."""
+    from ovseg.apis import OVSegInferencer
+    from ovseg.apis.image_sources import other_files
+    inferencer = OVSegInferencer(args.model, args.weights, args.device, cfg_options=args.cfg_options,
+                                 max_pixels=args.max_pixels)
+    for segmentation in inferencer.stream(
+            args.images, args.classes, background=args.background, threshold=args.threshold, batch_size=args.batch_size,
+            out_dir=out, formats=args.formats, resume=args.resume, allow_nonfinite=True, on_error=on_error, tile=args.tile,
+            overlap=args.overlap, bands=args.bands, bit_depth=args.bit_depth, nodata=args.nodata,
+            confidence=args.confidence, reject=args.reject):
+        yield segmentation.undefined
+    left_out.extend(map(str, other_files(args.images)))
+
+
+def _segment_on_ray(args: argparse.Namespace, out: Path, on_error: Callable[[str, Exception], None],
+                    left_out: List[str]) -> Iterator[int]:
+    """``_segment`` by workers of Ray."""
+    from ovseg.apis import OVSegInferencer
+    from ovseg.apis.reading import Reading
+    from ovseg.corpus.run import Cluster, Model, Output, label_images
+    reading = Reading(args.tile, args.overlap, args.bands, args.bit_depth, args.nodata)
+    model = Model(
+        lambda: OVSegInferencer(args.model, args.weights, 'cpu', cfg_options=args.cfg_options, max_pixels=args.max_pixels),
+        lambda inferencer: inferencer.call(args.classes, args.background, args.threshold, args.batch_size, True, reading,
+                                           args.confidence, args.reject))
+    for entry in label_images(args.images, model, Output(out, args.formats, args.resume, on_error, left_out),
+                              Cluster(args.address, args.device, args.cpus_per_worker)):
+        yield entry.get('undefined_pixels', 0)
 
 
 def _classes(text: str) -> Union[str, List[str]]:

@@ -284,6 +284,13 @@ def test_names_are_unique_in_any_case():
         'cat', 'cat_2', '000002', 'cat_2_2', 'Cat_3', '000005', 'cat_4']
 
 
+def test_thousands_of_images_of_one_name():
+    taken = {'cat_3', 'cat_1000'}
+    names = [new_name(Path('Cat.jpg'), 0, taken) for _ in range(3000)]
+    assert len({name.casefold() for name in names}) == 3000 and not {'cat_3', 'cat_1000'} & {name.casefold() for name in names}
+    assert names[:2] == ['Cat', 'Cat_2'] and max(int(name[4:]) for name in names[1:]) < 3010
+
+
 @pytest.mark.parametrize('letter', ['n', 'ñ'])
 def test_a_long_name_leaves_room_for_the_endings_of_its_results(letter):
     stem = letter * (251 // len(letter.encode()))

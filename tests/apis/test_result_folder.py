@@ -316,6 +316,10 @@ def test_the_results_are_written_from_time_to_time(results, tmp_path, monkeypatc
         add(folder, 'a')
         assert results_of(tmp_path)['images'] == []
         monkeypatch.setattr('ovseg.apis.result_folder.SECONDS', -1)
+        monkeypatch.setattr('ovseg.apis.result_folder.SHARE', 1e9)  # the first writing took a while
+        add(folder, 'a')
+        assert results_of(tmp_path)['images'] == []
+        monkeypatch.setattr('ovseg.apis.result_folder.SHARE', 0)
         add(folder, 'b')
         assert [entry['name'] for entry in results_of(tmp_path)['images']] == ['a', 'b']
 
@@ -342,6 +346,15 @@ def test_confidence_is_written_as_grey_images(inferencer, noise, tmp_path, bits,
     np.testing.assert_array_equal(found.labels, np.where(found.confidence[0] < np.float32(reject), 255, plain.labels))
     assert entry['rejected_pixels'] == found.rejected == (found.labels == 255).sum() > 0
     assert found.undefined == 0 and 'undefined_pixels' not in entry
+
+
+def test_images_are_brought_into_an_order(results, tmp_path):
+    with results() as folder:
+        for name in 'badec':
+            folder.add(name, Path('a.jpg'), np.zeros((3, 5), np.uint8), Areas(np.array([15]), (3, 5)),
+                       np.zeros((3, 5, 3), np.uint8))
+        folder.sort(['c', 'missing', 'd', 'e'])
+    assert [image['name'] for image in results_of(tmp_path)['images']] == ['b', 'a', 'c', 'd', 'e']
 
 
 def test_levels_of_what_is_no_number_are_0():

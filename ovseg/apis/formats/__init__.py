@@ -5,6 +5,7 @@ from ovseg.apis.formats.coco import write_coco
 from ovseg.apis.formats.csv_table import write_csv
 from ovseg.apis.formats.geojson import write_geojson
 from ovseg.apis.formats.masks import write_masks
+from ovseg.apis.formats.parquet import write_parquet
 from ovseg.extras import needed
 from ovseg.utils import shown
 
@@ -27,7 +28,8 @@ FORMATS: Dict[str, Format] = dict(
     coco=Format(write_coco, 'coco.json', [('pycocotools', 'formats')]),
     csv=Format(write_csv, 'areas.csv'),
     geojson=Format(write_geojson, 'geojson/NAME.geojson', [('rasterio', 'formats')]),
-    masks=Format(write_masks, 'masks/NAME/ID_CLASS.png'))
+    masks=Format(write_masks, 'masks/NAME/ID_CLASS.png'),
+    parquet=Format(write_parquet, 'masks.parquet', [('pycocotools', 'formats'), ('pyarrow', 'formats')]))
 
 
 def check_formats(names: Sequence[str]) -> List[str]:

@@ -45,7 +45,7 @@ def annotations(labels: np.ndarray, no_class: int) -> List[Dict[str, Any]]:
 
     ``iscrowd`` is 1, which is how COCO marks run-length encoding.
     """
-    mask = needed('pycocotools.mask', 'formats', '--format coco')
+    mask = needed('pycocotools.mask', 'formats', '--format coco or parquet')
     found = []
     for label in np.unique(labels):
         if label != no_class:

@@ -50,7 +50,7 @@ def test_the_command_offers_all():
 
 def test_unknown_formats_and_missing_packages_are_refused(monkeypatch):
     assert check_formats(['csv', 'masks', 'csv']) == ['csv', 'masks'] and check_formats('csv') == ['csv']
-    with pytest.raises(ValueError, match="formats='voc' is unknown; known: coco, csv, geojson, masks"):
+    with pytest.raises(ValueError, match="formats='voc' is unknown; known: coco, csv, geojson, masks, parquet"):
         check_formats(['csv', 'voc'])
     monkeypatch.setitem(sys.modules, 'pycocotools', None)
     with pytest.raises(MissingPackageError, match=r'--format coco needs pycocotools: .* install .*formats'):
@@ -83,6 +83,25 @@ def test_coco_is_read_by_pycocotools(folder, results):
             rows, columns = np.nonzero(mask)
             assert annotation['area'] == mask.sum() and annotation['iscrowd'] == 1
             assert annotation['bbox'] == [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+
+
+def test_parquet_has_masks_that_pycocotools_reads(folder, results, monkeypatch):
+    mask = pytest.importorskip('pycocotools.mask')
+    parquet = pytest.importorskip('pyarrow.parquet')
+    monkeypatch.setattr('ovseg.apis.formats.parquet.ROWS', 1)  # several groups of rows
+    results['images'][1]['source'] = 'caf\udce9.png'  # a name that is not UTF-8
+    assert write('parquet', folder, results) == []
+    rows = parquet.read_table(folder / 'masks.parquet').to_pylist()
+    assert [(row['image'], row['class_id']) for row in rows] == [('ring', 0), ('ring', 1), ('dots', 0), ('dots', 2)]
+    for row in rows:
+        labels = dict(ring=RING, dots=DOTS)[row['image']]
+        where = labels == row['class_id']
+        assert row['class'] == NAMES[row['class_id']] and (row['height'], row['width']) == labels.shape
+        assert row['pixels'] == where.sum() and row['share'] == where.mean()
+        np.testing.assert_array_equal(mask.decode(dict(size=labels.shape, counts=row['mask'])), where)
+    assert rows[0]['source'] == 'x/cat.jpg' and rows[-1]['source'] == r'caf\udce9.png'
+    left_out, = write('parquet', folder, results, max_pixels=11 * 13 - 1)
+    assert left_out.startswith('x/cat.jpg is left out')
 
 
 def test_coco_counts_from_other_images_of_one_name_only(folder, results):

@@ -1,0 +1,43 @@
+"""Notes of what a worker began, which outlive it."""
+from collections import Counter
+from pathlib import Path
+from typing import List, Optional
+
+MOST = 3  # times that one image may end its worker
+LOADING = '(the model)'
+
+
+class Attempts:
+    """What a worker was doing each time when one ended in the middle of a task, in a file of the folder of results.
+
+    Ray starts a worker that has ended again and gives it the same task, without end: an image that needs too much memory would
+    stop a run for ever. The names of temporary files are those that a later run removes, see ``claim``.
+
+    Args:
+        folder: Of the results.
+        task: Number of the task.
+
+    Attributes:
+        ended: What earlier workers were doing when they ended.
+    """
+
+    def __init__(self, folder: Path, task: int) -> None:
+        self._path = folder / f'task.{task:08x}.part'
+        self.ended: List[str] = []
+
+    def __enter__(self) -> 'Attempts':
+        if self._path.exists():
+            self.ended = self._path.read_text(encoding='utf-8', errors='surrogateescape').splitlines()
+        return self
+
+    def __exit__(self, kind: Optional[type], *_: object) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def begin(self, name: str) -> None:
+        """Note that an image, or ``LOADING``, is being worked on."""
+        self._path.write_text('\n'.join([*self.ended, name]), encoding='utf-8', errors='surrogateescape')
+
+    @property
+    def given_up(self) -> List[str]:
+        """What has ended its workers ``MOST`` times."""
+        return [name for name, count in Counter(self.ended).items() if count >= MOST]
