@@ -27,7 +27,7 @@ from ovseg.program import errors_as_lines
 from ovseg.tables import markdown_table, terminal_table
 from ovseg.utils import check_integer
 
-GROUPS = ('job', 'methods', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'command', 'memory', 'labels')
+GROUPS = ('job', 'methods', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'command', 'export', 'memory', 'labels')
 COLUMNS = ('what', 'candidate', 'sizes', 'precision', 'rounds', 'median s', 'images/s', 'ratio', 'peak MB')
 
 
@@ -69,6 +69,9 @@ def groups(args: argparse.Namespace, clip_model: str, device: str) -> Iterator[G
     if 'command' in wanted:
         with TemporaryDirectory() as folder:
             yield workloads.command_start(Path(folder))
+    if 'export' in wanted:
+        with TemporaryDirectory() as folder:
+            yield workloads.exported(clip_model, Path(folder))
 
 
 def machine(clip_model: str, device: str) -> Dict[str, Any]:

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     check_weights(tower, args.fp16)
     model = OVSegInferencer(cfg, device='cpu').model.variant(vocabulary=request.vocabulary, decoder=request.decoder)
     palette = class_colours(len(request.names), args.background is not None)
-    about = description(model, request.names, palette, config_name(cfg), args.fp16)
+    about = description(model, request.names, palette, Path(config_name(cfg)).stem, args.fp16)
     report = write_onnx(model, args.size, out, args.fp16, about)
     print(f'{quoted(out)}: {report.megabytes:.1f} MB, opset {OPSET}, images of {args.size[0]}x{args.size[1]} pixels')
     print(f'labels as in PyTorch: {report.agreement:.3%} of the pixels of {len(report.shares)} drawn images, '

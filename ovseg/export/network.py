@@ -1,5 +1,5 @@
 """A segmentor as one network of a fixed image size."""
-from typing import List, Tuple
+from typing import Tuple
 
 import torch
 from torch import Tensor, nn

@@ -16,10 +16,11 @@ from ovseg.models import CLIPSegmentor
 from ovseg.utils import one_line, quoted
 from ovseg.version import __version__
 
-OPSET = 20
+OPSET = 23
 IMAGES = 3  # that labels are compared on
 AGREEMENT = {False: 0.999, True: 0.99}  # share of the pixels whose labels must be equal, by ``fp16``
 SMALLEST_WEIGHT = 1024  # numbers of a tensor that is stored in 16 bits
+LARGEST_HALF = 65504.0
 
 
 class Report(NamedTuple):
@@ -74,7 +75,7 @@ def write_onnx(model: CLIPSegmentor, size: Tuple[int, int], path: Path, fp16: bo
 
 def description(model: CLIPSegmentor, names: Sequence[str], palette: Sequence[Sequence[int]], config: str,
                 fp16: bool) -> Dict[str, Any]:
-    """The metadata of a file."""
+    """The metadata of a file: class names and colours of ``CLIPSegmentor`` labels, and the settings they depend on."""
     windows, decoder = model.windows, model.decoder
     modules = [type(module).__name__ for module in model.post_processors.modules]
     settings = dict(config=config, windows=dict(crop=windows.crop, stride=windows.stride, pad_mode=windows.pad_mode),
@@ -92,16 +93,21 @@ def traced(model: CLIPSegmentor, size: Tuple[int, int]) -> Any:
         ValueError: a component cannot be traced.
     """
     network = LabelNetwork(model, size).eval()
+    modules = ', '.join(type(module).__name__ for module in (model.image_encoder, *model.post_processors.modules))
     example = torch.zeros(2, *size, 3, dtype=torch.uint8)
     with torch.no_grad():
         try:
-            program = torch.onnx.export(network, (example,), dynamo=True, opset_version=OPSET, input_names=['images'],
+            program: Any = torch.onnx.export(network, (example,), dynamo=True, opset_version=OPSET, input_names=['images'],
                                         output_names=['labels'], dynamic_shapes=[{0: torch.export.Dim('batch')}],
                                         verbose=False)
         except torch.onnx.OnnxExporterError as error:
-            modules = [type(module).__name__ for module in (model.image_encoder, *model.post_processors.modules)]
-            raise ValueError(f'{", ".join(modules)} cannot be traced: {one_line(_cause(error))}') from error
-    return program.model_proto
+            raise ValueError(f'{modules} cannot be traced: {one_line(_cause(error))}') from error
+    proto = program.model_proto
+    if not proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise ValueError(f'{modules} cannot be traced for batches of any size: len(tensor) and split, for instance, fix it')
+    for node in proto.graph.node:
+        del node.metadata_props[:]  # stack traces, with paths of this machine
+    return proto
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -111,15 +117,15 @@ def _cause(error: BaseException) -> BaseException:
 
 def halve_weights(proto: Any) -> None:
     """Store the large float32 tensors of a model in 16 bits, and insert nodes that convert them back."""
-    from onnx import TensorProto, helper, numpy_helper
+    onnx = needed('onnx', 'export', 'ovseg export')
     casts = []
     for tensor in proto.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < SMALLEST_WEIGHT:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < SMALLEST_WEIGHT or abs(values).max() > LARGEST_HALF:
             continue
         name = f'{tensor.name}_fp16'
-        casts.append(helper.make_node('Cast', [name], [tensor.name], to=TensorProto.FLOAT))
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
+        casts.append(onnx.helper.make_node('Cast', [name], [tensor.name], to=onnx.TensorProto.FLOAT))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), name))
     for index, node in enumerate(casts):
         proto.graph.node.insert(index, node)
 
@@ -138,6 +144,6 @@ def labels_of_torch(model: CLIPSegmentor, images: np.ndarray) -> np.ndarray:
 
 
 def labels_of_file(path: Path, images: np.ndarray) -> np.ndarray:
-    """Labels ``(B, H, W)`` that a file gives in onnxruntime."""
+    """Labels ``(B, H, W)`` that a file gives in onnxruntime: of the first image alone, and of the others together."""
     session = needed('onnxruntime', 'export', 'ovseg export').InferenceSession(path, providers=['CPUExecutionProvider'])
-    return session.run(None, {'images': images})[0]
+    return np.concatenate([session.run(None, {'images': some})[0] for some in (images[:1], images[1:])])

@@ -11,6 +11,7 @@ from ovseg.components import named_errors
 from ovseg.extras import needed
 from ovseg.inference.windows import Windows
 from ovseg.models import CLIPSegmentor
+from ovseg.models.dense import ResCLIPEncoder
 from ovseg.models.segmentors.components import Components
 from ovseg.models.segmentors.switches import COMPONENTS, DEFAULTS
 from ovseg.models.towers.image_tower import ImageTower
@@ -68,6 +69,8 @@ def _refused(components: Components) -> Iterator[str]:
         yield f'image_encoder {kind} needs region maps ({type(encoder.regions).__name__})'
     if encoder.guide is not None:
         yield f'image_encoder {kind} needs a second model ({type(encoder.guide).__name__})'
+    if isinstance(encoder, ResCLIPEncoder) and encoder.sfr_weights is not None:
+        yield f'the feedback of image_encoder {kind} (image_encoder.sfr_weights=None leaves it out)'
     if encoder.precision != 'fp32':
         yield (f"image_encoder.precision={encoder.precision!r}: files compute in float32 (set it to 'fp32'; --fp16 stores "
                'weights in 16 bits)')

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from ovseg.demo.scenes import draw_scene
+from ovseg.demo.textures import CLASSES
 from ovseg.export.network import LabelNetwork
 
 CHAIN = ['SelfAttnEnhancement', 'OutlierSuppression', dict(type='GlobalDebias', factor=0.2), 'CTD']
-SYNONYMS = dict(names=['zebra', 'snow; ice', 'grass; lawn', 'water', 'brick, gravel', 'wood', 'sky; sand'], templates='plain')
-SIZE = (229, 353)
+SYNONYMS = dict(names=['; '.join(CLASSES[index:index + 2]) for index in range(0, len(CLASSES), 2)], templates='plain')
+SIZE = (229, 241)
 SETTINGS = {
     'windows': dict(),
     'the whole image': dict(windows=dict(crop=0)),
@@ -17,9 +18,10 @@ SETTINGS = {
     'all modules': dict(post_processors=CHAIN),
     'CTD of cosines': dict(post_processors=[dict(type='CTD', metric='cosine', eps=0.6, min_samples=5)]),
     'other outliers': dict(post_processors=[dict(type='OutlierSuppression', detector='lof', top_k=7)]),
-    'the CLS token': dict(image_encoder=dict(attention='SegEarth', cls_source='last_block'), decoder=dict(cls_token_lambda=-0.3)),
+    'the CLS token': dict(image_encoder=dict(attention='SegEarth', cls_source='last_block'),
+                          decoder=dict(cls_token_lambda=-0.3)),
     'NACLIP': dict(image_encoder=dict(attention='NACLIP')),
-    'ResCLIP': dict(image_encoder=dict(type='ResCLIPEncoder', rcs_layers=(2, 3))),
+    'ResCLIP': dict(image_encoder=dict(type='ResCLIPEncoder', rcs_layers=(2, 3), sfr_weights=None)),
     'SC-CLIP': dict(image_encoder=dict(type='SCCLIPEncoder', pre_layer=3, post_layer=2, levels=(2, 3))),
     'synonyms': dict(vocabulary=SYNONYMS),
     'thresholds': dict(vocabulary=SYNONYMS, decoder=dict(prob_thd=0.7, bg_idx=2, reject=0.5)),
