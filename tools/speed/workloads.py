@@ -21,6 +21,7 @@ from ovseg.apis import OVSegInferencer
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.evaluation.label_maps import write_label_map
 from ovseg.export.onnx_file import drawn_images, labels_of_torch, write_onnx
+from ovseg.extras import needed
 from ovseg.inference.decode import best_texts
 from ovseg.inference.windows import WindowLayout
 from ovseg.models import CLIPSegmentor
@@ -203,13 +204,13 @@ def command_start(folder: Path) -> Group:
 
 def exported(clip_model: str, folder: Path) -> Group:
     """A file in onnxruntime over ovseg with all modules, on the CPU and with as many threads."""
-    from onnxruntime import InferenceSession, SessionOptions
+    onnxruntime = needed('onnxruntime', 'export', 'the group export')
     model = build(clip_model, 'cpu', 21).variant(post_processors=ALL)
     model.text_embeddings = unit_rows(21, model.tower.output_width)
     write_onnx(model, IMAGE, folder / 'model.onnx', False, {})
-    options = SessionOptions()
+    options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = InferenceSession(folder / 'model.onnx', options, providers=['CPUExecutionProvider'])
+    session = onnxruntime.InferenceSession(folder / 'model.onnx', options, providers=['CPUExecutionProvider'])
     image = drawn_images(IMAGE)[:1]
     return Group('export', f'{IMAGE[0]}x{IMAGE[1]}, 6 windows, 21 classes, all modules', {
         'ovseg predict': lambda: labels_of_torch(model, image), 'onnxruntime': lambda: session.run(None, {'images': image})},
