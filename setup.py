@@ -44,6 +44,7 @@ setup(
     packages=find_packages(include=['ovseg', 'ovseg.*']),
     package_data={'ovseg': ['*/resources/**/*', 'models/towers/tiny_clip/*', 'py.typed']},
     extras_require={'web': ['gradio>=6; python_version >= "3.10"'], 'converters': ['scipy'],
+                    'export': [f'{name}; python_version >= "3.10"' for name in ('onnx', 'onnxruntime', 'onnxscript')],
                     'formats': ['pyarrow', 'pycocotools', 'rasterio'], 'geo': ['rasterio'], 'heif': ['pillow-heif'],
                     'ray': ['ray[data]>=2.51'],
                     'regions': ['scikit-image>=0.21', 'transformers>=4.57; python_version >= "3.10"']},

@@ -10,6 +10,8 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence
 import numpy as np
 from PIL import Image
 
+from ovseg.utils import quoted
+
 PART_PATTERN = f'*.{"[0-9a-f]" * 8}.part'  # the names of temporary files
 
 
@@ -66,6 +68,20 @@ def write_image(pixels: np.ndarray, path: Path, palette: Optional[Sequence[Seque
 def write_figure(figure: Any, path: Path) -> None:
     """Write a figure of matplotlib in one step; the ending of ``path`` names the format."""
     write_whole(path, lambda part: figure.savefig(part, format=path.suffix[1:]))
+
+
+def check_writable(out: Path) -> None:
+    """Refuse a file that cannot be written, before long work. It is the option ``--out`` of a command.
+
+    Raises:
+        OSError: it is a folder, or its folder is missing or cannot be written; names both.
+    """
+    if out.is_dir():
+        raise IsADirectoryError(f'--out {quoted(out)} is a folder: name a file')
+    if not out.absolute().parent.is_dir():
+        raise FileNotFoundError(f'--out {quoted(out)}: there is no folder {quoted(out.absolute().parent)}')
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise PermissionError(f'--out {quoted(out)}: the folder {quoted(out.absolute().parent)} cannot be written')
 
 
 def file_stamp(path: Path) -> List[int]:

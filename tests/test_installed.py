@@ -31,6 +31,7 @@ RUNS = {  # arguments, and a part of what is printed
     'convert': (['coco_object', '--help'], 'COCO-Object out of COCO-Stuff'),
     'regions': (['gated_tiny-clip_demo', '--out', 'regions', '--regions', 'type=SuperpixelRegions', 'segments=7',
                  '--cfg-options', FEW], '2 of 2 region maps'),
+    'export': (['gated_tiny-clip', '--size', '224x224', '--out', 'model.onnx', *QUICK[:2]], 'labels as in PyTorch: '),
     'configs': (['copy', 'gated_vit-b16', 'own'], 'own/gated_vit-b16_ade20k.py'),
     'list': (['configs', '--paths'], '.mim/configs/gated/gated_vit-b16_ade20k.py'),
     'env': (['--json'], 'not a git checkout'),

@@ -27,7 +27,7 @@ from ovseg.program import errors_as_lines
 from ovseg.tables import markdown_table, terminal_table
 from ovseg.utils import check_integer
 
-GROUPS = ('job', 'methods', 'words', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'command', 'compile',
+GROUPS = ('job', 'methods', 'words', 'disk', 'precision', 'decode', 'modules', 'text', 'start', 'command', 'compile', 'export',
           'evaluation', 'memory', 'labels', 'host', 'loading')
 COLUMNS = ('what', 'candidate', 'sizes', 'precision', 'rounds', 'median s', 'images/s', 'ratio', 'peak MB')
 
@@ -82,6 +82,9 @@ def groups(args: argparse.Namespace, clip_model: str, device: str) -> Iterator[G
             with TemporaryDirectory() as folder:
                 throughput.write_dataset(Path(folder), args.images)
                 yield throughput.evaluation(clip_model, device, precision, Path(folder), args.baseline)
+    if 'export' in wanted:
+        with TemporaryDirectory() as folder:
+            yield workloads.exported(clip_model, Path(folder))
 
 
 def machine(clip_model: str, device: str) -> Dict[str, Any]:

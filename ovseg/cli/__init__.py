@@ -28,6 +28,7 @@ COMMANDS = {  # a command is the module of that name, with _ for -
     'check-data': "check that a config's data set is complete",
     'convert': 'make the label maps of a benchmark out of raw annotations',
     'regions': "compute and store the region maps of a config's data set",
+    'export': 'write a model with its class names as one ONNX file',
     'configs': 'copy a config that comes with ovseg, or print its path',
     'list': 'list what there is to choose from, with one line each',
     'env': 'versions and devices, to be pasted into a bug report',

@@ -28,7 +28,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
         epilog='example: ovseg predict cat.jpg holiday/ --classes "cat, sofa; couch, grass" --out out --model gated_vit-b16')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, a folder (its images) or a URL; with --engine, see '
                         'below')
-    parser.add_argument('--classes', type=_classes, metavar='NAMES',
+    parser.add_argument('--classes', type=class_names, metavar='NAMES',
                         help='classes separated by commas, synonyms of a class by semicolons: "cat, sofa; couch, grass"; or a '
                              'bundled list (ovseg list class-lists); or a text file that ends with .txt, one class per line '
                              '(default: those of the config)')
@@ -149,7 +149,7 @@ def _segment_on_ray(args: argparse.Namespace, out: Path, on_error: Callable[[str
         yield entry.get('undefined_pixels', 0)
 
 
-def _classes(text: str) -> Union[str, List[str]]:
+def class_names(text: str) -> Union[str, List[str]]:
     """A bundled list or a text file unchanged; class names as a list with one string per class."""
     bundled = {path.stem for path in (PACKAGE / 'vocabulary' / 'resources').glob('*.txt')}
     return text if text in bundled or Path(text).suffix == '.txt' else text.split(',')

@@ -1,6 +1,5 @@
 """The command ``ovseg reproduce``."""
 import argparse
-import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -8,12 +7,12 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from ovseg.cfg_options import add_cfg_options
 from ovseg.cli.env import describe
-from ovseg.files import write_text
+from ovseg.files import check_writable, write_text
 from ovseg.program import ERRORS
 from ovseg.reproduce.measure import Task, measure, prepare, verdict
 from ovseg.reproduce.presets import Preset, find_presets
 from ovseg.reproduce.report import Outcome, markdown_report
-from ovseg.utils import check_integer, one_line, quoted
+from ovseg.utils import check_integer, one_line
 
 
 def reproduce(names: Sequence[str], subset: Optional[int], out: Optional[Path], work_dir: Path,
@@ -35,7 +34,7 @@ def reproduce(names: Sequence[str], subset: Optional[int], out: Optional[Path], 
         ValueError: a wrong name, number or setting.
     """
     if out is not None:
-        _check_writable(out)
+        check_writable(out)
     if subset is not None:
         check_integer('--subset', subset, 2, meaning='images, for one has no standard error')
     options = _parsed(cfg_options)
@@ -57,16 +56,6 @@ def reproduce(names: Sequence[str], subset: Optional[int], out: Optional[Path], 
     if interrupted:
         raise KeyboardInterrupt
     return int(any(isinstance(outcome, str) or verdict(preset, outcome) == 'outside' for preset, outcome in finished))
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse a file for the report that cannot be written, before hours of measurement."""
-    if out.is_dir():
-        raise IsADirectoryError(f'--out {quoted(out)} is a folder: name a file')
-    if not out.absolute().parent.is_dir():
-        raise FileNotFoundError(f'--out {quoted(out)}: there is no folder {quoted(out.absolute().parent)}')
-    if not os.access(out.absolute().parent, os.W_OK):
-        raise PermissionError(f'--out {quoted(out)}: the folder {quoted(out.absolute().parent)} cannot be written')
 
 
 def _prepared(presets: Sequence[Preset], options: Dict[str, Any], subset: Optional[int], work_dir: Path,

@@ -124,7 +124,8 @@ def test_importing_ovseg_leaves_program_page_and_plots_out():
 
 MINIMAL = {'predict': ['a.jpg', '--out', 'out'], 'test': ['a.py'], 'dist-test': ['a.py', '2'], 'eval': ['a.py', 'maps'],
            'ablate': ['a.py'], 'visualize': ['a.py', 'a.jpg'], 'check-data': ['a.py'], 'regions': ['a.py', '--out', 'out'],
-           'convert': ['coco_object'], 'reproduce': ['demo'], 'configs': ['path', 'gated_vit-b16']}
+           'convert': ['coco_object'], 'reproduce': ['demo'], 'configs': ['path', 'gated_vit-b16'],
+           'export': ['a.py', '--size', '224x224', '--out', 'a.onnx']}
 
 
 @pytest.mark.parametrize('command', COMMANDS)

@@ -29,7 +29,7 @@ ROOT = Path(ovseg.__file__).parents[1]
 PAGES, read, inline = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, ('PAGES', 'read', 'inline'))
 CODE = {code: page for page in PAGES for code in inline(page)}
 COMMANDS = [code for code in CODE if re.match(r'(make|pip|ovseg|python) |tools/\S+ ', code)
-            and not re.fullmatch(r'ovseg (test|predict|ablate|eval|regions|visualize|check-data)', code)]  # mere names
+            and not re.fullmatch(r'ovseg (test|predict|ablate|eval|export|regions|visualize|check-data)', code)]  # mere names
 OPTIONS = [code for code in CODE if re.match(r'--cfg-options |"?(model|test_dataloader)\.\S+=', code)]
 SETTINGS = [code for code in CODE if re.match(r'[a-z]\w*=', code)]
 PLACES = [code for code in CODE if re.match(rf'({"|".join(COMPONENTS)})\.[\w.]+=', code)]

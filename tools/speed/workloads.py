@@ -24,6 +24,8 @@ from ovseg.apis import OVSegInferencer
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.evaluation.areas import class_areas
 from ovseg.evaluation.label_maps import write_label_map
+from ovseg.export.onnx_file import drawn_images, labels_of_torch, write_onnx
+from ovseg.extras import needed
 from ovseg.inference.decode import best_texts
 from ovseg.inference.windows import WindowLayout
 from ovseg.models import CLIPSegmentor
@@ -226,6 +228,21 @@ def command_start(folder: Path) -> Group:
     return Group('command', 'fresh process', {
         'python -c "import torch"': lambda: run('-c', 'import torch'),
         **{f'ovseg {" ".join(arguments)}': partial(run, str(script), *arguments) for arguments in answers}})
+
+
+def exported(clip_model: str, folder: Path) -> Group:
+    """A file in onnxruntime over ovseg with all modules, on the CPU and with as many threads."""
+    onnxruntime = needed('onnxruntime', 'export', 'the group export')
+    model = build(clip_model, 'cpu', 21).variant(post_processors=ALL)
+    model.text_embeddings = unit_rows(21, model.tower.output_width)
+    write_onnx(model, IMAGE, folder / 'model.onnx', False, {})
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(folder / 'model.onnx', options, providers=['CPUExecutionProvider'])
+    image = drawn_images(IMAGE)[:1]
+    return Group('export', f'{IMAGE[0]}x{IMAGE[1]}, 6 windows, 21 classes, all modules', {
+        'ovseg predict': lambda: labels_of_torch(model, image), 'onnxruntime': lambda: session.run(None, {'images': image})},
+        'fp32', 1)
 
 
 def decode_memory(classes: int) -> float:

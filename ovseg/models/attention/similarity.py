@@ -1,4 +1,5 @@
 """The mid-layer similarity map that may bias every softmax of the last block."""
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,5 +24,6 @@ def similarity_map(features: Tensor, temperature: float = 1.0, add_self_similari
     unit = F.normalize(features.float(), dim=-1)
     similarity = unit @ unit.transpose(-2, -1) / temperature
     if not add_self_similarity:
-        similarity.diagonal(dim1=-2, dim2=-1).zero_()
+        itself = torch.eye(similarity.shape[-1], dtype=torch.bool, device=similarity.device)
+        similarity = similarity.masked_fill_(itself, 0)
     return similarity.to(features.dtype)

@@ -73,8 +73,8 @@ def aggregation(similarity: Tensor, beta: float) -> Tensor:
 def similarity_weights(similarity: Tensor) -> Tensor:
     """``softmax(3 (S - mean S))`` over those above the mean of their window; ``S (B, N, N)``."""
     logits = SHARPNESS * (similarity - similarity.mean(dim=(1, 2), keepdim=True))
-    below = logits < 0
-    below.diagonal(dim1=-2, dim2=-1).fill_(False)  # cos(x, x) is not below the mean, but it may be rounded so
+    itself = torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device)
+    below = (logits < 0) & ~itself  # cos(x, x) is not below the mean, but it may be rounded so
     return logits.masked_fill_(below, -torch.inf).softmax(dim=-1)
 
 
@@ -158,7 +158,7 @@ class SCCLIPEncoder(DenseEncoder):
             post = aggregation(similarity_map(kept[self.post_layer].float()), self.beta).to(x.dtype)
         adjusted = torch.cat([cls_token, pre @ repair(patches, outliers, grid_size)], dim=1)
         both = self_correlating_attention(tower, last, torch.cat([adjusted, total]), weights.repeat(2, 1, 1), grid_size)
-        single, levels = both.chunk(2)
+        single, levels = both.unflatten(0, (2, -1))
         result = post @ (single + levels + self.cls_weight * (cls_token + total[:, :1]))
         q, k, v = tower.qkv(last, x, grid_size)
         attn = original_attention(q, k) if with_attention else None

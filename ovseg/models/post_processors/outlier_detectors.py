@@ -50,7 +50,8 @@ def nearest_patches(patches: Tensor, neighbours: int) -> Tuple[Tensor, Tensor]:
         ``(B, N, k)`` float32 and ``(B, N, k)`` int64.
     """
     distance = distances(patches.float())
-    distance.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
+    itself = torch.eye(patches.shape[1], dtype=torch.bool, device=patches.device)
+    distance = distance.masked_fill_(itself, torch.inf)
     return distance.topk(min(neighbours, patches.shape[1] - 1), largest=False)
 
 

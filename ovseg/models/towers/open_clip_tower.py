@@ -46,7 +46,7 @@ class OpenCLIPTower(ImageTower):
         patches = visual.conv1(images.to(visual.conv1.weight.dtype))
         grid_size = (patches.shape[2], patches.shape[3])
         patches = patches.flatten(2).transpose(1, 2)
-        cls_token = visual.class_embedding.to(patches.dtype).expand(len(images), 1, -1)
+        cls_token = visual.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         positions = resize_position_embedding(visual.positional_embedding, visual.grid_size, grid_size)
         return visual.ln_pre(torch.cat([cls_token, patches], dim=1) + positions.to(patches.dtype)), grid_size
 

@@ -68,7 +68,7 @@ class TimmTower(ImageTower):
         embedded = 0 if trunk.no_embed_class else int(self.has_cls)  # tokens in front of the patches that have a position
         positions = resample_abs_pos_embed(trunk.pos_embed, list(grid_size), list(trunk.patch_embed.grid_size), embedded)
         if self.has_cls:
-            x = torch.cat([trunk.cls_token.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([trunk.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         return trunk.norm_pre(x + F.pad(positions, (0, 0, int(self.has_cls) - embedded, 0))), grid_size
 
     def qkv(self, block: Any, x: Tensor, grid_size: Grid) -> Tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,1 @@
+"""Export of a segmentor to one ONNX file."""

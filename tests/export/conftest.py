@@ -1,0 +1,11 @@
+import pytest
+
+from ovseg.apis import OVSegInferencer
+from ovseg.demo.scenes import draw_scene  # noqa: F401
+
+
+@pytest.fixture(scope='session')
+def tiny():
+    """Makes segmentors of the embedded tiny CLIP; its weights are read once."""
+    first = OVSegInferencer('gated_tiny-clip', device='cpu', cfg_options={'model.vocabulary.templates': 'plain'}).model
+    return first.variant
