@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ovseg import launch  # noqa: F401  before anything that takes time, because it notes the parent process
 from ovseg.resources import config_path
+from ovseg.sets import dataset_config, protocol
 from ovseg.version import __version__
 
-__all__ = ['__version__', 'config_path']
+__all__ = ['__version__', 'config_path', 'dataset_config', 'protocol']
 
 # The script that pip installs is the file bin/ovseg. A process that it starts by multiprocessing has no main file yet.
 if Path(getattr(sys.modules['__main__'], '__file__', None) or '').name not in ('ovseg', 'ovseg.exe'):

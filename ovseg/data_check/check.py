@@ -74,7 +74,7 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
                                  published=benchmark.images)
     folders = missing_folders(dataset_cfg)
     if folders:  # at the first of which a data set class would stop
-        steps = [f'{ELSEWHERE}; if not', *benchmark.steps] if benchmark.images else [ELSEWHERE]
+        steps = [f'{ELSEWHERE}; if not', *benchmark.steps] if benchmark.known else [ELSEWHERE]
         finding = Finding('a part of the data set does not exist', steps, folders)
         return Report(findings=[finding], **about)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
@@ -87,7 +87,7 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
     missing = set(missing_files(image_files(pairs), dataset.backend_args))
     whole = [pair for pair in pairs if not missing & {pair['img_path'], pair['seg_map_path']}]
     files = read_label_files(whole, label_loader(dataset), seconds, nproc)
-    command = '' if benchmark.images else repair_command(cfg)
+    command = '' if benchmark.known else repair_command(cfg)
     findings = [*_check_pairs(dataset, pairs, missing, benchmark, command), *_check_classes(cfg, labels),
                 *check_label_files(files, labels, benchmark, len(files) == len(pairs), command)]
     if len(files) < len(whole):
@@ -146,7 +146,7 @@ def _check_pairs(dataset: BaseSegDataset, pairs: Sequence[Mapping[str, Any]], mi
         findings.append(Finding(f'{len(strays)} label files have no image', get or copy, strays))
     if others:
         findings.append(Finding(f'{len(others)} images do not end with {dataset.img_suffix} and are left out', get or copy,
-                                others, error=not benchmark.images))
+                                others, error=not benchmark.known))
     return findings
 
 
