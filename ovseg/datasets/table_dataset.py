@@ -1,6 +1,7 @@
 """Data sets without code of their own: rows of the table in ``ovseg.sets``."""
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
@@ -25,9 +26,14 @@ class TableDataset(BaseSegDataset):
         row = find_row(name)
         if row.type != TABLE:
             raise ValueError(f'name={name!r} has a data set class of its own: type={row.type!r}')
-        self.name, self.METAINFO = name, row_metainfo(row)
+        self.name, self.METAINFO, self.labelled_only = name, row_metainfo(row), row.labelled_only
         settings = {key: value for key, value in row.dataset().items() if key not in ('type', 'name')}
         super().__init__(metainfo={**self.METAINFO, **(metainfo or {})}, **{**settings, **kwargs})
+
+    def load_data_list(self) -> List[dict]:
+        """See ``BaseSegDataset``; without the images that have no label file, where the row says so."""
+        return [pair for pair in super().load_data_list() if not self.labelled_only
+                or fileio.exists(pair['seg_map_path'], backend_args=self.backend_args)]
 
     def get_label_map(self, new_classes: Optional[Sequence[str]] = None) -> Optional[Dict[int, int]]:
         """See ``BaseSegDataset``, whose method is one of the class; here, the classes are those of the row."""

@@ -66,6 +66,7 @@ class Row:
         img_suffix: Ending of the images; that of the class by default.
         seg_map_suffix: Ending of the label files; that of the class by default.
         reduce_zero_label: Label 0 is not scored, and label k is class k - 1.
+        labelled_only: Images without a label file do not belong to it: the folder of the images has those of other splits.
         classes: Bundled class list with the names of its classes; that of its own name by default.
         palette: Colour of each class; PASCAL VOC's by default.
         convert: What makes its label files of the download, step by step; empty where they are in it.
@@ -90,6 +91,7 @@ class Row:
     img_suffix: str = ''
     seg_map_suffix: str = ''
     reduce_zero_label: bool = False
+    labelled_only: bool = False
     classes: str = ''
     palette: Tuple[Colour, ...] = ()
     convert: Tuple[str, ...] = ()
