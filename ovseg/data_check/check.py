@@ -12,7 +12,15 @@ from mmseg.registry import DATASETS
 from ovseg.components import build_component
 from ovseg.data_check.checked_labels import dataset_labels
 from ovseg.data_check.class_order import order_difference
-from ovseg.data_check.data_files import image_files, in_place_of, missing_files, missing_folders, other_images, stray_label_maps
+from ovseg.data_check.data_files import (
+    image_files,
+    in_place_of,
+    missing_files,
+    missing_folders,
+    other_images,
+    stray_label_maps,
+    unfinished_conversion,
+)
 from ovseg.data_check.label_files import Finding, Labels, check_label_files, read_label_files
 from ovseg.datasets.benchmarks import Benchmark, find_benchmark
 from ovseg.utils import shown, type_name
@@ -88,8 +96,8 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
     whole = [pair for pair in pairs if not missing & {pair['img_path'], pair['seg_map_path']}]
     files = read_label_files(whole, label_loader(dataset), seconds, nproc)
     command = '' if benchmark.known else repair_command(cfg)
-    findings = [*_check_pairs(dataset, pairs, missing, benchmark, command), *_check_classes(cfg, labels),
-                *check_label_files(files, labels, benchmark, len(files) == len(pairs), command)]
+    findings = [*_check_conversion(dataset_cfg), *_check_pairs(dataset, pairs, missing, benchmark, command),
+                *_check_classes(cfg, labels), *check_label_files(files, labels, benchmark, len(files) == len(pairs), command)]
     if len(files) < len(whole):
         findings.append(Finding(f'{len(files)} of {len(whole)} label files and images were read in {seconds:g} s',
                                 ['read all of them: --all'], error=False))
@@ -123,6 +131,12 @@ def repair_command(cfg: Config) -> str:
     if cfg.filename and Config.fromfile(cfg.filename).test_dataloader.dataset.get('data_root') != root:  # by --cfg-options
         command += f' --cfg-options test_dataloader.dataset.data_root={root}'
     return command
+
+
+def _check_conversion(dataset_cfg: Mapping[str, Any]) -> List[Finding]:
+    """A conversion that was stopped."""
+    stopped = unfinished_conversion(dataset_cfg)
+    return [Finding('the conversion of the data set was stopped', ['continue it:', stopped[1]], stopped[:1])] if stopped else []
 
 
 def _check_pairs(dataset: BaseSegDataset, pairs: Sequence[Mapping[str, Any]], missing: Set[str], benchmark: Benchmark,

@@ -18,15 +18,16 @@ class Conversion:
         masks: Path of the mask of an image, whose ``*`` stand for what those of ``images`` matched, in order.
         name: Name of the result without ending; ``{0}``, ``{1}``, ... are what the wildcards matched.
         only: Names of the images that are taken, as the last wildcard matches them; all by default.
-        only_in: File in the archive that lists the images that are taken, one name a line, with or without ending.
-        threshold: Masks are grey; values from this one on are class 1, smaller ones class 0.
-        values: Label of each value of grey masks.
+        only_in: File in the archive that lists these names, one a line, with or without ending.
+        partial: The archive lacks some of the images that are listed.
+        values: Label of each value of grey masks; by default, the values are the labels.
         colours: Label of each colour of RGB masks.
+        nearest: The nearest of ``values`` or ``colours`` is taken, as masks need that were compressed or smoothed.
         patch: Height and width of the patches that images are cut into; whole images by default.
         overlap: Pixels that neighbouring patches share.
         pad: The last patch of a row or column begins where its predecessor ends and is filled up, images with 0 and labels
             with 255; by default it is moved back into the image. Images smaller than a patch are filled up in both cases.
-        patch_name: What is added to the name of a patch; ``{top}``, ``{bottom}``, ``{left}``, ``{right}`` and ``{index}``, its
+        patch_name: Text added to the name of a patch; ``{top}``, ``{bottom}``, ``{left}``, ``{right}``, and ``{index}``, its
             number row by row.
     """
 
@@ -35,9 +36,10 @@ class Conversion:
     name: str = '{0}'
     only: Tuple[str, ...] = ()
     only_in: str = ''
-    threshold: Optional[int] = None
+    partial: bool = False
     values: Mapping[int, int] = field(default_factory=dict)
     colours: Mapping[Colour, int] = field(default_factory=dict)
+    nearest: bool = False
     patch: Optional[Tuple[int, int]] = None
     overlap: int = 0
     pad: bool = False
@@ -107,9 +109,14 @@ class Row:
         return self.classes or self.name
 
     @property
+    def class_lists(self) -> Tuple[str, str]:
+        """The bundled class lists with the names of its classes and with those of its protocol."""
+        return self.class_list, self.words or self.class_list
+
+    @property
     def protocol(self) -> Dict[str, Any]:
         """Settings of a model in its protocol, beside those of a method."""
-        return dict(vocabulary=dict(names=self.words or self.class_list), decoder=dict(self.decoder))
+        return dict(vocabulary=dict(names=self.class_lists[1]), decoder=dict(self.decoder))
 
     @property
     def root(self) -> Path:
