@@ -123,7 +123,6 @@ MESS_LAYOUTS = dict(  # what the scripts mess/prepare_datasets/*.py of MESS' too
                        'images/001.Black_footed_Albatross/{}.jpg', 'segmentations/001.Black_footed_Albatross/{}.png'),
     mess_cwfid=_mess('cwfid', 'images/{}_image.png', f'{LABELS}/{{}}_annotation.png', ('001', '003', '004', '009', '060'),
                      'images/1{}_image.png', 'annotations/{}_annotation.png', 'masks/{}_mask.png'))
-LAYOUTS.update(MESS_LAYOUTS)
 
 
 def picture(index: int) -> np.ndarray:
@@ -139,7 +138,7 @@ def draw(benchmark: str, data_root: Path, classes: Sequence[int]) -> Dict[str, n
     Returns:
         The label maps by name, as they stand in the files.
     """
-    layout = LAYOUTS[benchmark]
+    layout = {**LAYOUTS, **MESS_LAYOUTS}[benchmark]
     values = np.asarray(classes) + layout.first
     maps = {}
     for index, name in enumerate(layout.names):
