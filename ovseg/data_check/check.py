@@ -23,6 +23,7 @@ from ovseg.data_check.data_files import (
 )
 from ovseg.data_check.label_files import Finding, Labels, check_label_files, read_label_files
 from ovseg.datasets.benchmarks import Benchmark, find_benchmark
+from ovseg.sets import TABLE, row_of
 from ovseg.utils import shown, type_name
 from ovseg.vocabulary import Vocabulary
 
@@ -37,7 +38,7 @@ class Report:
     """Findings of ``check_dataset``, and what it has looked at.
 
     Args:
-        dataset: Class of the data set.
+        dataset: Class of the data set; its name, where it is a row of the table without a class of its own.
         data_root: Its folder.
         findings: What is wrong.
         images: How many it has.
@@ -77,8 +78,9 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
         ValueError: the pipeline does not have one ``LoadAnnotations``, or the model's vocabulary is refused.
     """
     dataset_cfg = cfg.test_dataloader.dataset
-    benchmark = find_benchmark(dataset_cfg)
-    about: Dict[str, Any] = dict(dataset=type_name(dataset_cfg.type), data_root=dataset_cfg.get('data_root') or '',
+    benchmark, row = find_benchmark(dataset_cfg), row_of(dataset_cfg)
+    name = row.title if row and row.type == TABLE else type_name(dataset_cfg.type)
+    about: Dict[str, Any] = dict(dataset=name, data_root=dataset_cfg.get('data_root') or '',
                                  published=benchmark.images)
     folders = missing_folders(dataset_cfg)
     if folders:  # at the first of which a data set class would stop
@@ -95,7 +97,7 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
     missing = set(missing_files(image_files(pairs), dataset.backend_args))
     whole = [pair for pair in pairs if not missing & {pair['img_path'], pair['seg_map_path']}]
     files = read_label_files(whole, label_loader(dataset), seconds, nproc)
-    command = '' if benchmark.known else repair_command(cfg)
+    command = repair_command(cfg) if benchmark.repaired else ''
     findings = [*_check_conversion(dataset_cfg), *_check_pairs(dataset, pairs, missing, benchmark, command),
                 *_check_classes(cfg, labels), *check_label_files(files, labels, benchmark, len(files) == len(pairs), command)]
     if len(files) < len(whole):
@@ -145,7 +147,7 @@ def _check_pairs(dataset: BaseSegDataset, pairs: Sequence[Mapping[str, Any]], mi
     total, suffix = len(pairs), dataset.seg_map_suffix
     no_image, no_label = ([pair[key] for pair in pairs if pair[key] in missing] for key in ('img_path', 'seg_map_path'))
     strays, others = stray_label_maps(dataset, pairs), other_images(dataset)
-    get, make = ([benchmark.source], benchmark.steps) if not command else ([], ())
+    get, make = ([benchmark.source], benchmark.steps) if benchmark.known else ([], ())
     copy = ['add the missing files, or write a copy of the complete pairs, whatever the case of their endings:', command]
     findings = []
     if not total or benchmark.images not in (0, total):

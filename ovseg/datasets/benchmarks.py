@@ -6,7 +6,7 @@ from typing import Any, Mapping, Tuple
 import mmseg
 
 from ovseg.resources import configs_dir
-from ovseg.sets import row_of
+from ovseg.sets import TABLE, row_of
 from ovseg.utils import type_name
 
 MMSEG_CONVERTERS = Path(mmseg.__file__).parent / '.mim' / 'tools' / 'dataset_converters'
@@ -21,7 +21,8 @@ class Benchmark:
         source: What to download, and where to unpack it.
         convert: What makes its label files of that, step by step; empty where they are in the archive.
         lookalikes: Label files of other kinds that get into its folder: ``(name, highest value that is not ignored)``.
-        known: True for a published data set, whose files are to be made anew where they are wrong.
+        known: True for a published data set.
+        repaired: True if label files that are wrong are repaired in a copy, as nothing makes them anew.
     """
 
     images: int
@@ -29,6 +30,7 @@ class Benchmark:
     convert: Tuple[str, ...] = ()
     lookalikes: Tuple[Tuple[str, int], ...] = ()
     known: bool = True
+    repaired: bool = False
 
     @property
     def steps(self) -> Tuple[str, ...]:
@@ -43,11 +45,12 @@ def find_benchmark(dataset_cfg: Mapping[str, Any]) -> Benchmark:
         return Benchmark(60, 'install ovseg anew: the scenes are part of it')
     row = row_of(dataset_cfg)
     if row is None:
-        return Benchmark(0, f'get the files of {type_} anew', known=False)
+        return Benchmark(0, f'get the files of {type_} anew', known=False, repaired=True)
 
     tools = configs_dir().parent / 'tools'
 
     def fill(step: str) -> str:
         return step.format(root=root, data=root.parent, tools=tools, mmseg=MMSEG_CONVERTERS)
 
-    return Benchmark(row.images, fill(row.source), tuple(map(fill, row.convert)), row.lookalikes)
+    return Benchmark(row.images, fill(row.source), tuple(map(fill, row.convert)), row.lookalikes,
+                     repaired=row.type == TABLE and not row.convert)

@@ -24,6 +24,7 @@ OWN_TESTS = {
     'docs/api.md': ('test_api.py', dict(python=6, text=6)),
     'docs/benchmarks.md': ('test_benchmarks.py', dict(command=11)),
     'docs/commands.md': ('test_commands.py', dict(python=1)),
+    'docs/datasets.md': ('test_datasets.py', dict(python=1)),
     'docs/first_real_run.md': ('test_first_real_run.py', dict(command=15)),
     'docs/index.md': ('test_index.py', dict(command=2, python=1, text=2)),
     'docs/methods.md': ('test_methods.py', dict(command=3)),
