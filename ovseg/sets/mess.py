@@ -17,11 +17,10 @@ IMAGES, LABELS = 'images_detectron2/test', 'annotations_detectron2/test'
 
 
 def _row(domain: str, name: str, title: str, folder: str, images: int, licence: str, page: str, *, img_path: str = IMAGES,
-         seg_map_path: str = LABELS, source: str = DOWNLOADED, script: str = '', needs: Tuple[str, ...] = (),
-         **settings: Any) -> Row:
+         seg_map_path: str = LABELS, source: str = DOWNLOADED, script: str = '', **settings: Any) -> Row:
     """A row that a script of MESS prepares, which is called as the data set unless ``script`` is given."""
-    convert = ('pip install mess-benchmark', *needs,
-               f'DETECTRON2_DATASETS={{data}} python -m mess.prepare_datasets.prepare_{script or name}')
+    convert = (f'DETECTRON2_DATASETS={{data}} python -m mess.prepare_datasets.prepare_{script or name}'
+               '  # pip install mess-benchmark',)
     return Row(f'mess_{name}', f'{title} (MESS)', folder, img_path, seg_map_path, page, source, images, licence,
                convert=convert, domain=domain, **{'img_suffix': '.jpg', 'seg_map_suffix': '.png', **settings})
 
@@ -45,7 +44,7 @@ MESS: Tuple[Row, ...] = (
          source='clone its repository, and move the folder atlantis/atlantis of it to {root}, so that {root}/images exists',
          lookalikes=(("ATLANTIS' own masks", 56),)),
     _row(GENERAL, 'dram', 'DRAM', 'DRAM_processed', 718, NON_COMMERCIAL,
-         'https://faculty.runi.ac.il/arik/site/artseg/Dram-Dataset.html', needs=('install the program unrar',),
+         'https://faculty.runi.ac.il/arik/site/artseg/Dram-Dataset.html', source=f'install the program unrar; {DOWNLOADED}',
          lookalikes=(("PASCAL VOC's ids", 20),)),
     _row(EARTH, 'isaid', 'iSAID', 'isaid', 4055, "custom, non-commercial; images: Google Earth's terms",
          'https://captain-whu.github.io/iSAID/dataset.html', img_path='images_detectron2/val',

@@ -24,11 +24,12 @@ def files(row):
     for step in row.convert:
         of_mmseg = re.fullmatch(r'python \{mmseg\}/(\w+\.py) (.*)', step)
         steps.append(f"mmseg's `{of_mmseg[1]}` with `{of_mmseg[2]}`" if of_mmseg else f'`{step}`')
-    return '; '.join(steps).replace('{root}', f'data/{row.folder}').replace('*', r'\*')
+    return '; '.join(steps).replace('{root}', f'data/{row.folder}').replace('{data}', 'data').replace('*', r'\*')
 
 
 def line(family, row):
-    cells = [f'`{row.name}`', row.title, str(row.images or '?'), str(len(read_class_list(row.class_list))),
+    title = f'{row.title}, {row.domain}' if row.domain else row.title
+    cells = [f'`{row.name}`', title, str(row.images or '?'), str(len(read_class_list(row.class_list))),
              row.licence or 'see its page', f'[page]({row.page})',
              '[Benchmarks](benchmarks.md#the-data)' if family == 'standard' else files(row)]
     return f'| {" | ".join(cells)} |'

@@ -119,4 +119,4 @@ def test_the_last_step_is_the_script_of_mess(row):
     scripts = dict(mess_foodseg103='foodseg', **{f'mess_paxray_{task}': 'paxray' for task in (
         'lungs', 'bones', 'mediastinum', 'diaphragm')})
     assert row.convert[-1] == ('DETECTRON2_DATASETS={data} python -m mess.prepare_datasets.prepare_'
-                               + scripts.get(row.name, row.name.replace('mess_', '', 1)))
+                               f"{scripts.get(row.name, row.name.replace('mess_', '', 1))}  # pip install mess-benchmark")
