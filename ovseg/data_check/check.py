@@ -147,7 +147,7 @@ def _check_pairs(dataset: BaseSegDataset, pairs: Sequence[Mapping[str, Any]], mi
     total, suffix = len(pairs), dataset.seg_map_suffix
     no_image, no_label = ([pair[key] for pair in pairs if pair[key] in missing] for key in ('img_path', 'seg_map_path'))
     strays, others = stray_label_maps(dataset, pairs), other_images(dataset)
-    get, make = ([benchmark.source], benchmark.steps) if benchmark.known else ([], ())
+    get = list(benchmark.steps) if benchmark.known else []  # what makes label files makes the images of many a set, too
     copy = ['add the missing files, or write a copy of the complete pairs, whatever the case of their endings:', command]
     findings = []
     if not total or benchmark.images not in (0, total):
@@ -157,7 +157,7 @@ def _check_pairs(dataset: BaseSegDataset, pairs: Sequence[Mapping[str, Any]], mi
         findings.append(Finding(f'{len(no_image)} of {total} images do not exist', get or copy, no_image))
     if no_label:
         findings.append(Finding(f'{len(no_label)} of {total} label files do not exist{in_place_of(no_label[0], suffix)}',
-                                make or copy, no_label))
+                                get or copy, no_label))
     if strays:
         findings.append(Finding(f'{len(strays)} label files have no image', get or copy, strays))
     if others:

@@ -246,15 +246,15 @@ def _check_values(maps: Sequence[LabelFile], labels: Labels, benchmark: Benchmar
                               key=lambda lookalike: lookalike[1], default=('', total - 1 + labels.offset))
     if outside:
         what = f'label files {OUTSIDE}: {outside[0]} to {outside[-1]}'
-        if kind:
-            what += f'; they look like {kind}'
-        elif outside == [total] and not labels.offset:
+        if outside == [total] and not labels.offset and not (kind and highest == kinds_highest):
             what += '; they seem to count classes from 1' + (f', or {total} means "not labelled"' if 0 in seen else '')
             if total < 256:  # LoadWideAnnotations does not renumber
                 renumber = 'set reduce_zero_label=True for the data set'
                 steps = [f'{renumber}, or', *steps] if 0 not in seen else [
                     f'if 0 means "not labelled" and classes begin at 1: {renumber}',
                     f'if {total} means "not labelled", as in CamVid:', *(steps[-2:] if command else steps)]
+        elif kind:
+            what += f'; they look like {kind}'
         chosen = [file.path for file in maps if outside_classes(file.values, labels)]
         return [Finding(f'{len(chosen)} of {len(maps)} {what}', steps, chosen)]
     if many and kinds_highest < total - 1 + labels.offset:

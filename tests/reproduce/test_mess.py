@@ -24,7 +24,7 @@ def cells(table):
 
 def tables(scores, method='naclip'):
     title, domains, datasets, _ = mess_tables({
-        f'{method}/{method}_vit-b16_mess_{name}': score for name, score in scores.items()})
+        f'{method}/{method}_vit-b16_mess_{name}': score for name, score in scores.items()}, {})
     assert title == 'MESS:'
     return cells(domains), cells(datasets)
 
@@ -75,14 +75,23 @@ def test_data_sets_that_were_not_asked_for_are_missing_in_the_means_and_have_no_
 
 def test_models_are_rows_of_the_domains_and_columns_of_the_data_sets():
     scores = {f'{method}/{method}_vit-b16_mess_bdd100k': score for method, score in (('naclip', 31.), ('gated', None))}
-    _, domains, datasets, _ = mess_tables({**scores, 'naclip/naclip_vit-b16_voc20': 79.7})
+    _, domains, datasets, _ = mess_tables({**scores, 'naclip/naclip_vit-b16_voc20': 79.7}, {})
     assert [row[:2] for row in cells(domains)[2:]] == [['naclip_vit-b16', '31.00 (1 of 6)'], ['gated_vit-b16', '–']]
     assert cells(datasets) == [['data set', 'domain', 'naclip_vit-b16', 'gated_vit-b16'], ['---', '---', '---:', '---:'],
                                ['BDD100K', 'General', '31.00', '–']]
 
 
 def test_other_presets_have_no_such_tables():
-    assert mess_tables({'naclip/naclip_vit-b16_voc20': 79.7, 'demo/gated': None}) == []
+    assert mess_tables({'naclip/naclip_vit-b16_voc20': 79.7, 'demo/gated': None}, {'demo/gated': 60}) == []
+
+
+def test_data_sets_with_another_number_of_images_are_named():
+    """A preparation that was stopped leaves fewer; a sample of the images is no other number."""
+    images = {f'{method}/{method}_vit-b16_mess_{name}': total for method in ('gated', 'naclip')
+              for name, total in (('dram', 717), ('suim', 110), ('cwfid', 60))}
+    *_, line = mess_tables(dict.fromkeys(images, 1.), images)
+    assert 'mess_dram (717 instead of 718), mess_cwfid (60 instead of 21)' in line and 'suim' not in line
+    assert 'instead of' not in ''.join(mess_tables(dict.fromkeys(images, 1.), {'gated/gated_vit-b16_mess_suim': 110}))
 
 
 def test_the_report_has_the_tables_of_what_was_measured():
@@ -91,7 +100,7 @@ def test_the_report_has_the_tables_of_what_was_measured():
     measured = Measurement(718, 718, 41.5, 0., 'mess_dram, 12 classes', 3.)
     report = markdown_report([(preset, measured), (missing, 'no data')], {}, {})
     assert '| naclip_vit-b16 | 41.50 (1 of 6) | – | – | – | – | 41.50 (1 of 22) |' in report
-    assert '| SUIM | Agriculture and Biology | – |' in report
+    assert '| SUIM | Agriculture and Biology | – |' in report and 'instead of' not in report
     assert 'MESS' not in markdown_report([(Preset('naclip/x', Path('x.py'), 1., 'published'), 'no data')], {}, {})
 
 
