@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ovseg import launch  # noqa: F401  before anything that takes time, because it notes the parent process
 from ovseg.resources import config_path
+from ovseg.sets import dataset_config, protocol
 from ovseg.version import __version__
 
-__all__ = ['__version__', 'config_path']
+__all__ = ['__version__', 'config_path', 'dataset_config', 'protocol']
 
 
 def _is_program() -> bool:

@@ -28,6 +28,7 @@ class Layout(NamedTuple):
     split: Optional[str] = None  # list of the names
     decoys: Tuple[str, ...] = ()  # further files of the benchmark, which must not be taken for its labels or images
     mode: str = 'L'
+    image_mode: str = 'RGB'
 
 
 VOC21 = Layout(
@@ -64,6 +65,66 @@ LAYOUTS = dict(
         'ADE20K_2021_17_01/annotations_detectron2/validation/{}.tif', ignored=(65535,), mode='I;16'))
 
 
+def _mess(folder: str, images: str, labels: str, names: Sequence[str], *decoys: str, image_mode: str = 'RGB') -> Layout:
+    return Layout(tuple(names), f'{folder}/{images}', f'{folder}/{labels}', (255,),
+                  decoys=tuple(f'{folder}/{decoy}' for decoy in decoys), image_mode=image_mode)
+
+
+def _tiles(stem: str) -> Sequence[str]:
+    return [f'{stem}_{index}' for index in range(5)]
+
+
+NUMBERS = ('0023', '0101', '0347', '1009', '2011')
+IMAGES, LABELS = 'images_detectron2/test', 'annotations_detectron2/test'
+MESS_LAYOUTS = dict(  # what the scripts mess/prepare_datasets/*.py of MESS' toolkit leave
+    mess_bdd100k=_mess('bdd100k', 'images/10k/val/{}.jpg', 'annotations_detectron2/val/{}.png', NUMBERS,
+                       'labels/sem_seg/colormaps/val/{}.png', 'images/10k/train/{}.jpg'),
+    mess_dark_zurich=_mess(
+        'Dark_Zurich', 'rgb_anon/val/night/GOPR0356/{}_rgb_anon.png', 'annotations_detectron2/val/{}_gt_labelIds.png',
+        [f'GOPR0356_frame_00{number}' for number in NUMBERS],
+        *(f'gt/val/night/GOPR0356/{{}}_gt_{kind}.png' for kind in ('labelIds', 'labelTrainIds', 'invGray'))),
+    mess_mhp_v1=_mess('LV-MHP-v1', f'{IMAGES}/{{}}.jpg', f'{LABELS}/{{}}.png', NUMBERS, 'images/{}.jpg',
+                      'annotations/{}_02_01.png', 'images_detectron2/val/{}.jpg', 'annotations_detectron2/val/{}.png'),
+    mess_foodseg103=_mess('FoodSeg103', 'Images/img_dir/test/{}.jpg', 'Images/ann_dir/test/{}.png', NUMBERS,
+                          'Images/img_dir/train/{}.jpg', 'Images/ann_dir/train/{}.png'),
+    mess_atlantis=_mess('atlantis', f'{IMAGES}/{{}}.jpg', f'{LABELS}/{{}}.png', NUMBERS, 'images/test/canal/{}.jpg',
+                        'masks/test/canal/{}.png'),
+    mess_dram=_mess('DRAM_processed', f'{IMAGES}/{{}}.jpg', f'{LABELS}/{{}}.png', [f'sisley_{name}' for name in NUMBERS],
+                    'test/Impressionism/sisley/{}.jpg', 'labels/Impressionism/sisley/{}.png'),
+    mess_isaid=_mess('isaid', 'images_detectron2/val/{}.png', 'annotations_detectron2/val/{}.png', _tiles('P0003'),
+                     'raw_val/images/{}_instance_color_RGB.png', 'val/images/{}.png'),
+    mess_isprs_potsdam=_mess('ISPRS_Potsdam', f'{IMAGES}/irrg/{{}}.png', f'{LABELS}/{{}}.png', _tiles('top_potsdam_2_13'),
+                             f'{IMAGES}/rgb/{{}}.png', 'Labels/{}_label.tif'),
+    mess_worldfloods=_mess('WorldFloods', f'{IMAGES}/irrg/{{}}.png', f'{LABELS}/{{}}.png', _tiles('EMSR286'),
+                           f'{IMAGES}/rgb/{{}}.png', 'test/gt/{}.tif'),
+    mess_floodnet=_mess('FloodNet-Supervised_v1.0', f'{IMAGES}/{{}}.jpg', f'{LABELS}/{{}}.png', _tiles('6336'),
+                        'test/test-org-img/{}.jpg', 'test/test-label-img/{}_lab.png'),
+    mess_uavid=_mess('uavid_v1.5', 'images_detectron2/val/{}.png', 'annotations_detectron2/val/{}.png', _tiles('seq16_000000'),
+                     'uavid_val/seq16/Images/{}.png', 'uavid_val/seq16/Labels/{}.png'),
+    mess_kvasir_instrument=_mess('kvasir-instrument', f'{IMAGES}/{{}}.png', f'{LABELS}/{{}}.png', NUMBERS, 'images/{}.jpg',
+                                 'masks/{}.png'),
+    mess_chase_db1=_mess('CHASEDB1', f'{IMAGES}/{{}}.jpg', f'{LABELS}/{{}}.png', [f'Image_{name}L' for name in NUMBERS],
+                         '{}.jpg', '{}_1stHO.png'),
+    mess_cryonuseg=_mess('CryoNuSeg', 'images_detectron2/{}.png', 'annotations_detectron2/{}.png',
+                         [f'Human_Larynx_{name}' for name in NUMBERS], 'tissue images/{}.tif'),
+    **{f'mess_paxray_{task}': _mess(
+        'paxray_dataset', f'{IMAGES}/{{}}.png', f'{LABELS}/{task}/{{}}.png', NUMBERS, 'images/{}.png')
+        for task in ('lungs', 'bones', 'mediastinum', 'diaphragm')},
+    mess_corrosion_cs=_mess('Corrosion Condition State Classification', 'original/Test/images/{}.jpeg',
+                            'original/Test/masks/{}.png', NUMBERS, 'original/Train/images/{}.jpeg'),
+    mess_deepcrack=_mess('DeepCrack', 'test_img/{}.jpg', f'{LABELS}/{{}}.png', NUMBERS, 'test_lab/{}.png', 'train_img/{}.jpg'),
+    mess_pst900=_mess('PST900_RGBT_Dataset', 'test/thermal/{}.png', 'test/labels/{}.png', NUMBERS, 'test/rgb/{}.png',
+                      'test/thermal_pseudo/{}.png', image_mode='L'),
+    mess_zerowaste=_mess('zerowaste-f', 'splits_final_deblurred/test/data/{}.PNG', 'splits_final_deblurred/test/sem_seg/{}.PNG',
+                         NUMBERS, 'splits_final_deblurred/val/data/{}.PNG'),
+    mess_suim=_mess('SUIM', 'TEST/images/{}.jpg', f'{LABELS}/{{}}.png', NUMBERS, 'TEST/masks/{}.bmp'),
+    mess_cub_200=_mess('CUB_200_2011', f'{IMAGES}/{{}}.jpg', f'{LABELS}/{{}}.png',
+                       [f'Black_Footed_Albatross_{name}_55' for name in NUMBERS],
+                       'images/001.Black_footed_Albatross/{}.jpg', 'segmentations/001.Black_footed_Albatross/{}.png'),
+    mess_cwfid=_mess('cwfid', 'images/{}_image.png', f'{LABELS}/{{}}_annotation.png', ('001', '003', '004', '009', '060'),
+                     'images/1{}_image.png', 'annotations/{}_annotation.png', 'masks/{}_mask.png'))
+
+
 def picture(index: int) -> np.ndarray:
     """The image of number ``index``: coloured and noisy blocks, ``(height, width, 3)`` uint8."""
     rng = np.random.default_rng((20260214, index))
@@ -77,7 +138,7 @@ def draw(benchmark: str, data_root: Path, classes: Sequence[int]) -> Dict[str, n
     Returns:
         The label maps by name, as they stand in the files.
     """
-    layout = LAYOUTS[benchmark]
+    layout = {**LAYOUTS, **MESS_LAYOUTS}[benchmark]
     values = np.asarray(classes) + layout.first
     maps = {}
     for index, name in enumerate(layout.names):
@@ -86,7 +147,7 @@ def draw(benchmark: str, data_root: Path, classes: Sequence[int]) -> Dict[str, n
         for place, value in enumerate(layout.ignored):
             labels[3 + index:17 + index, 7 + 13 * place:17 + 13 * place] = value
         maps[name] = labels.astype(np.uint16 if layout.mode == 'I;16' else np.uint8)
-        _save(Image.fromarray(picture(index)), data_root / layout.images.format(name))
+        _save(Image.fromarray(picture(index)).convert(layout.image_mode), data_root / layout.images.format(name))
         _save(_label_image(maps[name], layout.mode), data_root / layout.labels.format(name))
         for decoy in layout.decoys:
             _save(Image.new('L', SIZES[index][::-1], 1), data_root / decoy.format(name))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List
 
 from ovseg.resources import PACKAGE, configs_dir
+from ovseg.sets import FAMILIES, Row
 
 if TYPE_CHECKING:
     from ovseg.models.towers.backbones import Backbone
@@ -54,6 +55,14 @@ def class_lists() -> Entries:
     return entries
 
 
+def data_sets() -> Entries:
+    """Data sets, by their base config, with their licence and their state on this machine."""
+    folder = configs_dir() / '_base_' / 'datasets'
+    counts = {entry['name']: entry['description'].split(',')[0] for entry in class_lists()}
+    return [dict(name=row.name, description=_row(row, family, counts[row.class_list]), path=str(folder / f'{row.name}.py'))
+            for family, rows in FAMILIES.items() for row in rows]
+
+
 def config_backbones() -> Entries:
     """The CLIPs that the configs use, by their file in ``_base_/models``."""
     entries = []
@@ -77,7 +86,15 @@ KINDS: Dict[str, Callable[[], Entries]] = {
     **{kind: partial(registered_types, registry) for kind, registry in {
         'attentions': 'ATTENTIONS', 'post-processors': 'POST_PROCESSORS', 'dense-encoders': 'DENSE_ENCODERS',
         'guides': 'GUIDES', 'regions': 'REGIONS', 'upsamplers': 'UPSAMPLERS', 'refiners': 'REFINERS'}.items()},
-    'class-lists': class_lists, 'backbones': config_backbones}
+    'class-lists': class_lists, 'data-sets': data_sets, 'backbones': config_backbones}
+
+
+def _row(row: Row, family: str, classes: str) -> str:
+    missing = row.missing
+    state = (f'in {row.root}' if not missing else f'not on this machine ({row.root})' if not row.root.exists()
+             else f'incomplete: there is no {missing[0]}')
+    return (f'{row.title}, {family}: {f"{row.images} images, " if row.images else ""}{classes}; licence: '
+            f'{row.licence or "see " + row.page}; {state}')
 
 
 def _registered_names(definition: Any, registry: str) -> Iterator[str]:

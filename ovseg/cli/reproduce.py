@@ -11,6 +11,7 @@ paste into an issue.
   ovseg reproduce demo/gated_tiny-clip_demo               offline, on the scenes that come with ovseg
   ovseg reproduce naclip/naclip_vit-b16_voc20 --subset 100
   ovseg reproduce naclip gated --out report.md            all presets of two methods
+  ovseg reproduce mess --out mess.md                      the 22 data sets of MESS, with a mean for each of its domains
 
 The folder of the data sets is that of the environment variable DATA_ROOT (default: data). A preset whose data or weights are
 missing is named at the start, and the others are measured. An interrupted run continues with the same command.
@@ -21,7 +22,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     """Add ``reproduce`` to the commands."""
     parser = commands.add_parser('reproduce', description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('presets', nargs='+', metavar='NAME',
-                        help="preset (naclip/naclip_vit-b16_voc20, or its last part), method (naclip), or pattern ('*_voc20')")
+                        help='preset (naclip/naclip_vit-b16_voc20, or its last part), method (naclip), group of data sets '
+                             "(mess), or pattern ('*_voc20')")
     parser.add_argument('--subset', type=int, metavar='N',
                         help='measure on N images of each data set, with the standard error of the sample')
     parser.add_argument('--out', type=output_path, metavar='FILE', help='write the report into a file as well')

@@ -12,9 +12,18 @@ from mmseg.registry import DATASETS
 from ovseg.components import build_component
 from ovseg.data_check.checked_labels import dataset_labels
 from ovseg.data_check.class_order import order_difference
-from ovseg.data_check.data_files import image_files, in_place_of, missing_files, missing_folders, other_images, stray_label_maps
+from ovseg.data_check.data_files import (
+    image_files,
+    in_place_of,
+    missing_files,
+    missing_folders,
+    other_images,
+    stray_label_maps,
+    unfinished_conversion,
+)
 from ovseg.data_check.label_files import Finding, Labels, check_label_files, read_label_files
 from ovseg.datasets.benchmarks import Benchmark, find_benchmark
+from ovseg.sets import TABLE, row_of
 from ovseg.utils import shown, type_name
 from ovseg.vocabulary import Vocabulary
 
@@ -29,7 +38,7 @@ class Report:
     """Findings of ``check_dataset``, and what it has looked at.
 
     Args:
-        dataset: Class of the data set.
+        dataset: Class of the data set; its name, where it is a row of the table without a class of its own.
         data_root: Its folder.
         findings: What is wrong.
         images: How many it has.
@@ -69,12 +78,13 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
         ValueError: the pipeline does not have one ``LoadAnnotations``, or the model's vocabulary is refused.
     """
     dataset_cfg = cfg.test_dataloader.dataset
-    benchmark = find_benchmark(dataset_cfg)
-    about: Dict[str, Any] = dict(dataset=type_name(dataset_cfg.type), data_root=dataset_cfg.get('data_root') or '',
+    benchmark, row = find_benchmark(dataset_cfg), row_of(dataset_cfg)
+    name = row.title if row and row.type == TABLE else type_name(dataset_cfg.type)
+    about: Dict[str, Any] = dict(dataset=name, data_root=dataset_cfg.get('data_root') or '',
                                  published=benchmark.images)
     folders = missing_folders(dataset_cfg)
     if folders:  # at the first of which a data set class would stop
-        steps = [f'{ELSEWHERE}; if not', *benchmark.steps] if benchmark.images else [ELSEWHERE]
+        steps = [f'{ELSEWHERE}; if not', *benchmark.steps] if benchmark.known else [ELSEWHERE]
         finding = Finding('a part of the data set does not exist', steps, folders)
         return Report(findings=[finding], **about)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
@@ -87,9 +97,9 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
     missing = set(missing_files(image_files(pairs), dataset.backend_args))
     whole = [pair for pair in pairs if not missing & {pair['img_path'], pair['seg_map_path']}]
     files = read_label_files(whole, label_loader(dataset), seconds, nproc)
-    command = '' if benchmark.images else repair_command(cfg)
-    findings = [*_check_pairs(dataset, pairs, missing, benchmark, command), *_check_classes(cfg, labels),
-                *check_label_files(files, labels, benchmark, len(files) == len(pairs), command)]
+    command = repair_command(cfg) if benchmark.repaired else ''
+    findings = [*_check_conversion(dataset_cfg), *_check_pairs(dataset, pairs, missing, benchmark, command),
+                *_check_classes(cfg, labels), *check_label_files(files, labels, benchmark, len(files) == len(pairs), command)]
     if len(files) < len(whole):
         findings.append(Finding(f'{len(files)} of {len(whole)} label files and images were read in {seconds:g} s',
                                 ['read all of them: --all'], error=False))
@@ -125,13 +135,19 @@ def repair_command(cfg: Config) -> str:
     return command
 
 
+def _check_conversion(dataset_cfg: Mapping[str, Any]) -> List[Finding]:
+    """A conversion that was stopped."""
+    stopped = unfinished_conversion(dataset_cfg)
+    return [Finding('the conversion of the data set was stopped', ['continue it:', stopped[1]], stopped[:1])] if stopped else []
+
+
 def _check_pairs(dataset: BaseSegDataset, pairs: Sequence[Mapping[str, Any]], missing: Set[str], benchmark: Benchmark,
                  command: str) -> List[Finding]:
     """Compare the numbers of images, label files, and published images."""
     total, suffix = len(pairs), dataset.seg_map_suffix
     no_image, no_label = ([pair[key] for pair in pairs if pair[key] in missing] for key in ('img_path', 'seg_map_path'))
     strays, others = stray_label_maps(dataset, pairs), other_images(dataset)
-    get, make = ([benchmark.source], benchmark.steps) if not command else ([], ())
+    get = list(benchmark.steps) if benchmark.known else []  # what makes label files makes the images of many a set, too
     copy = ['add the missing files, or write a copy of the complete pairs, whatever the case of their endings:', command]
     findings = []
     if not total or benchmark.images not in (0, total):
@@ -141,12 +157,12 @@ def _check_pairs(dataset: BaseSegDataset, pairs: Sequence[Mapping[str, Any]], mi
         findings.append(Finding(f'{len(no_image)} of {total} images do not exist', get or copy, no_image))
     if no_label:
         findings.append(Finding(f'{len(no_label)} of {total} label files do not exist{in_place_of(no_label[0], suffix)}',
-                                make or copy, no_label))
+                                get or copy, no_label))
     if strays:
         findings.append(Finding(f'{len(strays)} label files have no image', get or copy, strays))
     if others:
         findings.append(Finding(f'{len(others)} images do not end with {dataset.img_suffix} and are left out', get or copy,
-                                others, error=not benchmark.images))
+                                others, error=not benchmark.known))
     return findings
 
 

@@ -116,7 +116,8 @@ def _sampled_problem(dataset: BaseSegDataset, load: LoadAnnotations, ignore_inde
     # not only those of dataset.indices: what is said of all label maps needs many
     there = [pair for pair in pairs if all(os.path.exists(pair.get(key, '')) for key in ('img_path', 'seg_map_path'))]
     files = read_label_files(there, load, SECONDS, images=False)
-    benchmark = find_benchmark(dict(type=name, data_root=dataset.data_root, data_prefix=dataset.data_prefix))
+    benchmark = find_benchmark(dict(type=name, name=getattr(dataset, 'name', ''), data_root=dataset.data_root,
+                                    data_prefix=dataset.data_prefix))
     findings = check_label_files(files, dataset_labels(dataset, ignore_index), benchmark, everything=False)
     for finding in findings:
         if finding.error and finding.files:

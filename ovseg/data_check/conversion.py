@@ -1,4 +1,6 @@
 """Benchmarks' label maps out of raw annotations: what the labels become, and how the files are written."""
+import shlex
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -11,13 +13,14 @@ from rich.progress import track
 
 from ovseg.claims import LOCK, claim
 from ovseg.extras import missing_package
-from ovseg.files import write_image
+from ovseg.files import write_image, write_text
 from ovseg.image_files import decoded
 from ovseg.utils import check_integer, one_line, quoted
 
 ADE20K_847_IDS = Path(__file__).parent / 'resources' / 'ade20k_847_ids.txt'
 UNLABELLED = 65535  # in 16-bit label maps
 MARKER = '.made_by_ovseg'
+UNFINISHED = '.unfinished'  # holds the command that continues a conversion
 
 # COCO numbers its 80 things 1 .. 90, COCO-Stuff one less; these of COCO-Stuff's ids belong to no class.
 COCO_GAPS = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
@@ -129,6 +132,9 @@ def convert_context459(source: Path, target: Path) -> None:
 def claim_folder(folder: Path, converter: str) -> Iterator[None]:
     """Make ``folder``, or make sure that it is ``converter``'s own, and keep it for this process; see ``claim``.
 
+    Until the context ends without an error, the folder has the file ``UNFINISHED``, by which checks of data sets know that a
+    conversion was stopped.
+
     Raises:
         BlockingIOError: another process is converting into the folder.
         ValueError: there is something in the folder that ``converter`` did not put there.
@@ -143,7 +149,9 @@ def claim_folder(folder: Path, converter: str) -> Iterator[None]:
         raise ValueError(f'{quoted(folder)} was made by {made_by}, not by {converter}: nothing is written there')
     with claim(folder):
         marker.write_text(f'{converter}\n')
+        write_text(folder / UNFINISHED, ' '.join([sys.argv[0], *map(shlex.quote, sys.argv[1:])]))
         yield
+        (folder / UNFINISHED).unlink()
 
 
 def convert_all(convert: Callable[..., None], jobs: Sequence[Tuple[Path, ...]], nproc: int, title: str) -> int:

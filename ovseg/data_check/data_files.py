@@ -1,5 +1,6 @@
 """The files of a data set that are missing, and the check before a run."""
 import os
+from pathlib import Path
 from typing import Any, Callable, Iterable, List, Mapping, Optional
 
 from mmengine import fileio
@@ -7,6 +8,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 from PIL import Image
 
+from ovseg.data_check.conversion import UNFINISHED
 from ovseg.image_files import FORMATS
 from ovseg.utils import quoted, type_name
 
@@ -28,6 +30,15 @@ def missing_folders(cfg: Mapping[str, Any]) -> List[str]:
     if root:
         return missing_files((fileio.join_path(root, name, backend_args=backend) for name in names or ['']), backend)
     return missing_files(filter(os.path.isabs, names), backend)
+
+
+def unfinished_conversion(cfg: Mapping[str, Any]) -> List[str]:
+    """A folder in a data set's config whose conversion was stopped, and the command that continues it; empty without one."""
+    for name in filter(None, cfg.get('data_prefix', {}).values()):
+        folder = Path(cfg.get('data_root') or '', name)
+        if (folder / UNFINISHED).is_file():
+            return [str(folder), (folder / UNFINISHED).read_text(encoding='utf-8')]
+    return []
 
 
 def image_files(images: Iterable[Mapping[str, Any]]) -> List[str]:
@@ -98,13 +109,17 @@ def check_data_files(cfg: Mapping[str, Any]) -> None:
         cfg: Config of a data set. One that draws its images is taken as it is.
 
     Raises:
-        FileNotFoundError: a folder, the list of images, or any image or label map is missing; the message says where it was
-            looked for, how to name another place, and how to get the data.
+        FileNotFoundError: a folder, the list of images, or any image or label map is missing, or a conversion was stopped; the
+            message says where it was looked for, how to name another place, and how to get the data.
     """
     class_ = DATASETS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
     if not (isinstance(class_, type) and issubclass(class_, BaseSegDataset)):
         return
     check_data_folders(cfg)
+    stopped = unfinished_conversion(cfg)
+    if stopped:
+        raise FileNotFoundError(f'{type_name(cfg["type"])}: the conversion into {quoted(stopped[0])} was stopped. Continue it: '
+                                f'{stopped[1]}')
     dataset = DATASETS.build({**cfg, 'lazy_init': True})
     if not dataset.load_data_list():  # full_init would fail in NumPy
         where = dataset.ann_file or f'{dataset.data_prefix["img_path"]} (*{dataset.img_suffix})'

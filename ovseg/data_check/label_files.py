@@ -246,7 +246,7 @@ def _check_values(maps: Sequence[LabelFile], labels: Labels, benchmark: Benchmar
                               key=lambda lookalike: lookalike[1], default=('', total - 1 + labels.offset))
     if outside:
         what = f'label files {OUTSIDE}: {outside[0]} to {outside[-1]}'
-        if outside == [total] and not labels.offset:
+        if outside == [total] and not labels.offset and not (kind and highest == kinds_highest):
             what += '; they seem to count classes from 1' + (f', or {total} means "not labelled"' if 0 in seen else '')
             if total < 256:  # LoadWideAnnotations does not renumber
                 renumber = 'set reduce_zero_label=True for the data set'

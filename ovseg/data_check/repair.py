@@ -18,14 +18,13 @@ from ovseg.data_check.label_files import upright_size
 from ovseg.datasets import LoadWideAnnotations
 from ovseg.files import write_image, write_text
 from ovseg.image_files import FORMATS, decoded
+from ovseg.sets import Colour
 from ovseg.utils import one_line, quoted
 
 CONVERTER = 'repair.py'
 RECORD = 'repair.json'
 SHOWN = 5  # values or files that a message lists
 GAP = 32  # least difference of grey values that are told apart by the nearest one
-
-Colour = Tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -286,7 +285,7 @@ def write_copy(dataset: BaseSegDataset, repair: Repair, out: Path, nproc: int) -
         same, record = _compared(out / RECORD, dataset, repair)
         _refuse_others(out, {path for _, *paths in jobs.values() for path in paths})
         for source, (image, link, target) in jobs.items():
-            _link(image, link)
+            link_image(image, link)
             changed = max(path.stat().st_mtime_ns for path in (source, image))  # the size is that of the image
             if target.exists() and not (same and target.stat().st_mtime_ns >= changed):
                 target.unlink()
@@ -336,12 +335,14 @@ def _compared(path: Path, dataset: BaseSegDataset, repair: Repair) -> Tuple[bool
     return before == json.loads(text), text
 
 
-def _link(image: Path, link: Path) -> None:
+def link_image(image: Path, link: Path) -> None:
+    """Let ``link`` be a link to ``image``, unless it is the image itself."""
+    if link.resolve() == image.resolve():
+        return
     link.parent.mkdir(parents=True, exist_ok=True)
-    if link.is_symlink() and link.resolve() != image.resolve():
+    if link.is_symlink():
         link.unlink()
-    if not link.is_symlink():
-        link.symlink_to(image.resolve())
+    link.symlink_to(image.resolve())
 
 
 def label_suffix(dataset: BaseSegDataset) -> str:

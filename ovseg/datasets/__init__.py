@@ -7,6 +7,7 @@ from ovseg.datasets.loading import LoadImage
 from ovseg.datasets.main_texture_dataset import MainTextureDataset
 from ovseg.datasets.pascal_context459_dataset import PascalContext459Dataset
 from ovseg.datasets.pascal_voc20_dataset import PascalVOC20Dataset
+from ovseg.datasets.table_dataset import TableDataset
 
 __all__ = ['ADE20K847Dataset', 'COCOObjectDataset', 'DemoScenesDataset', 'LoadImage', 'LoadWideAnnotations',
-           'MainTextureDataset', 'PascalContext459Dataset', 'PascalVOC20Dataset']
+           'MainTextureDataset', 'PascalContext459Dataset', 'PascalVOC20Dataset', 'TableDataset']

@@ -11,6 +11,7 @@ from ovseg.resources import configs_dir
 from ovseg.utils import quoted
 
 PUBLISHED = 'published'
+GROUPS = {'mess': '*_mess_*'}  # names of groups of data sets, as patterns
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ def find_presets(names: Sequence[str]) -> List[Preset]:
     """The presets of ``names``, each once, in the order of the names.
 
     Args:
-        names: ``naclip/naclip_vit-b16_voc20``, its last part alone, the folder of a method (``naclip``: all of its presets), or
-            a pattern of these (``'*_voc20'``).
+        names: ``naclip/naclip_vit-b16_voc20``, its last part alone, the folder of a method (``naclip``: all of its presets),
+            a group of data sets (``mess``), or a pattern of these (``'*_voc20'``).
 
     Raises:
         ValueError: a name fits no preset; names those that are near.
@@ -56,12 +57,13 @@ def find_presets(names: Sequence[str]) -> List[Preset]:
     presets = all_presets()
     chosen: List[Preset] = []
     for name in names:
-        found = [preset for preset in presets if any(fnmatchcase(part, name) for part in (
+        pattern = GROUPS.get(name, name)
+        found = [preset for preset in presets if any(fnmatchcase(part, pattern) for part in (
             preset.name, preset.config.stem, preset.name.split('/')[0]))]
         if not found:
             known = [part for preset in presets for part in (preset.name, preset.config.stem)]
             near = difflib.get_close_matches(name, known, 3)
-            raise ValueError(f'{quoted(name)} is no preset, method, or pattern of these; '
+            raise ValueError(f'{quoted(name)} is no preset, method, group, or pattern of these; '
                              + (f'near: {", ".join(near)}; ' if near else '') + '`ovseg list configs` lists the presets')
         chosen += [preset for preset in found if preset not in chosen]
     return chosen

@@ -2,6 +2,7 @@
 from typing import List, Mapping, Sequence, Tuple, Union
 
 from ovseg.reproduce.measure import SEED, SIGMAS, TOLERANCE, Measurement, verdict
+from ovseg.reproduce.mess import mess_tables
 from ovseg.reproduce.presets import PUBLISHED, Preset
 from ovseg.tables import markdown_table
 from ovseg.utils import shown
@@ -33,6 +34,9 @@ def markdown_report(outcomes: Sequence[Tuple[Preset, Outcome]], environment: Map
     changed = [f'- `{key}={shown(value)}`' for key, value in options.items()]
     sampled = any(isinstance(outcome, Measurement) and outcome.images < outcome.total for _, outcome in outcomes)
     paragraphs = ['## Reproduced scores', table.rstrip(), *NOTES[:2 if sampled else 1]]
+    measured = {preset.name: outcome for preset, outcome in outcomes if isinstance(outcome, Measurement)}
+    paragraphs += mess_tables({preset.name: getattr(measured.get(preset.name), 'score', None) for preset, _ in outcomes},
+                              {name: outcome.total for name, outcome in measured.items()})
     for title, lines in (('Not measured:', failures), ('Options on the command line:', changed)):
         if lines:
             paragraphs += [title, '\n'.join(lines)]

@@ -7,6 +7,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from ovseg.sets import FAMILIES
 from ovseg.utils import check_integer, check_number
 from ovseg.vocabulary.class_lists import bundled_class_lists, read_class_list
 
@@ -24,7 +25,7 @@ class Background:
     Args:
         count: Number of words; all, with a warning, where fewer are left.
         max_cosine: Words whose cosine to a name of any class is larger are left out.
-        words: The pool, as ``read_class_list`` takes it; None for the names of all bundled class lists.
+        words: The pool, as ``read_class_list`` takes it; None for the names of the bundled class lists of everyday scenes.
 
     Attributes:
         pool: Its words, each once.
@@ -41,7 +42,7 @@ class Background:
     def __post_init__(self) -> None:
         check_integer('vocabulary.background.count', self.count, 1)
         check_number('vocabulary.background.max_cosine', self.max_cosine, -1, 1)
-        lists = bundled_class_lists() if self.words is None else [self.words]
+        lists = everyday_class_lists() if self.words is None else [self.words]
         names = {name.casefold(): name for each in lists for synonyms in read_class_list(each) for name in reversed(synonyms)}
         if len(names) > LARGEST_POOL:
             raise ValueError(f'vocabulary.background.words has {len(names)} words, and at most {LARGEST_POOL} are allowed')
@@ -68,6 +69,12 @@ class Background:
             print_log(f'vocabulary.background: {left}; all of them are taken, in place of {self.count} (count)', 'current', 30)
         chosen = allowed[choose_words(pool[allowed], min(self.count, len(allowed)))]
         return [self.pool[index] for index in chosen.tolist()]
+
+
+def everyday_class_lists() -> List[str]:
+    """The bundled class lists without those of special domains, remote sensing and MESS: a new set changes no other result."""
+    special = {name for family in ('remote sensing', 'MESS') for row in FAMILIES[family] for name in row.class_lists}
+    return [name for name in bundled_class_lists() if name not in special]
 
 
 def choose_words(rows: Tensor, count: int) -> Tensor:

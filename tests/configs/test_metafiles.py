@@ -9,12 +9,14 @@ import pytest
 import yaml
 
 from ovseg.resources import config_names
+from ovseg.sets import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 METAFILES = sorted(path.parent.name for path in ROOT.glob('configs/*/metafile.yml') if path.parent.name != 'demo')
 DATASETS = dict(voc21='VOC21', voc20='VOC20', context60='Context60', context59='Context59', coco_object='COCO-Object',
                 coco_stuff164k='COCO-Stuff164k', cityscapes='Cityscapes', ade20k='ADE20K', ade20k_847='ADE20K-847',
-                context459='Context-459', coco_stuff10k='COCO-Stuff10k')
+                context459='Context-459', coco_stuff10k='COCO-Stuff10k',
+                **{row.name: row.title for family in ('remote sensing', 'MESS') for row in FAMILIES[family]})
 
 
 def read(method):

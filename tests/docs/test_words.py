@@ -64,7 +64,8 @@ def test_the_command_writes_confidence(tmp_path, monkeypatch):
 def test_defaults_and_limits_are_those_of_the_code():
     text, background = read(NAME), Background()
     table = dict(re.findall(r'^\| `(\w+)` \| ([^|]+) \|', text.split('## Automatic')[1].split('\n## ')[0], flags=re.MULTILINE))
-    assert table == dict(count=str(background.count), max_cosine=str(background.max_cosine), words='all bundled class lists')
+    assert table == dict(count=str(background.count), max_cosine=str(background.max_cosine),
+                         words='bundled class lists of everyday scenes')
     assert set(table) == {field.name for field in fields(Background) if field.init}
     assert f'at most {LARGEST_POOL} words' in text and f'cosine over {SAME}' in text and f'cosine over {NEAR}' in text
 

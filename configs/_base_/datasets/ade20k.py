@@ -1,27 +1,3 @@
 # ADE20K val: 2000 images, 150 classes.
-data_root = '{{$DATA_ROOT:data}}/ade/ADEChallengeData2016'
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 336), keep_ratio=True),
-    dict(type='LoadAnnotations'),  # after Resize: the ground truth keeps its size
-    dict(type='PackSegInputs'),
-]
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='ADE20KDataset',
-        data_root=data_root,
-        data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        pipeline=test_pipeline))
-test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 336), keep_ratio=True),
-    dict(
-        type='TestTimeAug',
-        transforms=[[dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
-                    [dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]])
-]
+_base_ = ['../pipelines/short_side_336.py']
+test_dataloader = dict(dataset=__import__('ovseg').dataset_config('ade20k'))

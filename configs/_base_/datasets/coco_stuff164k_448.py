@@ -1,5 +1,3 @@
 # coco_stuff164k.py at a short side of 448 pixels.
-_base_ = ['coco_stuff164k.py', '../short_side_448.py']
-test_pipeline = _base_.pipeline_448
-tta_pipeline = _base_.tta_pipeline_448
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+_base_ = ['../pipelines/short_side_448.py']
+test_dataloader = dict(dataset=__import__('ovseg').dataset_config('coco_stuff164k'))

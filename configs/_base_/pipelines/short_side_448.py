@@ -1,11 +1,11 @@
-# Pipelines for a short side of 448 pixels; the data set parts named *_448.py put them in place of their own.
-pipeline_448 = [
+# Images with a short side of 448 pixels, one at a time; label files of 8 bits in their own size.
+test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 448), keep_ratio=True),
-    dict(type='LoadAnnotations'),
+    dict(type='LoadAnnotations'),  # after Resize: the ground truth keeps its size
     dict(type='PackSegInputs'),
 ]
-tta_pipeline_448 = [
+tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 448), keep_ratio=True),
     dict(
@@ -13,3 +13,9 @@ tta_pipeline_448 = [
         transforms=[[dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
                     [dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]])
 ]
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=4,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(pipeline=test_pipeline))
+test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])

@@ -1,0 +1,4 @@
+# CWFID test in MESS: 21 images, 3 classes.
+_base_ = ['../pipelines/short_side_336.py']
+test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_cwfid'))
+protocol = __import__('ovseg').protocol('mess_cwfid')

@@ -1,0 +1,5 @@
+# python tools/test.py configs/naclip/naclip_vit-b16_mess_kvasir_instrument.py
+# Not yet measured on real weights.
+_base_ = ['../_base_/models/clip_vit-b16.py', '../_base_/methods/naclip.py', '../_base_/datasets/mess_kvasir_instrument.py',
+          '../_base_/default_runtime.py']
+model = dict(_base_.method, **_base_.protocol)
