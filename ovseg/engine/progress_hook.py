@@ -45,6 +45,7 @@ class ProgressHook(Hook):
 
     def __init__(self, console: Optional[Console] = None) -> None:
         self.console = console or Console()
+        self._next_score = 0.0
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence[Any] = ()) -> None:
         """See ``Hook``."""
@@ -65,7 +66,7 @@ class ProgressHook(Hook):
         runner.visualizer.add_scalars(metrics)
 
     def _start(self, runner: Runner) -> None:
-        self._areas, self._counted, self._next_score = torch.zeros(2, 1, dtype=torch.int64), 0, 0.0
+        self._areas, self._counted, self._next_score = torch.zeros(2, 1, dtype=torch.int64), 0, time.monotonic()
         processes = get_world_size()
         self._bar = Progress(TextColumn('{task.description}'), BarColumn(None), MofNCompleteColumn(), _RateColumn(),
                              TimeRemainingColumn(elapsed_when_finished=True), TextColumn('{task.fields[score]}'),

@@ -55,7 +55,7 @@ class BoundaryIoUMetric(BaseMetric):
 
     def evaluate(self, size: int) -> Dict[str, float]:
         """See ``BaseMetric``. Counts leave the device before other processes get them."""
-        self.results = [areas.cpu() for areas in self.results]
+        self.results: List[Tensor] = [areas.cpu() for areas in self.results]
         return super().evaluate(size)
 
     def compute_metrics(self, results: List[Tensor]) -> Dict[str, float]:
@@ -88,8 +88,8 @@ def boundary_areas(prediction: Tensor, ground_truth: Tensor, classes: int, ignor
     # all that is no class becomes K
     maps = [labels.to(prediction.device, torch.int64).clamp(max=classes).masked_fill(ignored, classes)
             for labels in (prediction, ground_truth)]
-    boundaries = (labels.masked_fill(~near_others(labels, distance), classes) for labels in maps)
-    return class_areas(*boundaries, classes, ignore_index=OUTSIDE)
+    predicted, expected = (labels.masked_fill(~near_others(labels, distance), classes) for labels in maps)
+    return class_areas(predicted, expected, classes, ignore_index=OUTSIDE)
 
 
 def near_others(labels: Tensor, distance: int) -> Tensor:

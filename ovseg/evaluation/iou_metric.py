@@ -1,5 +1,5 @@
 """mIoU, counted on the device."""
-from typing import Dict, Tuple
+from typing import Dict, List, Tuple
 
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
@@ -35,5 +35,5 @@ class DeviceIoUMetric(IoUMetric):
 
     def evaluate(self, size: int) -> Dict[str, float]:
         """See ``BaseMetric``. Counts leave the device before other processes get them."""
-        self.results = [tuple(areas.cpu().double() for areas in image) for image in self.results]
+        self.results: List[Tuple[Tensor, ...]] = [tuple(areas.cpu().double() for areas in image) for image in self.results]
         return super().evaluate(size)
