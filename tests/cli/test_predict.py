@@ -173,6 +173,7 @@ def test_json_is_all_that_goes_to_the_standard_output(predict, image_files, tmp_
     (['--overlap', '1024'], 'overlap=1024 must be an integer from 0 to 1023 (less than tile)'),
     (['--bands', '1', '2'], 'bands=(1, 2) must be one band, for grey, or three, for red, green and blue'),
     (['--bit-depth', '33'], 'bit_depth=33 must be an integer from 1 to 32'),
+    (['--nodata', 'nan'], 'nodata=nan must be a finite number (NaN and Inf never count as data)'),
     (['--max-pixels', '0'], 'max_pixels=0 must be an integer >= 1'),
     (['--device', 'nonsense'], "device='nonsense' cannot be used: Expected one of cpu"),
     (['--weights', 'no_such.pt'], "clip.pretrained='no_such.pt' is neither a tag")])
