@@ -83,8 +83,8 @@ def boundary_areas(prediction: Tensor, ground_truth: Tensor, classes: int, ignor
     # all that is no class becomes K
     maps = [labels.to(prediction.device, torch.int64).clamp(max=classes).masked_fill(ignored, classes)
             for labels in (prediction, ground_truth)]
-    boundaries = (labels.masked_fill(~near_others(labels, distance), classes) for labels in maps)
-    return class_areas(*boundaries, classes, ignore_index=OUTSIDE)
+    predicted, labelled = (labels.masked_fill(~near_others(labels, distance), classes) for labels in maps)
+    return class_areas(predicted, labelled, classes, ignore_index=OUTSIDE)
 
 
 def near_others(labels: Tensor, distance: int) -> Tensor:
