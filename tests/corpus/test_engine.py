@@ -72,6 +72,6 @@ def test_every_image_is_labelled_once_though_a_worker_is_killed(predict, draw, r
 
 
 @pytest.mark.parametrize(('images', 'batch', 'workers', 'expected'), [
-    (400, 1, 2, 25), (400, 7, 2, 21), (3, 1, 2, 1), (10 ** 6, 1, 3, 32), (10 ** 6, 64, 3, 64), (0, 1, 1, 1), (20, 5, 7, 5)])
+    (400, 1, 2, 8), (400, 3, 2, 6), (3, 1, 2, 2), (10 ** 6, 1, 3, 50), (10 ** 6, 64, 3, 64), (0, 1, 1, 1), (20, 5, 7, 5)])
 def test_images_of_a_task(images, batch, workers, expected):
     assert engine.task_size(images, batch, workers) == expected
