@@ -1,7 +1,9 @@
 """``ovseg predict --engine ray`` on one machine."""
 import json
+import re
 import shutil
 import socket
+import sys
 import tarfile
 import threading
 
@@ -143,3 +145,9 @@ def test_options_of_ray_need_the_engine(predict, tmp_path, capfd):
     with pytest.raises(SystemExit, match=r'^2$'):
         predict([tmp_path], tmp_path / 'out', '--address', 'auto')
     assert '--address and --cpus-per-worker need --engine ray' in capfd.readouterr().err
+
+
+def test_without_ray_the_extra_is_named(predict, tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    line = refused(predict([tmp_path], tmp_path / 'out', '--engine', 'ray'), capfd)
+    assert re.match(r'ovseg: error: --engine ray needs ray: .* install .*ray', line)
