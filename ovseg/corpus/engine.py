@@ -16,9 +16,11 @@ from ovseg.extras import needed
 from ovseg.utils import one_line, quoted
 
 PATIENCE = 5  # seconds for a connection to the address
+SETTINGS = b'\4'  # the type of a frame of HTTP/2, the first of each side
+HTTP2 = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + b'\0\0\0' + SETTINGS + b'\0\0\0\0\0'
 ANSWER = 300  # seconds for the answer of a machine, which imports torch
-IMAGES_PER_TASK = 32  # at most: what a worker that ends loses
-TASKS_PER_WORKER = 8  # at least, so that workers end at about the same time
+IMAGES_PER_TASK = 8  # what a worker that ends loses, but for very many images
+MOST_TASKS = 20_000  # which the driver holds
 
 
 @contextmanager
@@ -59,13 +61,25 @@ def connected(address: Optional[str]) -> Iterator[Any]:
 
 
 def _check_address(address: str) -> None:
-    """Find out within ``PATIENCE`` whether anything listens there; Ray would wait for minutes."""
+    """Find out within ``PATIENCE`` whether a server of gRPC listens there, as Ray's head does; Ray would wait for minutes.
+
+    Raises:
+        ConnectionError: there is none.
+        ValueError: no address.
+    """
     if address == 'auto':
         return
     parts = re.fullmatch(r'\[?([^/\[\]]+)\]?:(\d{1,5})', address)
     if parts is None:
         raise ValueError(f'--address={quoted(address)} must be HOST:PORT of the head of a cluster, or auto')
-    socket.create_connection((parts[1], int(parts[2])), PATIENCE).close()
+    try:
+        with socket.create_connection((parts[1], int(parts[2])), PATIENCE) as connection:
+            if os.environ.get('RAY_USE_TLS', '0') == '0':
+                connection.sendall(HTTP2)
+                if connection.recv(4)[3:] != SETTINGS:
+                    raise ConnectionError('something else listens there')
+    except (OSError, OverflowError) as error:  # an unknown host, a silent one, a port over 65535
+        raise ConnectionError(one_line(error)) from error
 
 
 def index_shards(ray: Any, shards: Sequence[Shard]) -> List[List[StoredImage]]:
@@ -115,7 +129,8 @@ def _answer(ray: Any, name: str, ref: Any) -> Dict[str, str]:
 
 def task_size(images: int, batch_size: int, workers: int) -> int:
     """Images of a task: whole batches, so that they are those of a run without workers."""
-    return max(1, min(IMAGES_PER_TASK, images // (TASKS_PER_WORKER * workers)) // batch_size) * batch_size
+    even = -(-images // workers)
+    return max(1, max(min(IMAGES_PER_TASK, even), images // MOST_TASKS) // batch_size) * batch_size
 
 
 def labelled(ray: Any, job: Job, images: Sequence[Named], workers: Workers) -> Iterator[Row]:

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Typ
 
 import torch
 from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
 from PIL import Image
 
 from ovseg.apis import OVSegInferencer
@@ -107,6 +108,7 @@ class Worker:
         if job.threads:
             torch.set_num_threads(job.threads)
         Image.MAX_IMAGE_PIXELS = None  # max_pixels is the limit that counts
+        import_modules_from_strings(**job.cfg.get('custom_imports', dict(imports=[])))  # as the reader of the config has done
         inferencer = OVSegInferencer(job.cfg, device=job.device, max_pixels=job.max_pixels)
         inferencer.use_texts(job.call, job.texts)
         different = differences(job.settings, inferencer.settings(job.call))

@@ -1,14 +1,18 @@
 """A cluster of two machines, of which one worker is killed in the middle of 400 images."""
 import os
+import pickle
 import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from ovseg.corpus import engine
+from ovseg.corpus.nodes import Workers
+from ovseg.corpus.worker import Named
 
 IMAGES, AT = 400, 60  # images in all, and those that have results when a worker is killed
 
@@ -72,6 +76,40 @@ def test_every_image_is_labelled_once_though_a_worker_is_killed(predict, draw, r
 
 
 @pytest.mark.parametrize(('images', 'batch', 'workers', 'expected'), [
-    (400, 1, 2, 25), (400, 7, 2, 21), (3, 1, 2, 1), (10 ** 6, 1, 3, 32), (10 ** 6, 64, 3, 64), (0, 1, 1, 1), (20, 5, 7, 5)])
+    (400, 1, 2, 8), (400, 3, 2, 6), (3, 1, 2, 2), (10 ** 6, 1, 3, 50), (10 ** 6, 64, 3, 64), (0, 1, 1, 1), (20, 5, 7, 5)])
 def test_images_of_a_task(images, batch, workers, expected):
     assert engine.task_size(images, batch, workers) == expected
+
+
+class FakeRay:
+    """Stands in for ray and its data set: keeps the arguments, and has no rows."""
+
+    def __init__(self):
+        self.data, self.tasks, self.options = self, [], {}
+
+    def ActorPoolStrategy(self, **sizes):  # noqa: N802
+        return sizes
+
+    def from_items(self, tasks, override_num_blocks):
+        assert len(tasks) == override_num_blocks
+        self.tasks = [pickle.loads(task) for task in tasks]  # noqa: S301
+        return self
+
+    def flat_map(self, function, **options):
+        self.options = options
+        return self
+
+    def iter_rows(self):
+        return iter(())
+
+
+@pytest.mark.parametrize(('workers', 'resources'), [
+    (Workers(3, None, 'cuda', []), dict(num_gpus=1)), (Workers(3, 5, 'cpu', []), dict(num_cpus=5))])
+def test_a_worker_gets_a_gpu_or_its_cpus(workers, resources):
+    ray, job = FakeRay(), SimpleNamespace(call=SimpleNamespace(batch_size=2))
+    images = [Named(str(number), Path(f'{number}.png')) for number in range(13)]
+    assert list(engine.labelled(ray, job, images, workers)) == []
+    assert {key: value for key, value in ray.options.items() if key.startswith('num')} == resources
+    assert ray.options['compute'] == dict(min_size=1, max_size=3, initial_size=3)
+    assert [number for number, _ in ray.tasks] == [0, 1, 2, 3] and [len(task) for _, task in ray.tasks] == [4, 4, 4, 1]
+    assert [image for _, task in ray.tasks for image in task] == images

@@ -1,8 +1,11 @@
 """``ovseg predict --engine ray`` on one machine."""
 import json
+import re
 import shutil
 import socket
+import sys
 import tarfile
+import threading
 
 import pytest
 import torch
@@ -117,16 +120,34 @@ def test_wrong_places_are_a_line(options, message, predict, tmp_path, capfd):
     assert message in refused(predict([tmp_path], tmp_path / 'out', '--engine', 'ray', *options), capfd)
 
 
-def test_no_cluster_at_the_address_is_a_line(predict, tmp_path, capfd):
+@pytest.mark.parametrize('answer', [None, b'', b'HTTP/1.0 400 Bad request'], ids=['closed', 'silent', 'other'])
+def test_no_cluster_at_the_address_is_a_line(answer, predict, tmp_path, monkeypatch, capfd):
     pytest.importorskip('ray', reason='the engine needs Ray: pip install "ovseg[ray]"')
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        address = f'127.0.0.1:{free.getsockname()[1]}'
-    assert refused(predict([tmp_path], tmp_path / 'out', '--engine', 'ray', '--address', address), capfd).startswith(
-        f'ovseg: error: there is no cluster of Ray at --address={address}: ')
+    monkeypatch.setattr(engine, 'PATIENCE', 0.5)
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        address = f'127.0.0.1:{server.getsockname()[1]}'
+        if answer is None:
+            server.close()
+        elif answer:
+            threading.Thread(target=lambda: server.accept()[0].sendall(answer), daemon=True).start()
+        line = refused(predict([tmp_path], tmp_path / 'out', '--engine', 'ray', '--address', address), capfd)
+    assert line.startswith(f'ovseg: error: there is no cluster of Ray at --address={address}: ')
+
+
+@pytest.mark.parametrize('address', ['no.such.host.invalid:6379', '127.0.0.1:99999'])
+def test_an_address_that_cannot_be_is_a_line(address, predict, tmp_path, capfd):
+    pytest.importorskip('ray', reason='the engine needs Ray: pip install "ovseg[ray]"')
+    line = refused(predict([tmp_path], tmp_path / 'out', '--engine', 'ray', '--address', address), capfd)
+    assert f'there is no cluster of Ray at --address={address}: ' in line
 
 
 def test_options_of_ray_need_the_engine(predict, tmp_path, capfd):
     with pytest.raises(SystemExit, match=r'^2$'):
         predict([tmp_path], tmp_path / 'out', '--address', 'auto')
     assert '--address and --cpus-per-worker need --engine ray' in capfd.readouterr().err
+
+
+def test_without_ray_the_extra_is_named(predict, tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    line = refused(predict([tmp_path], tmp_path / 'out', '--engine', 'ray'), capfd)
+    assert re.match(r'ovseg: error: --engine ray needs ray: .* install .*ray', line)

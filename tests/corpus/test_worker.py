@@ -1,9 +1,11 @@
 """A worker without Ray."""
 import json
 import pickle
+import sys
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from PIL import Image
 
 from ovseg.apis import OVSegInferencer
@@ -72,6 +74,15 @@ def test_a_broken_image_fails_alone(job, images, tmp_path):
         **{image.name: DONE for image in images[:3]}, 'broken': FAILED, 'gone': FAILED}
     texts = {row['name']: row['text'] for row in rows}
     assert 'broken.png is no image' in texts['broken'] and 'gone.png' in texts['gone']
+
+
+def test_custom_modules_of_the_config_are_imported(job, images, tmp_path, monkeypatch):
+    (tmp_path / 'module_of_the_config.py').write_text('')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cfg = Config(dict(job.cfg, custom_imports=dict(imports=['ovseg', 'module_of_the_config'])))
+    row, = Worker(job._replace(cfg=cfg))(task(images[:1]))
+    assert 'module_of_the_config' in sys.modules
+    assert row['kind'] == FATAL and row['text'].endswith('(different: custom_imports.module_of_the_config)')
 
 
 def test_other_settings_than_those_of_the_run_end_it(job, images):
