@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import ovseg
-from ovseg.files import write_figure, write_image, write_text, write_whole
+from ovseg.files import check_writable, write_figure, write_image, write_text, write_whole
 
 PIXELS = np.arange(37 * 53, dtype=np.uint16).reshape(37, 53)
 
@@ -84,7 +84,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from ovseg.ablation.rows import RowWriter
-from ovseg.files import write_figure, write_image, write_text
+from ovseg.files import check_writable, write_figure, write_image, write_text
 
 folder, pixels = Path(sys.argv[1]), np.arange(37 * 53, dtype=np.uint8).reshape(37, 53)
 row = RowWriter(folder / 'row', 'digest', {'a.jpg': dict(image=[3, 5], mask=[7, 11])})
@@ -113,3 +113,22 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):
 def test_a_figure_is_written_in_the_format_of_its_name(tmp_path):
     write_figure(Figure(), tmp_path / 'a.svg')
     assert '<svg' in (tmp_path / 'a.svg').read_text()
+
+
+def test_a_file_that_can_be_written_is_accepted(tmp_path, monkeypatch):
+    check_writable(tmp_path / 'a.onnx')
+    (tmp_path / 'b.onnx').touch()
+    check_writable(tmp_path / 'b.onnx')
+    monkeypatch.chdir(tmp_path)
+    check_writable(Path('a.onnx'))
+    assert [path.name for path in tmp_path.iterdir()] == ['b.onnx']
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    with pytest.raises(IsADirectoryError, match=f'--out {tmp_path} is a folder: name a file'):
+        check_writable(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'--out \S*/no/a\.onnx: there is no folder \S*/no'):
+        check_writable(tmp_path / 'no' / 'a.onnx')
+    monkeypatch.setattr('ovseg.files.os.access', lambda path, mode: False)
+    with pytest.raises(PermissionError, match=r'--out \S*/a\.onnx: the folder \S+ cannot be written'):
+        check_writable(tmp_path / 'a.onnx')

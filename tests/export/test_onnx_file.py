@@ -74,6 +74,10 @@ def test_labels_of_all_modules_are_those_of_predict(write, expected):
     assert report.megabytes == path.stat().st_size / 1e6
 
 
+def test_the_model_works_as_before(proto, model, expected):
+    np.testing.assert_array_equal(labels_of_torch(model, drawn_images(SIZE)[:1]), expected[:1])
+
+
 def test_weights_of_16_bits_halve_the_file(write):
     path, report = write()
     size = path.stat().st_size
