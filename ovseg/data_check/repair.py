@@ -149,15 +149,19 @@ def _ids(mask: Image.Image, repair: Repair) -> Tuple[np.ndarray, Optional[np.nda
 def _palette_ids(pixels: np.ndarray, repair: Repair, transparent: Optional[np.ndarray]) -> np.ndarray:
     """The value of each pixel's colour, ``(H, W)``."""
     colours, ids = np.array(list(repair.colours)), np.array(list(repair.colours.values()))
-    found, inverse = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+    codes = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+    table = np.zeros(2 ** 24, np.uint16)  # of all colours: sorting the pixels of a large mask takes half a minute
+    table[codes if transparent is None else codes[~transparent]] = 1
+    present = np.flatnonzero(table)
+    found = np.stack([present >> 16, present >> 8 & 255, present & 255], -1)
     distance = np.stack([((found - colour) ** 2).sum(-1) for colour in colours], -1)  # (distinct colours, palette)
-    used = np.bincount(inverse.ravel(), None if transparent is None else ~transparent.ravel(), len(found)) > 0
-    strange = found[(distance.min(1) > 0) & used]
+    strange = found[distance.min(1) > 0]
     if len(strange) and not repair.nearest:
         listed = ' '.join(','.join(map(str, colour)) for colour in strange[:SHOWN]) + (' ...' if len(strange) > SHOWN else '')
         raise ValueError(f'colours that are in no palette: {listed}; add them by --map R,G,B=ID, or take the nearest colour by '
                          '--nearest')
-    return ids[distance.argmin(1)][inverse.ravel()].reshape(pixels.shape[:2])
+    table[present] = distance.argmin(1)
+    return ids[table[codes]]
 
 
 def _sized(labels: np.ndarray, size: Tuple[int, int], orientation: int, resize: bool) -> np.ndarray:

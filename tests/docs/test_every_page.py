@@ -29,6 +29,7 @@ OWN_TESTS = {
     'docs/datasets.md': ('test_datasets.py', dict(python=1)),
     'docs/first_real_run.md': ('test_first_real_run.py', dict(command=15)),
     'docs/index.md': ('test_index.py', dict(command=2, python=1, text=2)),
+    'docs/mess.md': ('test_mess.py', dict(command=6)),
     'docs/methods.md': ('test_methods.py', dict(command=3)),
     'docs/own_dataset.md': ('test_own_dataset.py', dict(command=6, python=1)),
     'docs/own_images.md': ('test_own_images.py', dict(command=2, python=5, text=5)),
