@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.logging import MMLogger
 from PIL import Image
 
 import ovseg
@@ -139,6 +140,7 @@ def test_pixels_without_a_class_are_counted_over_all_processes(folder, in_proces
     assert f'WARNING - {sum(undefined)} pixels of 5 images have no class' in output
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
+    MMLogger.get_instance(str(folder))  # the current one writes to the output of the test that has made it
     scored = in_process('eval_predictions.py', 'config.py', 'maps', '--boundary-iou')
     assert len(table(output)) == 40 and table(scored) == table(output)  # mIoU and Boundary IoU of 16 classes
 
