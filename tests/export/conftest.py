@@ -1,7 +1,6 @@
 import pytest
 
 from ovseg.apis import OVSegInferencer
-from ovseg.demo.scenes import draw_scene  # noqa: F401
 
 
 @pytest.fixture(scope='session')
