@@ -137,5 +137,5 @@ def _advice(cfg: Mapping[str, Any], problem: str) -> str:
     data_root = os.environ.get('DATA_ROOT', "not set, so 'data'")
     return (f'{type_name(cfg["type"])}: {problem} (working directory: {os.getcwd()}). Say where your data sets are by the '
             f'environment variable DATA_ROOT (now {data_root}), or where this one is by --cfg-options '
-            'test_dataloader.dataset.data_root=FOLDER. docs/benchmarks.md tells how to get each data set, '
+            'test_dataloader.dataset.data_root=FOLDER. docs/datasets.md tells how to get each data set, '
             'ovseg check-data CONFIG what is missing.')

@@ -10,6 +10,7 @@ from PIL import Image
 from ovseg.data_check.conversion import claim_folder, convert_all
 from ovseg.data_check.label_files import upright_size
 from ovseg.data_check.repair import Repair, link_image, repaired_labels
+from ovseg.datasets.benchmarks import find_benchmark
 from ovseg.files import write_image, write_text
 from ovseg.image_files import decoded
 from ovseg.sets import Colour, Conversion, Row
@@ -67,7 +68,7 @@ def find_sources(row: Row, archive: Path) -> List[Source]:
 
 def _conversion(row: Row) -> Conversion:
     if row.conversion is None:
-        steps = ' '.join(row.convert) or 'its files are used as they are'
+        steps = ' '.join(find_benchmark(row.dataset()).convert) or 'its files are used as they are'
         raise ValueError(f'name={row.name!r} is not converted by this command: {steps}')
     return row.conversion
 
@@ -106,8 +107,10 @@ def cut_patch(pixels: np.ndarray, window: Window, fill: int) -> np.ndarray:
     return result
 
 
-def mask_repair(row: Row, values: Mapping[int, int], colours: Mapping[Colour, int]) -> Repair:
+def mask_repair(row: Row, values: Mapping[int, int], colours: Mapping[Colour, int], nearest: bool = False) -> Repair:
     """The changes that make label maps of a row's masks; ``values`` and ``colours`` are added to those of the row.
+
+    ``nearest`` takes the nearest of them for all others, too.
 
     Raises:
         ValueError: colours for grey masks, or values for masks of colours.
@@ -119,7 +122,7 @@ def mask_repair(row: Row, values: Mapping[int, int], colours: Mapping[Colour, in
     classes = tuple(range(len(read_class_list(row.class_list)) + int(row.reduce_zero_label)))
     return Repair({**conversion.values, **values}, {**conversion.colours, **colours},
                   'palette' if conversion.colours else 'grey' if conversion.values else None,
-                  nearest=conversion.nearest, allowed=(*classes, IGNORED), ignored=IGNORED)
+                  nearest=conversion.nearest or nearest, allowed=(*classes, IGNORED), ignored=IGNORED)
 
 
 def label_map(source: Source, repair: Repair) -> np.ndarray:
@@ -156,7 +159,7 @@ def _expected_mode(mask: Image.Image, source: Source, repair: Repair) -> Image.I
 
 
 def convert_set(row: Row, archive: Path, out: Path, nproc: int, values: Optional[Mapping[int, int]] = None,
-                colours: Optional[Mapping[Colour, int]] = None) -> Tuple[int, int]:
+                colours: Optional[Mapping[Colour, int]] = None, nearest: bool = False) -> Tuple[int, int]:
     """Write a row's label maps and patches out of its archive; whole images become links. The archive is only read.
 
     Every file is written in one step, label maps before their images, and those that are there are left as they are, so that a
@@ -169,6 +172,7 @@ def convert_set(row: Row, archive: Path, out: Path, nproc: int, values: Optional
         nproc: Images worked on at a time.
         values: Labels of further values of grey masks.
         colours: Labels of further colours.
+        nearest: The nearest value or colour is taken for all others.
 
     Returns:
         How many images of the archive were converted, and how many there are.
@@ -177,7 +181,7 @@ def convert_set(row: Row, archive: Path, out: Path, nproc: int, values: Optional
         FileNotFoundError: see ``find_sources``.
         ValueError: see ``label_map`` and ``claim_folder``; names the image.
     """
-    conversion, repair = _conversion(row), mask_repair(row, values or {}, colours or {})
+    conversion, repair = _conversion(row), mask_repair(row, values or {}, colours or {}, nearest)
     sources = {source.image: source for source in find_sources(row, archive)}
     jobs = [(source.image, *_targets(row, source, out)) for source in sources.values()]
     given = {path.resolve() for source in sources.values() for path in source[:2]}

@@ -10,6 +10,7 @@ from mmseg.registry import HOOKS
 
 from ovseg.data_check.class_order import order_difference
 from ovseg.models.segmentors import CLIPSegmentor
+from ovseg.sets import row_of
 from ovseg.utils import quoted
 from ovseg.vocabulary.diagnosis import diagnose
 from ovseg.vocabulary.word_record import word_line, word_record
@@ -47,7 +48,9 @@ class VocabularyCheckHook(Hook):
             raise ValueError(f'vocabulary.names lists the classes of {type(dataset).__name__} in another order: {difference}; '
                              f"their labels would be mixed up (the data set's order: {', '.join(map(quoted, classes))})")
         threshold, background = model.decoder.prob_thd, model.decoder.bg_idx
-        if threshold > 0 and 'background' not in classes:
+        row = row_of(dict(type=type(dataset), name=getattr(dataset, 'name', '')))
+        of_protocol = row is not None and row.decoder.get('prob_thd') == threshold  # as Vaihingen's, whose class 5 is clutter
+        if threshold > 0 and 'background' not in classes and not of_protocol:
             print_log(f'decoder.prob_thd={threshold} turns uncertain pixels into class {background} ({classes[background]!r}), '
                       f'but {type(dataset).__name__} has no background class: set decoder.prob_thd=0', 'current', 30)
         if model.vocabulary.background is not None and classes[background] != 'background':

@@ -52,7 +52,7 @@ def test_nothing_there_is_answered_by_where_it_was_looked_for_and_what_to_do(ben
     cfg, root = read(benchmark)
     shutil.rmtree(root)
     message = complaint(cfg)
-    for part in (cfg.type, f'{root}/', 'does not exist', f'DATA_ROOT (now {root})', 'docs/benchmarks.md',
+    for part in (cfg.type, f'{root}/', 'does not exist', f'DATA_ROOT (now {root})', 'docs/datasets.md',
                  '--cfg-options test_dataloader.dataset.data_root='):
         assert part in message
 

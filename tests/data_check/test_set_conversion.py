@@ -251,6 +251,8 @@ def test_other_colours_and_values_are_mapped(small, tmp_path):
     save(blocks(0, [(0, 0, 0), (1, 2, 3)], (113, 260)), archive / 'seq21/Labels/000100.png')
     convert_set(small, archive, tmp_path / 'out', 1, colours={(1, 2, 3): 255})
     assert set(np.unique(read(tmp_path / 'out/ann_dir/test/seq21_000100_0_61_0_83.png'))) == {0, 255}
+    convert_set(small, archive, tmp_path / 'nearest', 1, nearest=True)
+    assert set(np.unique(read(tmp_path / 'nearest/ann_dir/test/seq21_000100_0_61_0_83.png'))) == {0}
     with pytest.raises(ValueError, match='--map: the masks of UAVid have colours: R,G,B=ID'):
         convert_set(small, archive, tmp_path / 'out', 1, values={7: 0})
     with pytest.raises(ValueError, match='--map: the masks of xBD pre have grey values: OLD=NEW'):
@@ -271,7 +273,7 @@ def test_an_archive_of_something_else_is_refused_before_anything_is_written(tmp_
         convert_set(ROWS['uavid'], tmp_path, tmp_path / 'out', 1)
     with pytest.raises(FileNotFoundError, match=r'there is no list of images .*val\.txt'):
         convert_set(ROWS['openearthmap'], tmp_path, tmp_path / 'out', 1)
-    with pytest.raises(ValueError, match=r"name='loveda' is not converted by this command: python .*loveda\.py SRC"):
+    with pytest.raises(ValueError, match=r"name='loveda' is not converted by this command: python /.*loveda\.py SRC"):
         convert_set(ROWS['loveda'], tmp_path, tmp_path / 'out', 1)
     with pytest.raises(ValueError, match="name='vdd' is not converted by this command: its files are used as they are"):
         convert_set(ROWS['vdd'], tmp_path, tmp_path / 'out', 1)

@@ -187,7 +187,10 @@ class Shell:
         if program == 'tools/measure_speed.py' and '--scenario' in arguments:  # minutes, or a GPU
             return self.parse(shlex.join([program, *arguments]))
         quick = list(tool.quick)
-        for benchmark in filter(None, map(BENCHMARK.fullmatch, (Path(argument).stem for argument in arguments))):
+        benchmarks = [*filter(None, map(BENCHMARK.fullmatch, (Path(argument).stem for argument in arguments)))]
+        if not {benchmark[2] for benchmark in benchmarks} <= {*MINIATURES['LAYOUTS'], *MINIATURES['MESS_LAYOUTS']}:
+            return self.parse(shlex.join([program, *arguments]))  # remote sensing, whose miniatures are those of its own tests
+        for benchmark in benchmarks:
             MINIATURES['draw'](benchmark[2], Path(os.environ.get('DATA_ROOT', 'data')), [0, 1, 2])
             quick += ['--cfg-options', SMALL, *OFFLINE.get(benchmark[1], [])]
         self._set_arguments(program, [*arguments, *quick])

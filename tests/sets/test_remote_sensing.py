@@ -2,6 +2,7 @@
 import hashlib
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image
 
 import ovseg
 from ovseg.data_check.check import check_dataset
+from ovseg.engine import VocabularyCheckHook, vocabulary_check_hook
 from ovseg.sets import FAMILIES, ROWS
 from ovseg.vocabulary import read_class_list
 
@@ -191,3 +193,21 @@ def test_a_set_of_mmseg_has_its_class_and_its_names(name):
             names[0] for names in read_class_list(row.class_list)]
     assert row.type == dict(loveda='LoveDADataset', isaid='iSAIDDataset', potsdam='PotsdamDataset',
                             vaihingen='ISPRSDataset').get(name, 'TableDataset')
+
+
+@pytest.mark.parametrize(('prob_thd', 'warned'), [(0.1, False), (0.2, True)])
+def test_the_threshold_of_a_protocol_is_not_warned_of(prob_thd, warned, monkeypatch, tmp_path):
+    said = []
+    monkeypatch.setattr(vocabulary_check_hook, 'print_log', lambda message, *args: said.append(message))
+    (tmp_path / 'images').mkdir()
+    dataset = DATASETS.get('ISPRSDataset')(data_root=str(tmp_path), data_prefix=dict(img_path='images'), lazy_init=True)
+    words = [[name] for name, in read_class_list('isprs')]
+    model = SimpleNamespace(class_names=[name for name, in words], decoder=SimpleNamespace(prob_thd=prob_thd, bg_idx=5),
+                            vocabulary=SimpleNamespace(synonyms=words, background=None),
+                            image_encoder=SimpleNamespace(regions=None), text_embeddings=torch.eye(6),
+                            words=SimpleNamespace(label='isprs', all_names=words, synonyms=words))
+    monkeypatch.setattr(vocabulary_check_hook, '_share_texts', lambda model: None)
+    runner = SimpleNamespace(model=model, test_dataloader=SimpleNamespace(dataset=dataset),
+                             message_hub=SimpleNamespace(update_info=lambda *args: None))
+    VocabularyCheckHook().before_test(runner)
+    assert any('prob_thd' in line for line in said) == warned

@@ -142,6 +142,6 @@ def test_the_scores_are_those_of_a_plain_loop(benchmark, classes, counted, in_pr
 def test_missing_data_ends_in_what_to_do(in_process, tmp_path, monkeypatch):
     monkeypatch.setenv('DATA_ROOT', str(tmp_path / 'data'))
     MINIATURES['draw']('ade20k', tmp_path / 'data', [0, 1])
-    with pytest.raises(SystemExit, match=rf'{tmp_path}/elsewhere/ does not exist .*DATA_ROOT .*docs/benchmarks\.md'):
+    with pytest.raises(SystemExit, match=rf'{tmp_path}/elsewhere/ does not exist .*DATA_ROOT .*docs/datasets\.md'):
         in_process('test.py', write_config(tmp_path, 'ade20k'), '--work-dir', tmp_path / 'work',
                    '--cfg-options', 'model.pretrained=None', f'test_dataloader.dataset.data_root={tmp_path}/elsewhere')

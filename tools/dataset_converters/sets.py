@@ -25,12 +25,13 @@ def main() -> None:
     parser.add_argument('out', type=Path, metavar='DST', help='folder of the data set, e.g. data/UAVid; may be the same')
     parser.add_argument('--map', nargs='+', action='extend', default=[], metavar='OLD=NEW',
                         help='labels of further values or colours of the masks, e.g. 7=255 or 128,64,0=3; 255 is not scored')
+    parser.add_argument('--nearest', action='store_true', help='take the nearest value or colour for all others')
     parser.add_argument('--nproc', type=int, default=os.cpu_count(), help='images worked on at a time (default: one per core)')
     args = parser.parse_args()
     row = find_row(args.name)
     values, colours = parse_map(args.map)
     out = expanded('DST', args.out)
-    done, total = convert_set(row, expanded('SRC', args.source), out, args.nproc, values, colours)
+    done, total = convert_set(row, expanded('SRC', args.source), out, args.nproc, values, colours, args.nearest)
     print(f'{quoted(out)}: {done} images converted, {total - done} were there')
 
 
