@@ -66,7 +66,7 @@ TYPES = {POST_PROCESSORS: lambda cfg: dict(post_processors=[cfg]),
          REFINERS: lambda cfg: dict(decoder=dict(refiner=cfg))}
 REQUIRED = dict(guide='CLIPGuide', regions='SuperpixelRegions')  # beside the setting that is tried
 FLAG = r'(?<![\w-])--[a-z][\w-]*'
-OTHERS_FLAGS = {'--no-deps', '--nproc', '--help',  # of pip, of mmseg's converters, of every program
+OTHERS_FLAGS = {'--no-deps', '--nproc', '--dataset_dir', '--help',  # of pip, mmseg's converters, every program
                 '--head', '--port', '--nproc_per_node',  # of ray start, of torchrun
                 '--fail', '--location', '--output', '--check', '--extract', '--file', '--directory'}  # of curl, md5sum, tar
 

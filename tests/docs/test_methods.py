@@ -92,7 +92,9 @@ def test_post_processors_that_can_follow_an_encoder_without_attention(encoder):
 
 
 def test_an_attention_is_chosen_by_an_option(shell):
-    assert 'NACLIP' in shell.run(TEST)
+    shell.run(TEST)
+    log, = shell.folder.glob('work_dirs/**/*.log')
+    assert 'NACLIP' in log.read_text(encoding='utf-8')
 
 
 def test_all_methods_of_the_table_are_evaluated_in_one_command(shell):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ovseg import cli
+from ovseg.cli import web
 from ovseg.web.settings import Models
 from ovseg.web.uploads import READABLE
 
@@ -18,7 +19,7 @@ PAGE, CODE = read('docs/web.md'), inline('docs/web.md')
 def arguments(monkeypatch):
     """Parsed arguments of ``ovseg web``."""
     def taken(*options):
-        monkeypatch.setattr(cli.web, 'run', lambda args: seen.append(args) or 0)
+        monkeypatch.setattr(web, 'run', lambda args: seen.append(args) or 0)
         assert cli.main(['web', *options]) == 0
         return seen.pop()
     seen = []
@@ -36,7 +37,7 @@ def test_the_defaults_are_those_of_the_command(arguments):
 
 
 def test_every_option_is_on_the_page(arguments):
-    flags = {f'--{name.replace("_", "-")}' for name in vars(arguments()) if name not in ('command', 'error', 'run')}
+    flags = {f'--{name.replace("_", "-")}' for name in vars(arguments()) if name not in ('command', 'error', 'run', 'usage')}
     assert flags == {flag for code in CODE for flag in re.findall(r'--[a-z-]+', code)}
 
 
