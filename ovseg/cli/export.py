@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from ovseg.apis.model_config import config_name, load_config
     from ovseg.apis.painting import class_colours
     from ovseg.apis.request import make_request
-    from ovseg.export.onnx_file import OPSET, description, write_onnx
-    from ovseg.export.refusals import check_components, check_packages, check_size, check_weights, described
+    from ovseg.export.onnx_file import description, write_onnx
+    from ovseg.export.refusals import OPSET, check_components, check_packages, check_size, check_weights, described
     from ovseg.files import check_writable
     out = expanded('--out', args.out)
     check_packages()

@@ -88,7 +88,7 @@ def _add_ray_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--address', metavar='HOST:PORT', help='of the head of a cluster of Ray; auto for the one that this '
                        'machine belongs to (default: Ray is started on this machine, for this run)')
     group.add_argument('--cpus-per-worker', type=int, metavar='N', help='CPUs of a worker, each of which loads the model '
-                       '(default: 4, or all of a machine that has fewer); with GPUs, there is a worker per GPU')
+                       '(default: 4, or all of the largest machine, if that has fewer); with GPUs, there is a worker per GPU')
 
 
 def run(args: argparse.Namespace) -> int:

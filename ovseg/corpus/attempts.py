@@ -1,10 +1,12 @@
 """Notes of what a worker began, which outlive it."""
+import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import List, Optional
 
 MOST = 3  # times that one image may end its worker
-LOADING = '(the model)'
+LOADING = '/'  # in place of an image, whose name cannot be that
 
 
 class Attempts:
@@ -27,7 +29,7 @@ class Attempts:
 
     def __enter__(self) -> 'Attempts':
         if self._path.exists():
-            self.ended = self._path.read_text(encoding='utf-8', errors='surrogateescape').splitlines()
+            self.ended = json.loads(self._path.read_text(encoding='ascii'))
         return self
 
     def __exit__(self, kind: Optional[type], *_: object) -> None:
@@ -35,7 +37,9 @@ class Attempts:
 
     def begin(self, name: str) -> None:
         """Note that an image, or ``LOADING``, is being worked on."""
-        self._path.write_text('\n'.join([*self.ended, name]), encoding='utf-8', errors='surrogateescape')
+        part = self._path.with_suffix('.new.part')
+        part.write_text(json.dumps([*self.ended, name]), encoding='ascii')
+        os.replace(part, self._path)
 
     @property
     def given_up(self) -> List[str]:

@@ -50,7 +50,8 @@ def connected(address: Optional[str]) -> Iterator[Any]:
     except ConnectionError as error:
         raise ConnectionError(f'there is no cluster of Ray at --address={quoted(str(address))}: {one_line(error)}') from error
     except RuntimeError as error:  # of other versions, or no node of Ray on this machine
-        raise ValueError(f'--address={quoted(str(address))}: {one_line(error)}') from error
+        where = 'Ray cannot be started on this machine' if address is None else f'--address={quoted(address)}'
+        raise ValueError(f'{where}: {one_line(error)}') from error
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -83,10 +84,18 @@ def _check_address(address: str) -> None:
 
 
 def index_shards(ray: Any, shards: Sequence[Shard]) -> List[List[StoredImage]]:
-    """``shard_images`` of each shard, by tasks on the cluster."""
+    """``shard_images`` of each shard, by tasks on the cluster.
+
+    Raises:
+        ValueError: a machine cannot run a task; or see ``shard_images``.
+    """
     task = ray.remote(num_cpus=1)(_index)
     found = []
-    for images in ray.get([task.remote(shard) for shard in shards]):
+    try:
+        answers = ray.get([task.remote(shard) for shard in shards])
+    except ray.exceptions.RayError as error:  # ovseg is not installed on a machine, or it has gone
+        raise ValueError(f'a machine of the cluster cannot read shards: {str(error).strip().splitlines()[-1]}') from error
+    for images in answers:
         if isinstance(images, Exception):
             raise images
         found.append(images)
@@ -117,7 +126,7 @@ def check_nodes(ray: Any, workers: Workers, folder: Path, image: Optional[Path])
             refs[node_name(node)] = task.options(scheduling_strategy=there).remote(folder, token.name, image)
         check_states({name: _answer(ray, name, ref) for name, ref in refs.items()})
     finally:
-        token.unlink()
+        token.unlink(missing_ok=True)  # a run that begins removes such files
 
 
 def _answer(ray: Any, name: str, ref: Any) -> Dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from ovseg.apis import OVSegInferencer
-from ovseg.apis.image_sources import Source, describe
+from ovseg.apis.image_sources import Source, StoredImage, describe
 from ovseg.apis.result_folder import ResultFolder
 from ovseg.apis.runs import Call, OnError, check_confidence
 from ovseg.corpus import engine
@@ -79,13 +79,17 @@ def label_images(items: Sequence[str], model: Model, output: Output, cluster: Cl
         if call.request.decoder.with_confidence:
             check_confidence(sources, inferencer.max_pixels, call.reading)
         texts = inferencer.texts(call)
+        _check_machines(ray, workers, output.folder.absolute(), sources)  # before results of an earlier run are replaced
         with inferencer.result_folder(call, output.folder.absolute(), output.formats, output.resume) as folder:
             images = [Named(folder.new_name(source, index), source) for index, source in enumerate(sources)
                       if not folder.is_done(source)]
             job = Job(inferencer.cfg, call, texts, folder.settings, inferencer.max_pixels, workers.device,
                       workers.cpus, folder.folder, os.getcwd())
-            engine.check_nodes(ray, workers, folder.folder, _first_file(sources))
-            yield from _label(ray, job, images, workers, folder, output.on_error)
+            try:
+                yield from _label(ray, job, images, workers, folder, output.on_error)
+            except BaseException:
+                ray.shutdown()  # so that workers end before the folder is free for another run
+                raise
             folder.sort([image.name for image in images])
             _export(folder, output.on_error)
 
@@ -107,10 +111,19 @@ def _label(ray: Any, job: Job, images: Sequence[Named], workers: Workers, folder
             progress.advance()
 
 
+def _check_machines(ray: Any, workers: Workers, out: Path, sources: Sequence[Source]) -> None:
+    """See ``engine.check_nodes``; the folder is made."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        engine.check_nodes(ray, workers, out, _first_file(sources))
+    except OSError as error:
+        raise OSError(f'cannot write into out_dir={str(out)!r}: {error}') from error
+
+
 def _first_file(sources: Sequence[Source]) -> Optional[Path]:
-    """The absolute path of the first source that is a file of this machine, which other machines must see, too."""
-    return next((source.absolute() for source in sources if isinstance(source, Path) and source.is_file()),
-                None)
+    """The absolute path of the first image or shard that is a file of this machine, which other machines must see, too."""
+    places = (source.place if isinstance(source, StoredImage) else source for source in sources)
+    return next((place.absolute() for place in places if isinstance(place, Path) and place.is_file()), None)
 
 
 def _export(folder: ResultFolder, on_error: OnError) -> None:

@@ -140,7 +140,11 @@ def _listed(place: Place) -> List[Union[Source, Shard]]:
 
 def _listed_item(name: str) -> List[Union[Source, Shard]]:
     if '://' in name:
-        return _find(name)[0]
+        if name.lower().endswith(LISTS):
+            raise ValueError(f'{quoted(name)}: a list cannot name another list')
+        if name.lower().endswith(SHARD) or glob.has_magic(name) or '::' in name or name.split(':')[0].lower() in URL_SCHEMES:
+            return _find(name)[0]
+        return [StoredImage(name, (), None)]  # looked for when it is read
     path = expanded('image', name)
     return [_local(path) if path.suffix.lower() == SHARD else path]
 

@@ -18,7 +18,7 @@ from ovseg.data_check.label_files import upright_size
 from ovseg.datasets import LoadWideAnnotations
 from ovseg.files import write_image, write_text
 from ovseg.image_files import FORMATS, decoded
-from ovseg.sets import Colour
+from ovseg.sets import ROWS, Colour
 from ovseg.utils import one_line, quoted
 
 CONVERTER = 'repair.py'
@@ -235,7 +235,7 @@ def repair_of(cfg: Config, dataset: BaseSegDataset, maps: Sequence[str], rgb: Op
     ignored, offset, classes = label_not_scored(cfg), int(dataset.reduce_zero_label), dataset.metainfo['classes']
     ids = list(dataset.label_map) if dataset.label_map else list(range(len(classes) + offset))
     if rgb == 'palette':
-        palette = cfg.test_dataloader.dataset.get('metainfo', {}).get('palette') or dataset.METAINFO.get('palette', [])
+        palette = cfg.test_dataloader.dataset.get('metainfo', {}).get('palette') or _own_palette(dataset)
         if dataset.label_map or len(palette) not in (0, len(classes)) or not (palette or colours):
             raise ValueError(f'--rgb palette needs metainfo.palette of the data set with {len(classes)} colours, one for each '
                              f'class; it has {len(palette)}')
@@ -248,6 +248,12 @@ def repair_of(cfg: Config, dataset: BaseSegDataset, maps: Sequence[str], rgb: Op
         raise ValueError('--map R,G,B=ID needs --rgb palette')
     return Repair(values, colours, rgb, resize, nearest, (*ids, ignored), ignored,
                   isinstance(label_loader(dataset), LoadWideAnnotations))
+
+
+def _own_palette(dataset: BaseSegDataset) -> List[Any]:
+    """The colours of a data set's classes; none where they are only those that label maps are painted by."""
+    row = ROWS.get(getattr(dataset, 'name', ''))
+    return list(dataset.METAINFO.get('palette', []) if row is None else row.palette)
 
 
 def built_dataset(cfg: Config) -> BaseSegDataset:

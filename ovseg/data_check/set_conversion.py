@@ -1,13 +1,16 @@
 """Files of a row of the table of data sets out of its archive: patches of images, and masks that become label maps."""
+import json
+import logging
 import re
 from contextlib import ExitStack
 from pathlib import Path
 from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
+from mmengine.logging import print_log
 from PIL import Image
 
-from ovseg.data_check.conversion import claim_folder, convert_all
+from ovseg.data_check.conversion import UNFINISHED, claim_folder, convert_all
 from ovseg.data_check.label_files import upright_size
 from ovseg.data_check.repair import Repair, link_image, repaired_labels
 from ovseg.datasets.benchmarks import find_benchmark
@@ -20,6 +23,7 @@ from ovseg.vocabulary.class_lists import read_class_list
 CONVERTER = 'sets.py'
 IGNORED = 255
 LARGEST_LIST = 2 ** 24  # bytes
+OPTIONS = '.options'  # holds those by which the label maps of a folder were made
 
 SIDES = ('top', 'left', 'bottom', 'right')
 Window = Tuple[int, int, int, int]  # its SIDES
@@ -59,6 +63,9 @@ def find_sources(row: Row, archive: Path) -> List[Source]:
     if lacking and not conversion.partial:
         raise FileNotFoundError(f'{len(lacking)} of {len(wanted or ())} images of the evaluation set of {row.title} are not in '
                                 f'{quoted(archive)}, the first is {lacking[0]!r}: get its files anew')
+    if lacking:
+        print_log(f'{row.title}: {len(lacking)} of {len(wanted or ())} listed images are not in {quoted(archive)}, the first '
+                  f'is {lacking[0]!r}', 'current', logging.WARNING)
     absent = [source.mask for source in sources if not source.mask.is_file()]
     if absent:
         raise FileNotFoundError(f'{len(absent)} of {len(sources)} masks of {row.title} do not exist, the first is '
@@ -137,6 +144,9 @@ def label_map(source: Source, repair: Repair) -> np.ndarray:
     if mask.size[::-1] != size:
         raise ValueError(f'its mask {quoted(source.mask)} has {mask.size[1]} x {mask.size[0]} pixels, and it has '
                          f'{size[0]} x {size[1]}: one of them is of another version; get both anew')
+    if not repair.colours and IGNORED not in repair.values and mask.convert('I').getextrema()[1] == IGNORED:
+        raise ValueError(f'its mask {quoted(source.mask)} has the value {IGNORED}, which the published masks do not have: '
+                         f'--map {IGNORED}=LABEL says what it means, and --map {IGNORED}={IGNORED} that it is not scored')
     try:
         return repaired_labels(mask, size, 1, repair)
     except ValueError as error:
@@ -179,14 +189,14 @@ def convert_set(row: Row, archive: Path, out: Path, nproc: int, values: Optional
 
     Raises:
         FileNotFoundError: see ``find_sources``.
-        ValueError: see ``label_map`` and ``claim_folder``; names the image.
+        ValueError: see ``label_map`` and ``claim_folder``; names the image. Or ``out`` has label maps of other options.
     """
     conversion, repair = _conversion(row), mask_repair(row, values or {}, colours or {}, nearest)
     sources = {source.image: source for source in find_sources(row, archive)}
     jobs = [(source.image, *_targets(row, source, out)) for source in sources.values()]
     given = {path.resolve() for source in sources.values() for path in source[:2]}
-    folders = [folder for folder in (out / row.img_path, out / row.seg_map_path)
-               if any(folder in target.parents and target.resolve() not in given for job in jobs for target in job[1:])]
+    folders = [folder for folder in (out / row.img_path, out / row.seg_map_path) if (folder / UNFINISHED).is_file()
+               or any(folder in target.parents and target.resolve() not in given for job in jobs for target in job[1:])]
 
     def convert(image: Path, *targets: Path) -> None:
         labels = label_map(sources[image], repair)
@@ -205,10 +215,25 @@ def convert_set(row: Row, archive: Path, out: Path, nproc: int, values: Optional
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(claim_folder(folder, CONVERTER))
+        _check_options(out / row.seg_map_path / OPTIONS, repair)
         done = convert_all(convert, jobs, nproc, row.title)
         if row.ann_file and not (out / row.ann_file).exists():
             write_text(out / row.ann_file, ''.join(f'{source.name}\n' for source in sources.values()))
     return done, len(jobs)
+
+
+def _check_options(path: Path, repair: Repair) -> None:
+    """Refuse to mix label maps that were made by other options with those of ``repair``.
+
+    Raises:
+        ValueError: names the folder.
+    """
+    options = json.dumps([sorted(repair.values.items()), sorted(repair.colours.items()), repair.nearest])
+    if not path.exists():
+        write_text(path, options)
+    elif path.read_text() != options:
+        raise ValueError(f'{quoted(path.parent)} has label maps that were made by another --map or --nearest: remove it, or '
+                         'choose another DST')
 
 
 def _targets(row: Row, source: Source, out: Path) -> Sequence[Path]:

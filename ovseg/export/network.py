@@ -20,7 +20,7 @@ class LabelNetwork(nn.Module):
     the scores of all texts are held at once, ``decoder.memory_mb`` of dense ones at a time.
 
     Args:
-        model: The segmentor, which ``check_exportable`` accepts, on the CPU and in float32.
+        model: The segmentor, which ``check_components`` accepts, on the CPU and in float32.
         size: Height and width of the images.
     """
 

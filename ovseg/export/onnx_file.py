@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ovseg.demo.scenes import draw_scene
 from ovseg.export.network import LabelNetwork
+from ovseg.export.refusals import OPSET
 from ovseg.extras import needed
 from ovseg.files import write_whole
 from ovseg.inference.nonfinite import ignore_label
@@ -16,7 +17,6 @@ from ovseg.models import CLIPSegmentor
 from ovseg.utils import one_line, quoted
 from ovseg.version import __version__
 
-OPSET = 23
 IMAGES = 3  # that labels are compared on
 AGREEMENT = {False: 0.999, True: 0.99}  # share of the pixels whose labels must be equal, by ``fp16``
 SMALLEST_WEIGHT = 1024  # numbers of a tensor that is stored in 16 bits

@@ -21,6 +21,7 @@ from ovseg.utils import quoted, type_name
 
 PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 OLDEST_TORCH = '2.9'
+OPSET = 23
 LARGEST_FILE = 2 ** 31  # bytes; protobuf, the format of ONNX files, holds no more
 
 
@@ -29,12 +30,22 @@ def check_packages() -> None:
 
     Raises:
         MissingPackageError: names the package and the command that installs it.
-        ValueError: torch is too old.
+        ValueError: torch is too old, or onnxruntime does not know the opset.
     """
     if Version(torch.__version__) < Version(OLDEST_TORCH):
         raise ValueError(f'ovseg export needs torch >= {OLDEST_TORCH}, and torch {torch.__version__} is installed')
     for package in PACKAGES:
         needed(package, 'export', 'ovseg export')
+    import onnxruntime
+    from onnx import TensorProto, helper
+    value = helper.make_tensor_value_info('x', TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node('Identity', ['x'], ['y'])], 'one', [value],
+                              [helper.make_tensor_value_info('y', TensorProto.FLOAT, [1])])
+    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid('', OPSET)])
+    try:
+        onnxruntime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])
+    except Exception as error:  # onnxruntime's errors have no class of their own
+        raise ValueError(f'onnxruntime {onnxruntime.__version__} does not know opset {OPSET}: install a newer one') from error
 
 
 def described(cfg: Config) -> Tuple[Components, ImageTower]:

@@ -1,7 +1,8 @@
 """The 17 remote-sensing data sets of SegEarth-OV, in its layouts and its protocol: long side 448, windows of 224 every 112.
 
-Layouts, class words, thresholds and numbers of patches are those of its repository (likyoo/SegEarth-OV at 3e22a96). Licences
-are those of torchgeo's table of data sets, of MESS' DATASETS.md and of VDD's README. What no source at hand states is left out.
+Class words, thresholds and numbers of patches are those of its repository (likyoo/SegEarth-OV at 3e22a96); layouts are those of
+its dataset_prepare.md, whose folders loveDA and UDD5 its configs call LoveDA and UDD/UDD/UDD5. Licences are those of torchgeo's
+table of data sets, of MESS' DATASETS.md and of the pages of UDD and VDD. What no source at hand states is left out.
 """
 from typing import Any, Dict, Tuple
 
@@ -66,7 +67,7 @@ REMOTE_SENSING: Tuple[Row, ...] = (
             colours={(0, 0, 0): 0, (128, 0, 0): 1, (128, 64, 128): 2, (192, 0, 192): 3, (64, 0, 128): 3, (0, 128, 0): 4,
                      (128, 128, 0): 5, (64, 64, 0): 6})),
     Row('udd5', 'UDD5', 'UDD5', 'val/src', 'val/gt', 'https://github.com/MarcWong/UDD', 'unpack it, so that its UDD5 is {root}',
-        img_suffix='.JPG', seg_map_suffix='.png', words='udd5_segearth', decoder=_decoder(0.4, 4),
+        licence='non-commercial use', img_suffix='.JPG', seg_map_suffix='.png', words='udd5_segearth', decoder=_decoder(0.4, 4),
         palette=((107, 142, 35), (102, 102, 156), (128, 64, 128), (0, 0, 142), (0, 0, 0))),
     Row('vdd', 'VDD', 'VDD', 'test/src', 'test/gt', 'https://github.com/RussRobin/VDD', 'unpack it, so that its VDD is {root}',
         licence='non-commercial use', img_suffix='.JPG', seg_map_suffix='.png', words='vdd_segearth', decoder=_decoder(0.3)),
@@ -86,10 +87,11 @@ REMOTE_SENSING: Tuple[Row, ...] = (
         convert=_whole('inria', '{root}'), decoder=_decoder(0.6), conversion=Conversion(
             'images/*.tif', 'gt/*.tif', only=_INRIA, values=_WHITE, nearest=True, patch=(1000, 1000))),
     Row('xbd', 'xBD pre', 'xBD/test', 'images_pre', 'targets_cvt_pre', 'https://github.com/michal2409/xView2',
-        'download the test set, so that {root} has images/*.png and targets/*.png', 0, 'CC BY-NC-SA 4.0', img_suffix='.png',
+        'download the test set, so that {root} has images/*_pre_disaster.png and targets/*_pre_disaster_target.png', 0,
+        'CC BY-NC-SA 4.0', img_suffix='.png',
         seg_map_suffix='.png', classes='binary_building', palette=_BINARY, convert=_whole('xbd', '{root}'),
         conversion=Conversion('images/*_pre_disaster.png', 'targets/*_pre_disaster_target.png', '{0}_pre_disaster',
-                              values={0: 0, 1: 1, 2: 1, 3: 1, 4: 1}), decoder=_decoder(0.0)),
+                              values={0: 0, 1: 1, 2: 1, 3: 1, 4: 1, 255: 1}), decoder=_decoder(0.0)),
     Row('chn6_cug', 'CHN6-CUG', 'CHN6-CUG/val', 'image_cvt', 'label_cvt',
         'https://grzy.cug.edu.cn/zhuqiqi/zh_CN/yjgk/32368/list/index.htm',
         'unpack it, so that its val with images and gt is {root}', img_suffix='.jpg', seg_map_suffix='.png',

@@ -17,9 +17,9 @@ def test_an_image_that_ends_its_worker_three_times_is_given_up(tmp_path):
         assert other.ended == [] and third.ended == ['b', 'c\udce9', 'b'] and third.given_up == []
     assert list(tmp_path.iterdir()) == []
     for _ in range(3):
-        killed(tmp_path, 'a', 'b')
+        killed(tmp_path, 'a', 'b\u2028c\r')
     with Attempts(tmp_path, 7) as attempts:
-        assert attempts.given_up == ['b']
+        assert attempts.given_up == ['b\u2028c\r']
 
 
 def test_a_task_that_is_done_leaves_nothing(tmp_path):

@@ -1,5 +1,4 @@
 """``ovseg predict --engine ray`` on one machine."""
-import json
 import re
 import shutil
 import socket
@@ -107,8 +106,7 @@ def test_what_a_cluster_cannot_do_is_a_line_before_the_work(on_ray, draw, tmp_pa
     monkeypatch.setattr(nodes, 'software', lambda: here)
     line = refused(on_ray([images], tmp_path / 'out'), capfd)
     assert ' has another version of ovseg: 0.1.0, source ' in line and line.endswith(', and 0.0.9 here')
-    document = json.loads((tmp_path / 'out' / 'results.json').read_text())
-    assert document['images'] == [] and [path for path in (tmp_path / 'out').iterdir() if path.suffix == '.part'] == []
+    assert list((tmp_path / 'out').iterdir()) == []  # so that an earlier run's results.json would still be there
 
 
 @pytest.mark.parametrize(('options', 'message'), [

@@ -167,10 +167,15 @@ def test_stores_of_fsspec(photos, shard):
     assert sources[1].size == len(png(0)) and sources[1].stamp[0] == sources[1].size and sources[1].stamp[1:]
     assert [describe(source) for source in found(place).sources] == [describe(source) for source in sources]
     assert found(f'{place}/b.png').sources == [sources[1]]
-    (photos / 'notes.txt').write_text(f'{place}/b.png\n{path}\n')
-    assert found(f'{place}/notes.txt').sources[0] == sources[1]
-    assert [describe(source) for source in found(f'{place}/notes.txt').sources[1:]] == [
-        f'{path}/001.png', f'{path}/x/002.cls.png']
+    (photos / 'notes.txt').write_text(f'{place}/b.png\n{place}/gone.png\n{path}\n')
+    listed, gone, *others = found(f'{place}/notes.txt').sources  # addresses in a list are looked for when they are read
+    assert listed == StoredImage(f'{place}/b.png', (), None) and listed.read() == sources[1].read()
+    with pytest.raises(OSError, match=r'gone\.png'):
+        gone.read()
+    assert [describe(source) for source in others] == [f'{path}/001.png', f'{path}/x/002.cls.png']
+    (photos / 'notes.txt').write_text(f'{place}/notes.txt\n')
+    with pytest.raises(ValueError, match='a list cannot name another list'):
+        found(f'{place}/notes.txt')
 
 
 def test_an_image_of_a_store_that_is_gone_is_an_error_of_the_image(photos):

@@ -17,7 +17,7 @@ from ovseg.data_check import set_conversion
 from ovseg.data_check.check import check_dataset
 from ovseg.data_check.conversion import MARKER, UNFINISHED
 from ovseg.data_check.data_files import check_data_files
-from ovseg.data_check.set_conversion import convert_set, cut_patch, patch_windows
+from ovseg.data_check.set_conversion import OPTIONS, convert_set, cut_patch, patch_windows
 from ovseg.sets import ROWS, Conversion
 from ovseg.vocabulary import read_class_list
 
@@ -84,7 +84,7 @@ def write_archive(name, folder):
 def files(folder):
     """Content of all files below a folder, by path, without the converter's own."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob('*'))
-            if path.is_file() and path.name not in (LOCK, MARKER)}
+            if path.is_file() and path.name not in (LOCK, MARKER, OPTIONS)}
 
 
 def read(path):
@@ -299,3 +299,40 @@ def test_conversions_give_labels_of_classes(name):
 def test_every_remote_sensing_set_with_a_conversion_has_its_archive_here():
     converted = {row.name for row in ovseg.sets.FAMILIES['remote sensing'] if row.conversion}
     assert converted == {*ARCHIVES, 'uavid', 'inria'}
+
+
+def test_a_mark_of_a_stopped_conversion_goes_when_all_files_are_there(tmp_path):
+    row, archive, out = ROWS['xbd'], write_archive('xbd', tmp_path / 'archive'), tmp_path / 'out'
+    convert_set(row, archive, out, 1)
+    marks = [out / folder / UNFINISHED for folder in (row.img_path, row.seg_map_path)]
+    for mark in marks:
+        mark.write_text('command')
+    assert convert_set(row, archive, out, 1) == (0, 2) and not any(mark.exists() for mark in marks)
+
+
+def test_white_masks_of_numbered_classes_are_labels_or_refused(tmp_path):
+    folder = write_archive('xbd', tmp_path / 'xbd')
+    save(white(1), folder / 'targets/joplin-tornado_00000007_pre_disaster_target.png')
+    convert_set(ROWS['xbd'], folder, tmp_path / 'out', 1)
+    assert set(np.unique(read(tmp_path / 'out/targets_cvt_pre/joplin-tornado_00000007_pre_disaster.png'))) == {0, 1}
+    folder = write_archive('openearthmap', tmp_path / 'oem')
+    save(white(1), folder / 'aachen/labels/aachen_1.tif')
+    with pytest.raises(ValueError, match=r'aachen_1.tif.? has the value 255, .* --map 255=LABEL'):
+        convert_set(ROWS['openearthmap'], folder, tmp_path / 'oem_out', 1)
+    assert convert_set(ROWS['openearthmap'], folder, tmp_path / 'again', 1, values={255: 255}) == (2, 2)
+
+
+def test_label_maps_of_other_options_are_not_mixed(tmp_path):
+    row, archive, out = ROWS['xbd'], write_archive('xbd', tmp_path / 'archive'), tmp_path / 'out'
+    convert_set(row, archive, out, 1)
+    before = files(out)
+    with pytest.raises(ValueError, match='made by another --map or --nearest'):
+        convert_set(row, archive, out, 1, values={7: 1})
+    assert {path: content for path, content in files(out).items() if UNFINISHED not in path} == before
+
+
+def test_listed_images_that_are_not_there_are_warned_of(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(set_conversion, 'print_log', lambda text, *_: lines.append(text))
+    convert_set(ROWS['openearthmap'], write_archive('openearthmap', tmp_path / 'archive'), tmp_path / 'out', 1)
+    assert len(lines) == 1 and '1 of 3 listed images are not in' in lines[0] and "'of_xbd_3'" in lines[0]

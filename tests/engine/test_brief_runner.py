@@ -18,8 +18,6 @@ def test_the_long_reports_are_in_the_log_file_alone_but_for_debug(level, shown, 
     runner.logger.warning('a warning')
     printed = capsys.readouterr().out
     file, = (handler.baseFilename for handler in runner.logger.handlers if isinstance(handler, logging.FileHandler))
-    for handler in runner.logger.handlers:
-        handler.flush()
     with open(file, encoding='utf-8') as log:
         written = log.read()
     assert f'log file, with versions and config: {file}\n' in printed and file.startswith(str(tmp_path))

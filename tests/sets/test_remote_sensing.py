@@ -17,7 +17,7 @@ import ovseg
 from ovseg.data_check.check import check_dataset
 from ovseg.engine import VocabularyCheckHook, vocabulary_check_hook
 from ovseg.sets import FAMILIES, ROWS
-from ovseg.vocabulary import read_class_list
+from ovseg.vocabulary import Vocabulary, read_class_list
 
 BASES = Path(ovseg.__file__).parents[1] / 'configs' / '_base_' / 'datasets'
 NAMES = [row.name for row in FAMILIES['remote sensing']]
@@ -201,11 +201,10 @@ def test_the_threshold_of_a_protocol_is_not_warned_of(prob_thd, warned, monkeypa
     monkeypatch.setattr(vocabulary_check_hook, 'print_log', lambda message, *args: said.append(message))
     (tmp_path / 'images').mkdir()
     dataset = DATASETS.get('ISPRSDataset')(data_root=str(tmp_path), data_prefix=dict(img_path='images'), lazy_init=True)
-    words = [[name] for name, in read_class_list('isprs')]
-    model = SimpleNamespace(class_names=[name for name, in words], decoder=SimpleNamespace(prob_thd=prob_thd, bg_idx=5),
-                            vocabulary=SimpleNamespace(synonyms=words, background=None),
-                            image_encoder=SimpleNamespace(regions=None), text_embeddings=torch.eye(6),
-                            words=SimpleNamespace(label='isprs', all_names=words, synonyms=words))
+    words = Vocabulary('isprs')
+    model = SimpleNamespace(class_names=words.class_names, decoder=SimpleNamespace(prob_thd=prob_thd, bg_idx=5),
+                            vocabulary=words, words=words, image_encoder=SimpleNamespace(regions=None),
+                            text_embeddings=torch.eye(6))
     monkeypatch.setattr(vocabulary_check_hook, '_share_texts', lambda model: None)
     runner = SimpleNamespace(model=model, test_dataloader=SimpleNamespace(dataset=dataset),
                              message_hub=SimpleNamespace(update_info=lambda *args: None))

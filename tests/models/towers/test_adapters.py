@@ -18,7 +18,7 @@ def test_vits_of_timm(kind):
 
 def test_what_has_no_adapter_is_named_with_those_that_have_one():
     with pytest.raises(TypeError, match=r'^the image tower is a ModifiedResNet; ovseg needs a ViT with a patch grid of one of '
-                                        r'the classes VisionTransformer, TimmModel$'):
+                                        r'the classes VisionTransformer, TimmModel\b'):
         image_tower(ModifiedResNet([1, 1, 1, 1], 13, heads=2, image_size=32, width=8))
 
 
