@@ -23,7 +23,7 @@ test-all: $(DEV)
 
 # Broken input, kills and load, at full scale: up to 40 minutes.
 attack: $(DEV)
-	OVSEG_ATTACK=full $(BIN)/python -m pytest tests/attack --no-cov $(PARALLEL)
+	OVSEG_ATTACK=full $(BIN)/python -m pytest tests/attack -m '' --no-cov $(PARALLEL)
 
 # The same tests on the oldest Python and on the lower bound of every line of requirements.txt.
 test-oldest: $(OLDEST)/.dev

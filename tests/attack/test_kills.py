@@ -118,6 +118,7 @@ def check_result(workplace):
 
 
 @pytest.mark.parametrize('processes', [pytest.param(1, marks=pytest.mark.attack), 2, pytest.param(3, marks=pytest.mark.attack)])
+@pytest.mark.slow
 def test_a_killed_run_is_finished_by_another_number_of_processes(processes, workplace, attack):
     folder, whole, _ = workplace
     assert len(whole) == len(SIZES)

@@ -55,6 +55,7 @@ def test_results_are_those_of_one_process_also_of_a_resumed_run(predict, on_ray,
     assert len((out / 'areas.csv').read_text().splitlines()) == 1 + 13 * 4 and not list(out.rglob('*.part'))
 
 
+@pytest.mark.slow
 def test_shards_lists_and_nothing_to_do(on_ray, draw, results_of, tmp_path, capfd):
     images = draw(tmp_path / 'images', 3)
     with tarfile.open(tmp_path / 'shard.tar', 'w') as tar:
@@ -75,6 +76,7 @@ def test_shards_lists_and_nothing_to_do(on_ray, draw, results_of, tmp_path, capf
     assert '5 images (5 were there already)' in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_is_finished_stays_after_ctrl_c(on_ray, draw, results_of, tmp_path, monkeypatch, capfd):
     images, labelled = draw(tmp_path / 'images', 3), engine.labelled
 
@@ -94,6 +96,7 @@ def refused(code, capfd):
     return line
 
 
+@pytest.mark.slow
 def test_what_a_cluster_cannot_do_is_a_line_before_the_work(on_ray, draw, tmp_path, monkeypatch, capfd):
     images = draw(tmp_path / 'images', 3)
     (tmp_path / 'shard-7.tar').write_bytes(b'text' * 300)

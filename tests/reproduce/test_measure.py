@@ -67,6 +67,7 @@ def test_data_that_is_missing_is_found_before_anything_runs(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_preset_is_planned_once_unless_another_process_has_changed_its_rows_meanwhile(tmp_path, monkeypatch):
     checked = []
     monkeypatch.setattr('ovseg.ablation.runner.check_labels', lambda *arguments: checked.append(arguments))

@@ -104,6 +104,7 @@ def test_equal_guided_encoders_of_several_rows_run_once(ablate, monkeypatch, tmp
     assert len(rows(tmp_path)) == 3 and len(encoded) == 2
 
 
+@pytest.mark.slow
 def test_settings_of_every_component_load_the_clip_once_and_score_as_alone(ablate, in_process, monkeypatch, tmp_path):
     loaded, original = [], loading.load_clip
 
@@ -153,6 +154,7 @@ def test_vocabularies_run_the_encoder_once_and_score_as_alone(ablate, in_process
     assert len({(row['mIoU'], row['aAcc']) for row in table}) >= 4
 
 
+@pytest.mark.slow
 def test_a_stopped_ablation_goes_on_where_it_was(ablate, evaluated, monkeypatch, capfd, tmp_path):
     weights = shutil.copy(WEIGHTS_FILE, tmp_path / 'clip.safetensors')  # equal, but two files
     axes = ('--toggle', 'apply_ctd', '--grid', f'model.pretrained={weights}', 'model.logit_scale=30')

@@ -130,6 +130,7 @@ def test_an_uneven_split_changes_nothing(folder, in_process, monkeypatch):
         assert all(np.array_equal(together[name], maps[name]) for name in maps)
 
 
+@pytest.mark.slow
 def test_pixels_without_a_class_are_counted_over_all_processes(folder, in_process, monkeypatch):
     (folder / 'broken.py').write_text(BROKEN_CONFIG)
     (folder / 'break_corner.py').write_text(BREAK_CORNER)

@@ -166,7 +166,7 @@ def test_test_time_augmentation(scenes, tmp_path, in_process):
     assert score == pytest.approx(mean_iou(tmp_path / 'labels', scenes), abs=0.01)
 
 
-@pytest.mark.parametrize('tta', [[], ['--tta']], ids=['', 'tta'])
+@pytest.mark.parametrize('tta', [pytest.param([], id=''), pytest.param(['--tta'], id='tta', marks=pytest.mark.slow)])
 def test_a_killed_run_is_finished(tta, scenes, tmp_path, in_process):
     def finish(*options):
         return in_process('test.py', *arguments(scenes, tmp_path, *tta, '--out', str(folder), '--resume'), *options)
