@@ -12,7 +12,8 @@ LONG = ('System environment:', 'Config:\n', 'Hooks will be executed', 'SyncBatch
 
 @pytest.mark.parametrize(('level', 'shown'), [('INFO', False), ('DEBUG', True)])
 def test_the_long_reports_are_in_the_log_file_alone_but_for_debug(level, shown, tmp_path, capsys):
-    cfg = read_config(str(config_file('gated_tiny-clip_demo')), dict(work_dir=str(tmp_path), log_level=level), NEEDED)
+    options = dict(work_dir=str(tmp_path), log_level=level, experiment_name=tmp_path.name)  # a logger of its own
+    cfg = read_config(str(config_file('gated_tiny-clip_demo')), options, NEEDED)
     runner = BriefRunner.from_cfg(cfg)
     runner.logger.info('an own line')
     runner.logger.warning('a warning')
