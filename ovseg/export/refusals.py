@@ -34,13 +34,10 @@ def check_packages() -> None:
     """
     if Version(torch.__version__) < Version(OLDEST_TORCH):
         raise ValueError(f'ovseg export needs torch >= {OLDEST_TORCH}, and torch {torch.__version__} is installed')
-    for package in PACKAGES:
-        needed(package, 'export', 'ovseg export')
-    import onnxruntime
-    from onnx import TensorProto, helper
-    value = helper.make_tensor_value_info('x', TensorProto.FLOAT, [1])
-    graph = helper.make_graph([helper.make_node('Identity', ['x'], ['y'])], 'one', [value],
-                              [helper.make_tensor_value_info('y', TensorProto.FLOAT, [1])])
+    onnx, _, onnxruntime = (needed(package, 'export', 'ovseg export') for package in PACKAGES)
+    helper = onnx.helper
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in 'xy']
+    graph = helper.make_graph([helper.make_node('Identity', ['x'], ['y'])], 'identity', values[:1], values[1:])
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid('', OPSET)])
     try:
         onnxruntime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])

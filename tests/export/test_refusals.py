@@ -85,3 +85,10 @@ def test_an_old_torch_is_named(monkeypatch):
     monkeypatch.setattr(torch, '__version__', '2.1.0')
     with pytest.raises(ValueError, match=r'ovseg export needs torch >= 2\.9, and torch 2\.1\.0 is installed'):
         check_packages()
+
+
+def test_an_onnxruntime_without_the_opset_is_named(monkeypatch):
+    pytest.importorskip('onnxruntime', reason='needs the extra export')
+    monkeypatch.setattr(refusals, 'OPSET', 99)
+    with pytest.raises(ValueError, match=r'^onnxruntime [\d.]+ does not know opset 99: install a newer one$'):
+        refusals.check_packages()
