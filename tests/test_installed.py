@@ -24,7 +24,7 @@ RUNS = {  # arguments, and a part of what is printed
     'test': (['gated_tiny-clip_demo', '--out', 'maps', *QUICK, FEW], 'mIoU'),
     'dist-test': (['gated_tiny-clip_demo', '1', *QUICK, FEW], 'mIoU'),
     'eval': (['gated_tiny-clip_demo', 'to_score', '--cfg-options', 'test_dataloader.num_workers=0', FEW], 'mIoU'),
-    'reproduce': (['demo/gated_tiny-clip_demo', '--subset', '2'], 'published'),
+    'reproduce': (['demo/gated_tiny-clip_demo', '--subset', '12'], 'published'),
     'ablate': (['gated_tiny-clip_demo', '--toggle', 'apply_ctd', '--limit', '1', *QUICK], 'table.csv'),
     'visualize': (['gated_tiny-clip', 'scene.jpg', '--out', 'figures'], 'scores.png'),
     'check-data': (['gated_tiny-clip_demo'], 'Complete.'),
