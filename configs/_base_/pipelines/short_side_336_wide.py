@@ -1,21 +1,8 @@
-# Images with a short side of 336 pixels, one at a time; label files of 16 bits, in which 65535 is ignored, in their own size.
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 336), keep_ratio=True),
-    dict(type='LoadWideAnnotations'),  # after Resize: the ground truth keeps its size
-    dict(type='PackSegInputs'),
-]
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 336), keep_ratio=True),
-    dict(
-        type='TestTimeAug',
-        transforms=[[dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
-                    [dict(type='LoadWideAnnotations')], [dict(type='PackSegInputs')]])
-]
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(pipeline=test_pipeline))
-test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'], ignore_index=65535)
+# Label files of 16 bits, in which 65535 is ignored; all else as in short_side_336.py.
+_base_ = ['short_side_336.py']
+load = dict(type='LoadWideAnnotations')
+test_pipeline = [*_base_.test_pipeline[:2], load, _base_.test_pipeline[3]]
+flips, _, pack = _base_.tta_pipeline[2].transforms
+tta_pipeline = [*_base_.tta_pipeline[:2], dict(type='TestTimeAug', transforms=[flips, [load], pack])]
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_evaluator = dict(ignore_index=65535)

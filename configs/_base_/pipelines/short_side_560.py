@@ -1,21 +1,6 @@
-# Images with a short side of 560 pixels, one at a time; label files of 8 bits in their own size.
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 560), keep_ratio=True),
-    dict(type='LoadAnnotations'),  # after Resize: the ground truth keeps its size
-    dict(type='PackSegInputs'),
-]
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 560), keep_ratio=True),
-    dict(
-        type='TestTimeAug',
-        transforms=[[dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
-                    [dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]])
-]
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(pipeline=test_pipeline))
-test_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+# Images with a short side of 560 pixels; all else as in short_side_336.py.
+_base_ = ['short_side_336.py']
+resize = dict(type='Resize', scale=(2048, 560), keep_ratio=True)
+test_pipeline = [_base_.test_pipeline[0], resize, *_base_.test_pipeline[2:]]
+tta_pipeline = [_base_.tta_pipeline[0], resize, *_base_.tta_pipeline[2:]]
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
