@@ -57,23 +57,24 @@ class StoredImage:
             OSError: it cannot be read.
             ValueError: it has more than ``MAX_FILE_BYTES``, or fewer bytes than when it was found.
         """
+        too_large = ValueError(f'cannot read {quoted(str(self))}: it is too large, over {MAX_FILE_BYTES} bytes')
         if self.size is not None and self.size > MAX_FILE_BYTES:
-            raise ValueError(f'cannot read {quoted(str(self))}: it is too large, {self.size} bytes of at most {MAX_FILE_BYTES}')
-        if isinstance(self.place, Path):
-            with open_regular(self.place) as file:
-                file.seek(self.offset)
-                content = file.read(-1 if self.size is None else self.size)
-        else:
-            content = self._fetched(self.place)
+            raise too_large
+        content = self._bytes(MAX_FILE_BYTES + 1 if self.size is None else self.size)
+        if len(content) > MAX_FILE_BYTES:
+            raise too_large
         if self.size is not None and len(content) != self.size:
             raise ValueError(f'cannot read {quoted(str(self))}: it is cut off')
         return content
 
-    def _fetched(self, address: str) -> bytes:
-        end = None if self.size is None else self.offset + self.size
+    def _bytes(self, most: int) -> bytes:
+        if isinstance(self.place, Path):
+            with open_regular(self.place) as file:
+                file.seek(self.offset)
+                return file.read(most)
         try:
-            store, path = needed('fsspec', 'ray', quoted(address)).core.url_to_fs(address)
-            return store.cat_file(path, self.offset, end)
+            store, path = needed('fsspec', 'ray', quoted(self.place)).core.url_to_fs(self.place)
+            return store.cat_file(path, self.offset, self.offset + most)
         except Exception as error:  # the clients of stores raise errors of their own
             raise OSError(f'cannot get {quoted(str(self))}: {one_line(error)}') from error
 

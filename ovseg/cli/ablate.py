@@ -38,7 +38,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help='configs on the same data set, as rows of their own')
     parser.add_argument('--vocabulary', nargs='+', action='extend', metavar='VARIANT',
                         help='class lists: official (of the config), plain, no-background, auto, lower, plural, article, a '
-                             'bundled list, a file, or draw:FILE:SEED to draw from a file of synonyms')
+                             'bundled list, a file of one class per line, or a file of synonyms: draw:FILE:SEED')
     parser.add_argument('--templates', nargs='+', action='extend', metavar='SET',
                         help='prompt templates: imagenet80, imagenet7, plain, or a file with one sentence per line')
     combine = parser.add_mutually_exclusive_group()

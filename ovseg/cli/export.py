@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Tuple
 
 from ovseg.cfg_options import add_cfg_options
-from ovseg.cli.predict import class_names
+from ovseg.cli.predict import add_class_options
+from ovseg.program import output_path
 from ovseg.utils import expanded, quoted
 
 
@@ -18,20 +19,9 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
         epilog='example: ovseg export gated_vit-b16 --classes "cat, sofa; couch, grass" --size 448x672 --out model.onnx')
     parser.add_argument('model', metavar='CONFIG', help='a config (ovseg list configs), with or without its benchmark, or the '
                                                         'path to one')
-    parser.add_argument('--classes', type=class_names, metavar='NAMES',
-                        help='classes separated by commas, synonyms of a class by semicolons: "cat, sofa; couch, grass"; or a '
-                             'bundled list (ovseg list class-lists); or a text file that ends with .txt, one class per line '
-                             '(default: those of the config)')
     parser.add_argument('--size', type=_size, required=True, metavar='HxW', help='height and width of the images in pixels')
-    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='the file, e.g. model.onnx')
-    parser.add_argument('--weights', help="CLIP weights in place of the config's: a tag of open_clip, a file or a folder")
-    parser.add_argument('--background', metavar='NAMES', help='names for what is none of the classes: "wall, sky"; or auto, '
-                        'which chooses 64 of the names in all class lists; class 0')
-    parser.add_argument('--threshold', type=float, metavar='P',
-                        help='pixels whose best class has a probability under it become background')
-    parser.add_argument('--reject', type=float, metavar='P',
-                        help='pixels whose best class has a probability under it get no class: 255 (65535 for more than 255 '
-                             'classes)')
+    parser.add_argument('--out', type=output_path, required=True, metavar='FILE', help='the file, e.g. model.onnx')
+    add_class_options(parser)
     parser.add_argument('--fp16', action='store_true',
                         help='store the weights in 16 bits, which halves the file; it computes in float32 all the same')
     add_cfg_options(parser, 'settings of the config: model.decoder.logit_scale=50 model.apply_ctd=True')

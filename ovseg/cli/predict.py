@@ -28,10 +28,6 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
         epilog='example: ovseg predict cat.jpg holiday/ --classes "cat, sofa; couch, grass" --out out --model gated_vit-b16')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='a file, a folder (its images) or a URL; with --engine, see '
                         'below')
-    parser.add_argument('--classes', type=class_names, metavar='NAMES',
-                        help='classes separated by commas, synonyms of a class by semicolons: "cat, sofa; couch, grass"; or a '
-                             'bundled list (ovseg list class-lists); or a text file that ends with .txt, one class per line '
-                             '(default: those of the config)')
     parser.add_argument('--out', type=output_path, required=True, metavar='DIR', help='where the results go')
     parser.add_argument('--resume', action='store_true',
                         help='leave out the images whose results are in DIR; they must be of the same classes and model')
@@ -41,14 +37,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     parser.add_argument('--model', metavar='CONFIG',
                         help='a config (ovseg list configs), with or without its benchmark, or the path to one (default: the '
                              'tiny CLIP of the demo, which works offline and knows 16 names)')
-    parser.add_argument('--weights', help="CLIP weights in place of the config's: a tag of open_clip, a file or a folder")
-    parser.add_argument('--background', metavar='NAMES', help='names for what is none of the classes: "wall, sky"; or auto, '
-                        'which chooses 64 of the names in all class lists; class 0')
-    parser.add_argument('--threshold', type=float, metavar='P',
-                        help='pixels whose best class has a probability under it become background')
-    parser.add_argument('--reject', type=float, metavar='P',
-                        help='pixels whose best class has a probability under it get no class: 255 in the label maps (65535 '
-                             'for more than 255 classes)')
+    add_class_options(parser)
     parser.add_argument('--confidence', type=int, choices=(8, 16), default=0, metavar='BITS',
                         help='write DIR/confidence/NAME.png and DIR/margin/NAME.png: the probability of the best class and its '
                              'margin to the second, as grey images of 8 or 16 bits')
@@ -61,6 +50,22 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
     add_cfg_options(parser, 'settings of the config: model.image_encoder.precision=fp16 model.apply_ctd=True')
     parser.add_argument('--json', action='store_true', help='print one JSON document: results.json with the paths written')
     parser.set_defaults(run=run)
+
+
+def add_class_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a command that builds a model for class names: the names, CLIP's weights and the thresholds."""
+    parser.add_argument('--classes', type=class_names, metavar='NAMES',
+                        help='classes separated by commas, synonyms of a class by semicolons: "cat, sofa; couch, grass"; or a '
+                             'bundled list (ovseg list class-lists); or a text file that ends with .txt, one class per line '
+                             '(default: those of the config)')
+    parser.add_argument('--weights', help="CLIP weights in place of the config's: a tag of open_clip, a file or a folder")
+    parser.add_argument('--background', metavar='NAMES', help='names for what is none of the classes: "wall, sky"; or auto, '
+                        'which chooses 64 of the names in all class lists; class 0')
+    parser.add_argument('--threshold', type=float, metavar='P',
+                        help='pixels whose best class has a probability under it become background')
+    parser.add_argument('--reject', type=float, metavar='P',
+                        help='pixels whose best class has a probability under it get no class: 255 in the label maps (65535 '
+                             'for more than 255 classes)')
 
 
 def _add_tiff_options(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Notes of what a worker began, which outlive it."""
+"""A record of the images that a worker began, which outlives the worker."""
 import json
 import os
 from collections import Counter
@@ -10,7 +10,7 @@ LOADING = '/'  # in place of an image, whose name cannot be that
 
 
 class Attempts:
-    """What a worker was doing each time when one ended in the middle of a task, in a file of the folder of results.
+    """A record of the images that were being segmented when a worker ended, in a file of the folder of results.
 
     Ray starts a worker that has ended again and gives it the same task, without end: an image that needs too much memory would
     stop a run for ever. The names of temporary files are those that a later run removes, see ``claim``.
@@ -20,7 +20,7 @@ class Attempts:
         task: Number of the task.
 
     Attributes:
-        ended: What earlier workers were doing when they ended.
+        ended: The images that earlier workers were segmenting when they ended, or ``LOADING``.
     """
 
     def __init__(self, folder: Path, task: int) -> None:
@@ -43,5 +43,5 @@ class Attempts:
 
     @property
     def given_up(self) -> List[str]:
-        """What has ended its workers ``MOST`` times."""
+        """The images (or ``LOADING``) that have ended their workers ``MOST`` times."""
         return [name for name, count in Counter(self.ended).items() if count >= MOST]

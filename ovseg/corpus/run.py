@@ -21,7 +21,7 @@ ADDRESS = re.compile(r'[a-z][a-z0-9+.-]+:/', re.IGNORECASE)  # of a store; pathl
 
 
 class Cluster(NamedTuple):
-    """Where a run computes.
+    """The cluster and the devices of a run.
 
     Args:
         address: Of the cluster, see ``engine.connected``.
@@ -34,13 +34,13 @@ class Cluster(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What builds the inferencer of a run, which takes long, after the cluster is found; and the arguments of its call."""
+    """The functions that build the inferencer of a run, once the cluster is found, and the arguments of its call."""
     build: Callable[[], OVSegInferencer]
     call: Callable[[OVSegInferencer], Call]
 
 
 class Output(NamedTuple):
-    """Where the results go; see ``OVSegInferencer.stream``."""
+    """The folder of the results and its files; see ``OVSegInferencer.stream``."""
     folder: Path
     formats: Sequence[str]
     resume: bool
@@ -87,9 +87,8 @@ def label_images(items: Sequence[str], model: Model, output: Output, cluster: Cl
                       workers.cpus, folder.folder, os.getcwd())
             try:
                 yield from _label(ray, job, images, workers, folder, output.on_error)
-            except BaseException:
+            finally:
                 ray.shutdown()  # so that workers end before the folder is free for another run
-                raise
             folder.sort([image.name for image in images])
             _export(folder, output.on_error)
 

@@ -114,7 +114,7 @@ def _find(item: str) -> Tuple[List[Union[Source, Shard]], List[str]]:
 
 
 def _chosen(item: str, paths: Sequence[Any], source: Callable[[Any], Any]) -> Tuple[List[Any], List[str]]:
-    """What ``source`` makes of those ``paths`` that are images or shards by their names, and the others."""
+    """The results of ``source`` for those ``paths`` that are images or shards by their names, and the other paths."""
     chosen = [_is_wanted(PurePosixPath(path)) for path in paths]
     if not any(chosen):
         raise ValueError(f'there are no images and no shards ({SHARD}) in {quoted(item)}')

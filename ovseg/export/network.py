@@ -102,8 +102,10 @@ class LabelNetwork(nn.Module):
         """Labels ``(B, rows, W)`` of a strip of rows, from merged columns ``(B, rows * h, Q, W)``."""
         scores = (strip.operator @ columns[:, strip.band].flatten(2)).unflatten(2, columns.shape[2:])
         labels = self.class_of[scores.argmax(dim=2)] if len(self.texts) != self.count else scores.argmax(dim=2)
-        for threshold, label in ((self.decoder.prob_thd, self.decoder.bg_idx), (self.decoder.reject, ignore_label(self.count))):
-            if threshold > 0:
-                probability = (scores * self.decoder.logit_scale).softmax(dim=2).amax(dim=2)
+        thresholds = ((self.decoder.prob_thd, self.decoder.bg_idx), (self.decoder.reject, ignore_label(self.count)))
+        used = [(threshold, label) for threshold, label in thresholds if threshold > 0]
+        if used:
+            probability = (scores * self.decoder.logit_scale).softmax(dim=2).amax(dim=2)
+            for threshold, label in used:
                 labels = labels.masked_fill(probability < threshold, label)
         return labels.to(self.dtype)

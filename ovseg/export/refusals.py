@@ -1,4 +1,4 @@
-"""What of a model cannot be exported, found before weights are read."""
+"""Checks that a model can be exported, before its weights are read."""
 from typing import Iterator, Tuple
 
 import torch
@@ -41,7 +41,7 @@ def check_packages() -> None:
     model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid('', OPSET)])
     try:
         onnxruntime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])
-    except Exception as error:  # onnxruntime's errors have no class of their own
+    except onnxruntime.capi.onnxruntime_pybind11_state.Fail as error:
         raise ValueError(f'onnxruntime {onnxruntime.__version__} does not know opset {OPSET}: install a newer one') from error
 
 

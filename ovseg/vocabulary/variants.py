@@ -32,10 +32,12 @@ def make_variant(text: str, classes: Sequence[str], synonyms: Sequence[Sequence[
 
     ``plain`` has the data set's own names, one per class; ``lower``, ``plural`` and ``article`` have these in lower case, in
     the plural and after "a" or "an"; ``auto`` has them and automatic background words; ``no-background`` is the config's list
-    without background words; ``draw:FILE:SEED`` draws from a file, see ``read_synonyms``. Anything else is a class list.
+    without background words; ``draw:FILE:SEED`` draws from a file, see ``read_synonyms``; the file alone is drawn from with
+    seed 0. Anything else is a class list.
 
     Args:
-        text: One of ``VARIANTS`` but ``'official'``, ``'draw:FILE:SEED'``, a bundled class list or a file of one.
+        text: One of ``VARIANTS`` but ``'official'``, ``'draw:FILE:SEED'``, a file of synonyms, a bundled class list or a file
+            of one.
         classes: The data set's own names.
         synonyms: The names of each class in the config's list.
 
@@ -60,6 +62,8 @@ def make_variant(text: str, classes: Sequence[str], synonyms: Sequence[Sequence[
         names = [FORMS[text](name) if text in FORMS and name != BACKGROUND else name for name in plain]
         _check_different(text, plain, names)
         return Variant(names)
+    if _is_synonyms(text):
+        return Variant(draw_names(plain, read_synonyms(text, plain), 0))
     return Variant(_class_list(text, plain))
 
 
@@ -150,14 +154,20 @@ def _file_and_seed(text: str, classes: Sequence[str]) -> Tuple[Dict[str, List[st
     return read_synonyms(path, classes), int(seed)
 
 
+def _is_synonyms(text: str) -> bool:
+    """True for a file whose lines all have the form ``class: synonym``."""
+    if text in bundled_class_lists() or not Path(text).is_file():
+        return False
+    lines = [line for line in read_small_text('vocabulary', text, LARGEST_FILE).splitlines() if line.strip()]
+    return bool(lines) and all(line.partition(':')[2].strip() for line in lines)
+
+
 def _class_list(text: str, classes: Sequence[str]) -> str:
     """A class list that fits the data set."""
     if text not in bundled_class_lists() and not Path(text).is_file():
         raise FileNotFoundError(f'vocabulary={shown(text)} is unknown; known: {KNOWN} (bundled: '
                                 f'{", ".join(bundled_class_lists())})')
     listed = read_class_list(text)
-    if all(names[0].partition(':')[2] for names in listed):
-        raise ValueError(f'vocabulary={shown(text)} is a file of synonyms; write draw:{text}:0 to draw from it with seed 0')
     _check_count(f'vocabulary={shown(text)}', listed, classes)
     return text
 

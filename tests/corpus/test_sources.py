@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ovseg.apis import image_sources
 from ovseg.apis.image_sources import StoredImage, describe, new_name, read_image
 from ovseg.corpus.sources import Shard, find_images, shard_images
 
@@ -187,9 +188,20 @@ def test_an_image_of_a_store_that_is_gone_is_an_error_of_the_image(photos):
     assert '\n' not in str(caught.value)
 
 
+def test_no_more_than_the_bound_is_fetched_of_a_file_of_unknown_size(photos, monkeypatch):
+    pytest.importorskip('fsspec', reason='stores need fsspec')
+    size = (photos / 'b.png').stat().st_size
+    image = StoredImage(f'local://{photos}/b.png', (), None)
+    monkeypatch.setattr(image_sources, 'MAX_FILE_BYTES', size)
+    assert image.read() == (photos / 'b.png').read_bytes()
+    monkeypatch.setattr(image_sources, 'MAX_FILE_BYTES', size - 1)
+    with pytest.raises(ValueError, match=rf'b\.png: it is too large, over {size - 1} bytes'):
+        image.read()
+
+
 def test_too_large_a_file_of_a_store_is_not_fetched():
     image = StoredImage('nowhere://a.png', (), 2 ** 30)
-    with pytest.raises(ValueError, match=r'nowhere://a\.png: it is too large, 1073741824 bytes of at most'):
+    with pytest.raises(ValueError, match=r'nowhere://a\.png: it is too large, over 536870912 bytes'):
         image.read()
 
 
