@@ -1,5 +1,6 @@
 """Fixtures that test files share."""
 import os
+import signal
 from fractions import Fraction
 from math import floor
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from ovseg.demo.scenes import draw_scene  # registers everything, too
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts tests in the background has it ignored
 if 'PYTEST_XDIST_WORKER' in os.environ:
     torch.set_num_threads(1)  # the cores are shared among the workers
 

@@ -50,10 +50,6 @@ class OpenCLIPTower(ImageTower):
         positions = resize_position_embedding(visual.positional_embedding, visual.grid_size, grid_size)
         return visual.ln_pre(torch.cat([cls_token, patches], dim=1) + positions.to(patches.dtype)), grid_size
 
-    def run(self, block: ResidualAttentionBlock, x: Tensor, grid_size: Grid) -> Tensor:
-        """See ``ImageTower``; the host's own forward pass."""
-        return block(x)
-
     def qkv(self, block: ResidualAttentionBlock, x: Tensor, grid_size: Grid) -> Tuple[Tensor, Tensor, Tensor]:
         """See ``ImageTower``."""
         packed = F.linear(block.ln_1(x), block.attn.in_proj_weight, block.attn.in_proj_bias)
