@@ -62,8 +62,8 @@ def _config_on(method: str, config: str, folder: Path, written: Dict[Path, str])
     if leaf and Config.fromfile(leaf).model.clip == cfg.model.clip:
         return str(leaf)
     if row is None or row in FAMILIES['standard']:
-        raise ValueError(f'methods={method}: the class list and the threshold on the data set of {quoted(config)} depend on the '
-                         'method, and ovseg has none with this CLIP: name a config instead')
+        raise ValueError(f'methods={method}: the class list and the threshold on the data set of {quoted(config)} depend on '
+                         'the method, and ovseg has none with this CLIP: name a config instead')
     stem = Path(config).stem
     own = next((f'{name}_' for name in method_names() if stem.startswith(f'{name}_')), '')
     path = folder / f'{method}_{stem[len(own):]}.py'

@@ -16,12 +16,7 @@ BASES = sorted(path for path in (ROOT / 'configs' / '_base_' / 'datasets').glob(
 
 @pytest.mark.parametrize('path', BASES, ids=lambda path: path.stem)
 def test_every_data_set_config_is_a_known_benchmark(path):
-    """The number of images is the one that the config's first line says, where it says one."""
-    head = path.read_text().splitlines()[0]
-    benchmark = find_benchmark(Config.fromfile(path).test_dataloader.dataset)
-    assert benchmark.known
-    if 'images' in head:
-        assert f'{benchmark.images} images' in head
+    assert find_benchmark(Config.fromfile(path).test_dataloader.dataset).known
 
 
 def test_label_files_of_another_kind_have_another_highest_value():
