@@ -57,8 +57,9 @@ def find_sources(row: Row, archive: Path) -> List[Source]:
         found.add(groups[-1])
         sources.append(Source(image, next(filter(Path.is_file, masks), masks[0]), conversion.name.format(*groups)))
     if not sources:
+        source = row.source.format(root=archive, data=archive.parent)
         raise FileNotFoundError(f'{quoted(archive)} has no images {conversion.images}{" of the list" * (wanted is not None)}: '
-                                f'SRC must be the folder of {row.title}: {row.source.format(root=archive, data=archive.parent)}')
+                                f'SRC must be the folder of {row.title}: {source}')
     lacking = sorted((wanted or set()) - found)
     if lacking and not conversion.partial:
         raise FileNotFoundError(f'{len(lacking)} of {len(wanted or ())} images of the evaluation set of {row.title} are not in '

@@ -23,6 +23,7 @@ class Benchmark:
         lookalikes: Label files of other kinds that get into its folder: ``(name, highest value that is not ignored)``.
         known: True for a published data set.
         repaired: True if label files that are wrong are repaired in a copy, as nothing makes them anew.
+        palette: True if the colours of its classes in colour masks are known; only of interest if ``repaired``.
     """
 
     images: int
@@ -31,11 +32,17 @@ class Benchmark:
     lookalikes: Tuple[Tuple[str, int], ...] = ()
     known: bool = True
     repaired: bool = False
+    palette: bool = False
 
     @property
     def steps(self) -> Tuple[str, ...]:
         """Instructions for getting its label files."""
         return (self.source, *self.convert)
+
+    @property
+    def made_by(self) -> str:
+        """Sentence with the command that makes its label files, for the end of a message; empty where nothing does."""
+        return f' Its label files are made by: {self.convert[-1]}' if self.convert else ''
 
 
 def find_benchmark(dataset_cfg: Mapping[str, Any]) -> Benchmark:
@@ -53,4 +60,4 @@ def find_benchmark(dataset_cfg: Mapping[str, Any]) -> Benchmark:
         return step.format(root=root, data=root.parent, tools=tools, mmseg=MMSEG_CONVERTERS)
 
     return Benchmark(row.images, fill(row.source), tuple(map(fill, row.convert)), row.lookalikes,
-                     repaired=row.type == TABLE and not row.convert)
+                     repaired=row.type == TABLE and not row.convert, palette=bool(row.palette))
