@@ -1,8 +1,18 @@
 """The 17 remote-sensing data sets of SegEarth-OV, in its layouts and its protocol: long side 448, windows of 224 every 112.
 
 Class words, thresholds and numbers of patches are those of its repository (likyoo/SegEarth-OV at 3e22a96); layouts are those of
-its dataset_prepare.md, whose folders loveDA and UDD5 its configs call LoveDA and UDD/UDD/UDD5. Licences are those of torchgeo's
-table of data sets, of MESS' DATASETS.md and of the pages of UDD and VDD. What no source at hand states is left out.
+its dataset_prepare.md, whose folders loveDA and UDD5 its configs call LoveDA and UDD/UDD/UDD5. What no source at hand states is
+left out. The sources of the other facts:
+
+- Licences: of LoveDA, UDD, VDD, GRSet (its validation set has the three sets of roads) and OpenEarthMap the READMEs of their
+  repositories (Junjue-Wang/LoveDA at 3f4ba90, MarcWong/UDD at 2662ad9, RussRobin/VDD at 98506f0, xiaoyan07/GRNet_GRSet at
+  892108d, bao18/open_earth_map); of CHN6-CUG that of CUG-URS/CHN6-CUG-Roads-Dataset; of UAVid and iSAID MESS' DATASETS.md; of
+  xBD, Potsdam, Vaihingen and Inria the table of data sets in torchgeo's documentation.
+- Images: of LoveDA those of dataset-ninja/remote-sensing-land-cover-dataset; of CHN6-CUG the test images in xiaoyan07/GRE-Hub,
+  as its archive has train and val only; GRE-Hub also states those of the three sets of GRSet; of WBS-SI the lines of
+  SegEarth-OV's list.
+- The names of OpenEarthMap's classes are those of bao18/open_earth_map (utils.py), with "background" for "unknown" as in
+  SegEarth-OV; those of UAVid stand in MESS' prepare_uavid.py, where moving and static cars are two classes.
 """
 from typing import Any, Dict, Tuple
 
@@ -31,14 +41,15 @@ def _converted(name: str, in_place: bool = True) -> Tuple[str, ...]:
 def _road(name: str, title: str, folder: str, images: int, conversion: Conversion, img_path: str = 'img') -> Row:
     """A set of GRSet, whose folders have the number of their images in their names."""
     return Row(name, title, f'GlobalRoadSet_Val/{folder}', img_path, 'label_cvt', _ROADS,
-               f'download GlobalRoadSet_Val, so that its {folder} is {{root}}', images, img_suffix='.jpg',
+               f'download GlobalRoadSet_Val, so that its {folder} is {{root}}', images, 'CC BY-NC-SA 4.0', img_suffix='.jpg',
                seg_map_suffix='.png', classes='binary_road', palette=_BINARY, convert=_converted(name),
                conversion=conversion, decoder=_decoder(0.7))
 
 
 REMOTE_SENSING: Tuple[Row, ...] = (
     Row('openearthmap', 'OpenEarthMap', 'OpenEarthMap', 'img_dir/val', 'ann_dir/val', 'https://open-earth-map.org',
-        'download OpenEarthMap without xBD; SRC is its folder, with val.txt', img_suffix='.tif', seg_map_suffix='.tif',
+        'download OpenEarthMap without xBD; SRC is its folder, with val.txt',
+        licence='that of each source image; CC BY-NC-SA 4.0 where it has none', img_suffix='.tif', seg_map_suffix='.tif',
         palette=((0, 0, 0), (128, 0, 0), (0, 255, 36), (148, 148, 148), (255, 255, 255), (34, 97, 38), (0, 69, 255),
                  (75, 181, 73), (222, 31, 7)),
         convert=_converted('openearthmap', in_place=False), words='openearthmap_segearth', decoder=_decoder(0.1),
@@ -96,8 +107,8 @@ REMOTE_SENSING: Tuple[Row, ...] = (
                               '{0}_pre_disaster', values={0: 0, 1: 1, 2: 1, 3: 1, 4: 1, 255: 1}), decoder=_decoder(0.0)),
     Row('chn6_cug', 'CHN6-CUG', 'CHN6-CUG/val', 'image_cvt', 'label_cvt',
         'https://grzy.cug.edu.cn/zhuqiqi/zh_CN/yjgk/32368/list/index.htm',
-        'unpack it, so that its val with images and gt is {root}', img_suffix='.jpg', seg_map_suffix='.png',
-        classes='binary_road', palette=_BINARY, convert=_converted('chn6_cug'),
+        'unpack it, so that its val with images and gt is {root}', 903, 'non-commercial research and education',
+        img_suffix='.jpg', seg_map_suffix='.png', classes='binary_road', palette=_BINARY, convert=_converted('chn6_cug'),
         conversion=Conversion('images/*_sat.jpg', 'gt/*_mask.png', values=_WHITE, nearest=True), decoder=_decoder(0.8)),
     _road('deepglobe_road', 'DeepGlobe Roads', 'DeepGlobe_test_1530', 1530,
           Conversion('img/*_sat.jpg', 'gt/*_mask.png', values=_WHITE, nearest=True), 'image_cvt'),

@@ -168,7 +168,7 @@ def test_a_set_with_other_label_values_is_named_with_what_to_do(name, drawn):
     ('loveda', 'LoveDADataset', 'loveda.py SRC -o {root}'),
     ('vdd', 'VDD', None)])
 def test_an_evaluation_names_the_set_and_the_command_that_makes_its_files(name, title, command, drawn):
-    cfg, maps = drawn(name)
+    cfg, _ = drawn(name)
     dataset = cfg.test_dataloader.dataset
     path = min(Path(dataset.data_root, dataset.data_prefix.seg_map_path).iterdir())
     end = command.format(root=dataset.data_root) if command else ''
@@ -190,7 +190,8 @@ def test_an_evaluation_warns_of_another_number_of_images(drawn, monkeypatch):
         with DefaultScope.overwrite_default_scope('mmseg'):
             check_labels(DATASETS.build(cfg.test_dataloader.dataset), 255)
     line, = lines
-    assert line.startswith('Inria: there are 2 images, but 675 in the published evaluation set') and 'convert sets inria' in line
+    assert line.startswith('Inria: there are 2 images, but 675 in the published evaluation set')
+    assert 'ovseg convert sets inria' in line
 
 
 @pytest.mark.parametrize(('name', 'note'), [('udd5', 'add --map R,G,B=ID for colours that are not those'),
