@@ -1,8 +1,8 @@
 """The benchmarks of everyday scenes, in mmseg's layouts.
 
-Sources of the licences: PASCAL VOC 2012, the "database rights" of its page, as lists of data sets repeat them; COCO, the terms of
-use on its site; both COCO-Stuffs, the READMEs of nightrome/cocostuff and nightrome/cocostuff10k; Cityscapes, its licence agreement,
-as repositories that use it repeat it; ADE20K, the terms on its page, as cards of the data set repeat them.
+Sources of the licences: PASCAL VOC 2012, the "database rights" of its page, as lists of data sets repeat them; COCO, the terms
+of use on its site; both COCO-Stuffs, the READMEs of nightrome/cocostuff and nightrome/cocostuff10k; Cityscapes, its licence
+agreement, as repositories that use it repeat it; ADE20K, the terms on its page, as cards of the data set repeat them.
 """
 from dataclasses import replace
 from typing import Tuple
@@ -45,11 +45,13 @@ STANDARD: Tuple[Row, ...] = (
         convert=('python {tools}/dataset_converters/coco_object.py {data}/coco_stuff164k {root}',),
         lookalikes=(("COCO-Stuff's labelTrainIds", 170), ("COCO-Stuff's unconverted ids", 181))),
     Row('coco_stuff10k', 'COCO-Stuff10k', 'coco_stuff10k', 'images/test2014', 'annotations/test2014', _COCO_STUFF164K.page,
-        'unzip cocostuff-10k-v1.1.zip into {root}', 1000, _COCO_TERMS, 'COCOStuffDataset', classes='coco_stuff', reduce_zero_label=True,
+        'unzip cocostuff-10k-v1.1.zip into {root}', 1000, _COCO_TERMS, 'COCOStuffDataset',
+        classes='coco_stuff', reduce_zero_label=True,
         convert=('pip install scipy', 'python {mmseg}/coco_stuff10k.py {root} --nproc 8'),
         lookalikes=(("COCO-Stuff's unconverted ids", 182),)),
     Row('cityscapes', 'Cityscapes', 'cityscapes', 'leftImg8bit/val', 'gtFine/val', 'https://www.cityscapes-dataset.com',
-        'unzip leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip into {root}', 500, 'custom, non-commercial', 'CityscapesDataset',
+        'unzip leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip into {root}', 500, 'custom, non-commercial',
+        'CityscapesDataset',
         convert=('pip install cityscapesscripts', 'python {mmseg}/cityscapes.py {root} --nproc 8'),
         lookalikes=(("Cityscapes' labelIds", 33),)),
     Row('ade20k', 'ADE20K', 'ade/ADEChallengeData2016', 'images/validation', 'annotations/validation',
