@@ -1,4 +1,5 @@
 """Facts about the benchmarks' files: their number, their source, and files that are mistaken for them."""
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Tuple
@@ -55,9 +56,7 @@ def find_benchmark(dataset_cfg: Mapping[str, Any]) -> Benchmark:
         return Benchmark(0, f'get the files of {type_} anew', known=False, repaired=True)
 
     tools = configs_dir().parent / 'tools'
-
-    def fill(step: str) -> str:
-        return step.format(root=root, data=root.parent, tools=tools, mmseg=MMSEG_CONVERTERS)
-
-    return Benchmark(row.images, fill(row.source), tuple(map(fill, row.convert)), row.lookalikes,
-                     repaired=row.type == TABLE and not row.convert, palette=bool(row.palette))
+    paths = {name: str(path) for name, path in dict(root=root, data=root.parent, tools=tools, mmseg=MMSEG_CONVERTERS).items()}
+    words = {name: shlex.quote(path) for name, path in paths.items()}
+    return Benchmark(row.images, row.source.format(**paths), tuple(step.format(**words) for step in row.convert),
+                     row.lookalikes, repaired=row.type == TABLE and not row.convert, palette=bool(row.palette))
