@@ -23,7 +23,7 @@ class Axes:
     Args:
         toggle: Names in ``SWITCHES``: each is flipped.
         grid: Values by dotted config key, of the model or of the test pipeline.
-        methods: Config files that are rows beside the baseline.
+        methods: Config files that are rows beside the baseline; from users, also names, see ``method_configs``.
         vocabulary: Variants of the class list, see ``make_variant``; ``'official'`` is the config's own.
         templates: Prompt templates: bundled sets, or files. See ``prompt_templates``.
         combine: A name in ``COMBINATIONS``. See ``chains``.

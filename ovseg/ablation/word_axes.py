@@ -10,7 +10,9 @@ from mmseg.registry import DATASETS
 
 from ovseg.ablation.axes import Axes, Axis, Step
 from ovseg.components import build_component
+from ovseg.datasets.table_dataset import TableDataset, row_metainfo
 from ovseg.files import write_text
+from ovseg.sets import find_row
 from ovseg.utils import registered, shown
 from ovseg.vocabulary import Vocabulary, prompt_templates
 from ovseg.vocabulary.variants import make_variant
@@ -69,5 +71,7 @@ def _dataset_classes(cfg: Config) -> List[str]:
     if not (isinstance(type_, type) and issubclass(type_, BaseSegDataset)):
         raise ValueError(f'test_dataloader.dataset.type={shown(dataset.get("type"))} must be a data set of images and masks '
                          '(BaseSegDataset)')
-    metainfo = cast(Any, type_)._load_metainfo(copy.deepcopy(dataset.get('metainfo')))  # noqa: SLF001  as its __init__ does
+    own = row_metainfo(find_row(dataset.get('name'))) if issubclass(type_, TableDataset) else {}  # its class has no names
+    metainfo = {**own, **copy.deepcopy(dataset.get('metainfo') or {})}
+    metainfo = cast(Any, type_)._load_metainfo(metainfo)  # noqa: SLF001  as its __init__ does
     return list(metainfo['classes'])

@@ -2,7 +2,7 @@
 
     ovseg ablate CONFIG --toggle apply_ctd apply_outlier_suppression global_debias_factor
     ovseg ablate CONFIG --toggle apply_outlier_suppression --grid model.outlier_suppression_cfg.top_k=5,10,30 --full
-    ovseg ablate clip_vit-b16_voc21 --methods {sclip,naclip,gated}_vit-b16_voc21
+    ovseg ablate clip_vit-b16_voc21 --methods sclip naclip gated
     ovseg ablate CONFIG --vocabulary official plain no-background auto
     ovseg ablate CONFIG CONFIG2 --axes axes.yaml
 
@@ -11,6 +11,7 @@ on with the same command.
 """
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Optional, Sequence, Tuple
 
@@ -34,8 +35,8 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
                         help=f'switches of the model to flip: {" ".join(SWITCHES)}')
     parser.add_argument('--grid', nargs='+', action='extend', metavar='KEY=V1,V2',
                         help='config keys with the values to try')
-    parser.add_argument('--methods', nargs='+', action='extend', metavar='CONFIG',
-                        help='configs on the same data set, as rows of their own')
+    parser.add_argument('--methods', nargs='+', action='extend', metavar='METHOD',
+                        help='configs on the same data set, or names of methods, as rows of their own')
     parser.add_argument('--vocabulary', nargs='+', action='extend', metavar='VARIANT',
                         help='class lists: official (of the config), plain, no-background, auto, lower, plural, article, a '
                              'bundled list, a file of one class per line, or a file of synonyms: draw:FILE:SEED')
@@ -72,13 +73,14 @@ def read_arguments(args: argparse.Namespace) -> 'Tuple[Axes, dict]':
 
 def run(args: argparse.Namespace) -> int:
     """Measure all settings."""
+    from ovseg.ablation.method_configs import method_configs
     from ovseg.ablation.runner import claimed_folder, plan, unfinished_groups
     from ovseg.ablation.settings import all_settings
     from ovseg.components import named_errors
     args.configs = [str(config_file(config)) for config in args.configs]
-    args.methods = args.methods and [str(config_file(config)) for config in args.methods]
     folder = args.work_dir or Path('work_dirs') / f'ablate_{Path(args.configs[0]).stem}'
     axes, options = read_arguments(args)
+    axes = replace(axes, methods=method_configs(axes.methods, args.configs, folder / 'methods'))
     settings = all_settings(args.configs, axes, options, folder / 'words')
     with named_errors(', '.join([*args.configs, *axes.methods])):
         passes = plan(settings, folder)

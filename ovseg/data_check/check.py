@@ -23,8 +23,8 @@ from ovseg.data_check.data_files import (
 )
 from ovseg.data_check.label_files import Finding, Labels, check_label_files, read_label_files
 from ovseg.datasets.benchmarks import Benchmark, find_benchmark
-from ovseg.sets import TABLE, row_of
-from ovseg.utils import shown, type_name
+from ovseg.sets import dataset_title
+from ovseg.utils import shown
 from ovseg.vocabulary import Vocabulary
 
 ELSEWHERE = ('if the data is elsewhere, say where by the environment variable DATA_ROOT or by '
@@ -78,9 +78,8 @@ def check_dataset(cfg: Config, seconds: Optional[float] = None, nproc: Optional[
         ValueError: the pipeline does not have one ``LoadAnnotations``, or the model's vocabulary is refused.
     """
     dataset_cfg = cfg.test_dataloader.dataset
-    benchmark, row = find_benchmark(dataset_cfg), row_of(dataset_cfg)
-    name = row.title if row and row.type == TABLE else type_name(dataset_cfg.type)
-    about: Dict[str, Any] = dict(dataset=name, data_root=dataset_cfg.get('data_root') or '',
+    benchmark = find_benchmark(dataset_cfg)
+    about: Dict[str, Any] = dict(dataset=dataset_title(dataset_cfg), data_root=dataset_cfg.get('data_root') or '',
                                  published=benchmark.images)
     folders = missing_folders(dataset_cfg)
     if folders:  # at the first of which a data set class would stop

@@ -12,6 +12,7 @@ from ovseg.data_check.data_files import other_images, stray_label_maps
 from ovseg.data_check.label_files import Labels, check_label_files, faults, label_file, read_label_files
 from ovseg.datasets.benchmarks import find_benchmark
 from ovseg.image_files import BROKEN
+from ovseg.sets import dataset_title
 from ovseg.utils import one_line, quoted
 
 SECONDS = 3.0  # for which label maps are read before the first image
@@ -108,7 +109,12 @@ def _composes(pipeline: Compose) -> Iterator[Compose]:
 
 def _sampled_problem(dataset: BaseSegDataset, load: LoadAnnotations, ignore_index: int) -> Optional[str]:
     """Reason to refuse a sample of label maps, None for no reason; logs warnings."""
-    name, pairs = type(dataset).__name__, dataset.load_data_list()
+    cfg = dict(type=type(dataset).__name__, name=getattr(dataset, 'name', ''), data_root=dataset.data_root,
+               data_prefix=dataset.data_prefix)
+    name, benchmark, pairs = dataset_title(cfg), find_benchmark(cfg), dataset.load_data_list()
+    if benchmark.images not in (0, len(pairs)):
+        _warn(f'{name}: there are {len(pairs)} images, but {benchmark.images} in the published evaluation set, so that the '
+              f'score is not that of the whole set.{benchmark.made_by}')
     for paths, what in ((stray_label_maps(dataset, pairs), 'label maps have no image'),
                         (other_images(dataset), f'images do not end with img_suffix={dataset.img_suffix!r}')):
         if paths:
@@ -116,12 +122,10 @@ def _sampled_problem(dataset: BaseSegDataset, load: LoadAnnotations, ignore_inde
     # not only those of dataset.indices: what is said of all label maps needs many
     there = [pair for pair in pairs if all(os.path.exists(pair.get(key, '')) for key in ('img_path', 'seg_map_path'))]
     files = read_label_files(there, load, SECONDS, images=False)
-    benchmark = find_benchmark(dict(type=name, name=getattr(dataset, 'name', ''), data_root=dataset.data_root,
-                                    data_prefix=dataset.data_prefix))
     findings = check_label_files(files, dataset_labels(dataset, ignore_index), benchmark, everything=False)
     for finding in findings:
         if finding.error and finding.files:
-            return f'{name}: {finding.what}, the first is {quoted(finding.files[0])}. {REPAIR}'
+            return f'{name}: {finding.what}, the first is {quoted(finding.files[0])}. {REPAIR}.{benchmark.made_by}'
         if finding.error:
             _warn(f'{name}: {finding.what}')
     return None

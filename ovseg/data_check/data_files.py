@@ -9,8 +9,10 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 from ovseg.data_check.conversion import UNFINISHED
+from ovseg.datasets.benchmarks import find_benchmark
 from ovseg.image_files import FORMATS
-from ovseg.utils import quoted, type_name
+from ovseg.sets import dataset_title
+from ovseg.utils import quoted
 
 SHOWN = 3  # files that a message lists
 
@@ -118,7 +120,7 @@ def check_data_files(cfg: Mapping[str, Any]) -> None:
     check_data_folders(cfg)
     stopped = unfinished_conversion(cfg)
     if stopped:
-        raise FileNotFoundError(f'{type_name(cfg["type"])}: the conversion into {quoted(stopped[0])} was stopped. Continue it: '
+        raise FileNotFoundError(f'{dataset_title(cfg)}: the conversion into {quoted(stopped[0])} was stopped. Continue it: '
                                 f'{stopped[1]}')
     dataset = DATASETS.build({**cfg, 'lazy_init': True})
     if not dataset.load_data_list():  # full_init would fail in NumPy
@@ -135,7 +137,7 @@ def check_data_files(cfg: Mapping[str, Any]) -> None:
 
 def _advice(cfg: Mapping[str, Any], problem: str) -> str:
     data_root = os.environ.get('DATA_ROOT', "not set, so 'data'")
-    return (f'{type_name(cfg["type"])}: {problem} (working directory: {os.getcwd()}). Say where your data sets are by the '
+    return (f'{dataset_title(cfg)}: {problem} (working directory: {os.getcwd()}). Say where your data sets are by the '
             f'environment variable DATA_ROOT (now {data_root}), or where this one is by --cfg-options '
             'test_dataloader.dataset.data_root=FOLDER. docs/datasets.md tells how to get each data set, '
-            'ovseg check-data CONFIG what is missing.')
+            f'ovseg check-data CONFIG what is missing.{find_benchmark(cfg).made_by}')

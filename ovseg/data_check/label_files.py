@@ -186,7 +186,8 @@ def check_label_files(files: Sequence[LabelFile], labels: Labels, benchmark: Ben
     """
     findings = []
     found = [(file, faults(file, labels)) for file in sorted(files)]
-    steps = _repair_steps([file for file, its in found if its], labels, command) if command else [ANEW, *benchmark.steps]
+    faulty = [file for file, its in found if its]
+    steps = _repair_steps(faulty, labels, benchmark, command) if command else [ANEW, *benchmark.steps]
     unreadable = [file.unreadable for file, _ in found if file.unreadable]
     if unreadable:
         findings.append(Finding(f'{len(unreadable)} of {2 * len(files)} files {UNREADABLE} ({unreadable[0][1]})',
@@ -208,7 +209,7 @@ def check_label_files(files: Sequence[LabelFile], labels: Labels, benchmark: Ben
     return findings
 
 
-def _repair_steps(faulty: Sequence[LabelFile], labels: Labels, command: str) -> List[str]:
+def _repair_steps(faulty: Sequence[LabelFile], labels: Labels, benchmark: Benchmark, command: str) -> List[str]:
     """Command that writes a copy of a data set without the errors of files, and what to know before it is run."""
     kinds = {fault.kind for file in faulty for fault in faults(file, labels)}
     options, notes = [], []
@@ -216,7 +217,9 @@ def _repair_steps(faulty: Sequence[LabelFile], labels: Labels, command: str) -> 
         grey = all(file.grey for file in faulty if len(file.shape) > 2)
         options.append('--rgb grey' if grey else '--rgb palette')
         if not grey:
-            notes.append('set metainfo.palette of the data set to the colour of each class; --map R,G,B=ID adds others')
+            notes.append('add --map R,G,B=ID for colours that are not those of the published masks' if benchmark.palette else
+                         'set metainfo.palette of the data set to the colour of each class; --map R,G,B=ID adds others, or '
+                         'names all of them')
     if SIZE in kinds:
         options.append('--resize')
     if LOSSY in kinds:

@@ -238,7 +238,7 @@ def repair_of(cfg: Config, dataset: BaseSegDataset, maps: Sequence[str], rgb: Op
         palette = cfg.test_dataloader.dataset.get('metainfo', {}).get('palette') or _own_palette(dataset)
         if dataset.label_map or len(palette) not in (0, len(classes)) or not (palette or colours):
             raise ValueError(f'--rgb palette needs metainfo.palette of the data set with {len(classes)} colours, one for each '
-                             f'class; it has {len(palette)}')
+                             f'class, or --map R,G,B=ID for each colour; it has {len(palette)}')
         listed = [tuple(colour) for colour in palette]
         twice = next((colour for colour in listed if listed.count(colour) > 1), None)
         if twice:

@@ -52,13 +52,14 @@ def find_sources(row: Row, archive: Path) -> List[Source]:
         groups = matched.groups() if matched else ()
         if not groups or (wanted is not None and groups[-1] not in wanted):
             continue
-        parts = conversion.masks.split('*')
-        mask = ''.join(text + group for text, group in zip(parts, (*groups, '')))
+        masks = [archive / ''.join(text + group for text, group in zip(path.split('*'), (*groups, '')))
+                 for path in (conversion.masks, conversion.other_masks) if path]
         found.add(groups[-1])
-        sources.append(Source(image, archive / mask, conversion.name.format(*groups)))
+        sources.append(Source(image, next(filter(Path.is_file, masks), masks[0]), conversion.name.format(*groups)))
     if not sources:
+        source = row.source.format(root=archive, data=archive.parent)
         raise FileNotFoundError(f'{quoted(archive)} has no images {conversion.images}{" of the list" * (wanted is not None)}: '
-                                f'it must be the folder of {row.title}. {row.source.format(root="DST", data="..")}')
+                                f'SRC must be the folder of {row.title}: {source}')
     lacking = sorted((wanted or set()) - found)
     if lacking and not conversion.partial:
         raise FileNotFoundError(f'{len(lacking)} of {len(wanted or ())} images of the evaluation set of {row.title} are not in '
@@ -233,7 +234,7 @@ def _check_options(path: Path, repair: Repair) -> None:
         write_text(path, options)
     elif path.read_text() != options:
         raise ValueError(f'{quoted(path.parent)} has label maps that were made by another --map or --nearest: remove it, or '
-                         'choose another DST')
+                         'give another DST')
 
 
 def _targets(row: Row, source: Source, out: Path) -> Sequence[Path]:

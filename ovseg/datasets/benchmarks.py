@@ -1,4 +1,5 @@
 """Facts about the benchmarks' files: their number, their source, and files that are mistaken for them."""
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Tuple
@@ -23,6 +24,7 @@ class Benchmark:
         lookalikes: Label files of other kinds that get into its folder: ``(name, highest value that is not ignored)``.
         known: True for a published data set.
         repaired: True if label files that are wrong are repaired in a copy, as nothing makes them anew.
+        palette: True if the colours of its classes in colour masks are known; only of interest if ``repaired``.
     """
 
     images: int
@@ -31,11 +33,17 @@ class Benchmark:
     lookalikes: Tuple[Tuple[str, int], ...] = ()
     known: bool = True
     repaired: bool = False
+    palette: bool = False
 
     @property
     def steps(self) -> Tuple[str, ...]:
         """Instructions for getting its label files."""
         return (self.source, *self.convert)
+
+    @property
+    def made_by(self) -> str:
+        """Sentence with the command that makes its label files, for the end of a message; empty where nothing does."""
+        return f' Its label files are made by: {self.convert[-1]}' if self.convert else ''
 
 
 def find_benchmark(dataset_cfg: Mapping[str, Any]) -> Benchmark:
@@ -48,9 +56,7 @@ def find_benchmark(dataset_cfg: Mapping[str, Any]) -> Benchmark:
         return Benchmark(0, f'get the files of {type_} anew', known=False, repaired=True)
 
     tools = configs_dir().parent / 'tools'
-
-    def fill(step: str) -> str:
-        return step.format(root=root, data=root.parent, tools=tools, mmseg=MMSEG_CONVERTERS)
-
-    return Benchmark(row.images, fill(row.source), tuple(map(fill, row.convert)), row.lookalikes,
-                     repaired=row.type == TABLE and not row.convert)
+    paths = {name: str(path) for name, path in dict(root=root, data=root.parent, tools=tools, mmseg=MMSEG_CONVERTERS).items()}
+    words = {name: shlex.quote(path) for name, path in paths.items()}
+    return Benchmark(row.images, row.source.format(**paths), tuple(step.format(**words) for step in row.convert),
+                     row.lookalikes, repaired=row.type == TABLE and not row.convert, palette=bool(row.palette))

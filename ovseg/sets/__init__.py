@@ -9,7 +9,8 @@ from ovseg.sets.row import TABLE, Colour, Conversion, Row
 from ovseg.sets.standard import STANDARD
 from ovseg.utils import shown, type_name
 
-__all__ = ['FAMILIES', 'ROWS', 'TABLE', 'Colour', 'Conversion', 'Row', 'dataset_config', 'find_row', 'protocol', 'row_of']
+__all__ = ['FAMILIES', 'ROWS', 'TABLE', 'Colour', 'Conversion', 'Row', 'dataset_config', 'dataset_title', 'find_row',
+           'protocol', 'row_of']
 
 FAMILIES = {'standard': STANDARD, 'remote sensing': REMOTE_SENSING, 'MESS': MESS}
 ROWS: Dict[str, Row] = {row.name: row for rows in FAMILIES.values() for row in rows}
@@ -60,3 +61,9 @@ def row_of(dataset_cfg: Mapping[str, Any]) -> Optional[Row]:
     folder = Path((dataset_cfg.get('data_prefix') or {}).get('seg_map_path') or '').name
     same_folder = [row for row in rows if Path(row.seg_map_path).name == folder]
     return next(iter([*same_folder, *rows]), None)
+
+
+def dataset_title(dataset_cfg: Mapping[str, Any]) -> str:
+    """The name of a config's data set in messages: that of its class, or of its row where it has none of its own."""
+    row = row_of(dataset_cfg)
+    return row.title if row and row.type == TABLE else type_name(dataset_cfg['type'])

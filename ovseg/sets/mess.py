@@ -1,7 +1,8 @@
 """The 22 data sets of MESS in the layout that its scripts leave; PAXRay-4 has a row for each of its four tasks.
 
 Facts, licences among them, are those of DATASETS.md, ``mess/datasets`` and ``mess/prepare_datasets`` of its toolkit
-(github.com/blumenstiel/MESS at cc701b5, MIT); the package mess-benchmark 0.2 has the same.
+(github.com/blumenstiel/MESS at cc701b5, MIT); the package mess-benchmark 0.2 has the same. The licence of DeepCrack, for which
+they name its page, is that of the README of yhlleo/DeepCrack.
 """
 from dataclasses import replace
 from typing import Any, Tuple
@@ -72,8 +73,8 @@ MESS: Tuple[Row, ...] = (
     _row(ENGINEERING, 'corrosion_cs', 'Corrosion CS', 'Corrosion Condition State Classification', 44, 'CC0',
          'https://figshare.com/articles/dataset/Corrosion_Condition_State_Semantic_Segmentation_Dataset/16624663',
          img_path='original/Test/images', seg_map_path='original/Test/masks', img_suffix='.jpeg'),
-    _row(ENGINEERING, 'deepcrack', 'DeepCrack', 'DeepCrack', 237, '', 'https://github.com/yhlleo/DeepCrack',
-         img_path='test_img'),
+    _row(ENGINEERING, 'deepcrack', 'DeepCrack', 'DeepCrack', 237, 'non-commercial research and education',
+         'https://github.com/yhlleo/DeepCrack', img_path='test_img'),
     _row(ENGINEERING, 'pst900', 'PST900', 'PST900_RGBT_Dataset', 288, 'GPL-3.0',
          'https://github.com/ShreyasSkandanS/pst900_thermal_rgb', img_path='test/thermal', seg_map_path='test/labels',
          img_suffix='.png'),

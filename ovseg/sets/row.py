@@ -16,6 +16,7 @@ class Conversion:
     Args:
         images: Path of the images in the archive, with wildcards: ``'*/Images/*.png'``.
         masks: Path of the mask of an image, whose ``*`` stand for what those of ``images`` matched, in order.
+        other_masks: The same where the archive has no file in ``masks``: another form in which it is published.
         name: Name of the result without ending; ``{0}``, ``{1}``, ... are what the wildcards matched.
         only: Names of the images that are taken, as the last wildcard matches them; all by default.
         only_in: File in the archive that lists these names, one a line, with or without ending.
@@ -33,6 +34,7 @@ class Conversion:
 
     images: str
     masks: str
+    other_masks: str = ''
     name: str = '{0}'
     only: Tuple[str, ...] = ()
     only_in: str = ''

@@ -55,6 +55,17 @@ def test_no_background_keeps_the_first_name(voc21, tmp_path):
     assert read_class_list(row.cfg.model.vocabulary['names'])[0] == ['background']
 
 
+@pytest.mark.parametrize(('metainfo', 'expected'), [
+    ({}, ['ground', 'crop seedling', 'weed']), (dict(classes=['weed', 'ground']), ['weed', 'ground'])])
+def test_classes_of_a_data_set_of_the_table_are_those_of_its_row(metainfo, expected, demo, tmp_path):
+    path = tmp_path / 'fields_tiny-clip_demo.py'
+    dataset = dict(type='TableDataset', name='mess_cwfid', metainfo=metainfo, _delete_=True, pipeline=[])
+    path.write_text(f"_base_ = ['{demo}']\ntest_dataloader = dict(dataset={dataset})\n"
+                    f"model = dict(vocabulary=dict(names={expected}))\n")
+    _, row = all_settings([str(path)], Axes(vocabulary=['lower']), {}, tmp_path / 'w')
+    assert read_class_list(row.cfg.model.vocabulary['names']) == [[name] for name in expected]
+
+
 @pytest.mark.parametrize('type_', ['RepeatDataset', 'DemoScenesDatase'])
 def test_a_data_set_of_another_kind_is_refused(type_, demo, tmp_path):
     with pytest.raises(ValueError, match=type_):

@@ -119,6 +119,19 @@ def test_labels_are_those_of_the_masks_and_images_are_linked(name, in_place, tmp
     assert convert_set(row, archive, out, 1) == (0, len(names)) and files(out) == after
 
 
+def test_targets_of_xbd_are_read_in_both_forms(tmp_path):
+    """Those of the archive, and those that utils/convert2png.py of michal2409/xView2 makes of its JSON files."""
+    row, archive = ROWS['xbd'], write_archive('xbd', tmp_path)
+    convert_set(row, archive, tmp_path / 'first', 1)
+    for mask in list((archive / 'targets').iterdir()):
+        mask.rename(mask.with_name(mask.name.replace('_target', '')))
+    convert_set(row, archive, tmp_path / 'second', 1)
+    assert files(tmp_path / 'first') == files(tmp_path / 'second')
+    next((archive / 'targets').glob('joplin*_pre_*')).unlink()
+    with pytest.raises(FileNotFoundError, match=r'1 of 2 masks of xBD pre .*/joplin\S+_pre_disaster_target\.png'):
+        convert_set(row, archive, tmp_path / 'third', 1)
+
+
 def uavid(folder, size=(113, 260)):
     for sequence in ('seq21', 'seq22'):
         for index in (0, 100):
@@ -269,8 +282,10 @@ def test_bits_and_palettes_of_black_and_white_are_read(mode, tmp_path):
 
 
 def test_an_archive_of_something_else_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'has no images \*/Images/\*\.png: it must be the folder of UAVid\. '):
+    with pytest.raises(FileNotFoundError, match=r'has no images \*/Images/\*\.png: SRC must be the folder of UAVid: '):
         convert_set(ROWS['uavid'], tmp_path, tmp_path / 'out', 1)
+    with pytest.raises(FileNotFoundError, match=rf'so that {tmp_path} has val/image/'):
+        convert_set(ROWS['whu_aerial'], tmp_path, tmp_path, 1)
     with pytest.raises(FileNotFoundError, match=r'there is no list of images .*val\.txt'):
         convert_set(ROWS['openearthmap'], tmp_path, tmp_path / 'out', 1)
     with pytest.raises(ValueError, match=r"name='loveda' is not converted by this command: python /.*loveda\.py SRC"):

@@ -14,7 +14,10 @@ from mmseg.registry import DATASETS, METRICS
 from PIL import Image
 
 import ovseg
+from ovseg.data_check import checked_labels
 from ovseg.data_check.check import check_dataset
+from ovseg.data_check.checked_labels import check_labels
+from ovseg.data_check.data_files import check_data_files
 from ovseg.engine import VocabularyCheckHook, vocabulary_check_hook
 from ovseg.sets import FAMILIES, ROWS
 from ovseg.vocabulary import Vocabulary, read_class_list
@@ -157,6 +160,50 @@ def test_a_set_with_other_label_values_is_named_with_what_to_do(name, drawn):
     step = dict(udd5='ovseg convert repair', whu_aerial=f'ovseg convert sets whu_aerial {dataset.data_root}',
                 potsdam='potsdam.py SRC')[name]
     assert any(step in found for found in finding.steps)
+
+
+@pytest.mark.parametrize(('name', 'title', 'command'), [
+    ('whu_aerial', 'WHU Aerial', 'ovseg convert sets whu_aerial {root}'),
+    ('uavid', 'UAVid', 'ovseg convert sets uavid SRC {root}'),
+    ('loveda', 'LoveDADataset', 'loveda.py SRC -o {root}'),
+    ('vdd', 'VDD', None)])
+def test_an_evaluation_names_the_set_and_the_command_that_makes_its_files(name, title, command, drawn):
+    cfg, _ = drawn(name)
+    dataset = cfg.test_dataloader.dataset
+    path = min(Path(dataset.data_root, dataset.data_prefix.seg_map_path).iterdir())
+    end = command.format(root=dataset.data_root) if command else ''
+    Image.fromarray(np.array(Image.open(path)) + 77).save(path)
+    with DefaultScope.overwrite_default_scope('mmseg'), pytest.raises(ValueError, match='no class') as caught:
+        check_labels(DATASETS.build(dataset), 255)
+    assert str(caught.value).startswith(f'{title}: ') and str(caught.value).endswith(end or 'such files.')
+    path.unlink()
+    with DefaultScope.overwrite_default_scope('mmseg'), pytest.raises(FileNotFoundError, match='do not exist') as caught:
+        check_data_files(dataset)
+    assert str(caught.value).startswith(f'{title}: ') and str(caught.value).endswith(end or 'what is missing.')
+
+
+def test_an_evaluation_warns_of_another_number_of_images(drawn, monkeypatch):
+    lines = []
+    monkeypatch.setattr(checked_labels, 'print_log', lambda text, *_: lines.append(text))
+    for name in ('inria', 'vdd'):  # that of VDD is not stated
+        cfg, _ = drawn(name)
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            check_labels(DATASETS.build(cfg.test_dataloader.dataset), 255)
+    line, = lines
+    assert line.startswith('Inria: there are 2 images, but 675 in the published evaluation set')
+    assert 'ovseg convert sets inria' in line
+
+
+@pytest.mark.parametrize(('name', 'note'), [('udd5', 'add --map R,G,B=ID for colours that are not those'),
+                                            ('vdd', 'set metainfo.palette .* names all of them')])
+def test_colour_masks_are_repaired_by_the_palette_that_is_known(name, note, drawn):
+    cfg, maps = drawn(name)
+    dataset = cfg.test_dataloader.dataset
+    for stem, labels in maps.items():
+        Image.fromarray(np.stack([labels, labels * 3, labels * 5], -1)).save(
+            Path(dataset.data_root, dataset.data_prefix.seg_map_path, f'{stem}.png'))
+    finding, = [finding for finding in check_dataset(cfg).findings if finding.error]
+    assert re.search(note, finding.steps[0]) and finding.steps[-1].endswith('--rgb palette')
 
 
 def test_a_missing_split_is_named_with_where_to_get_it(drawn):

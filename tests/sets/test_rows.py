@@ -1,4 +1,5 @@
 """The table of data sets: its rows, and the configs that are made of them."""
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ def test_a_base_config_repeats_nothing_of_its_row(name):
     assert row_of(cfg.test_dataloader.dataset) == row
     for fact in (row.img_path, row.seg_map_path, row.page, row.source):
         assert fact not in '\n'.join(lines[1:])
+    assert not re.search(r'\d images|\d classes', lines[0])
 
 
 @pytest.mark.parametrize('name', ROWS)

@@ -1,3 +1,3 @@
-# ADE20K val: 2000 images, 150 classes.
+# ADE20K val.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('ade20k'))

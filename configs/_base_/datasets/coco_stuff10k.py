@@ -1,3 +1,3 @@
-# COCO-Stuff 10k test: 1000 images, 171 classes.
+# COCO-Stuff 10k test.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('coco_stuff10k'))

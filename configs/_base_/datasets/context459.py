@@ -1,3 +1,3 @@
-# PASCAL Context val with its full vocabulary: 459 classes in 16-bit label files.
+# PASCAL Context val with its full vocabulary, in 16-bit label files.
 _base_ = ['../pipelines/short_side_336_wide.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('context459'))

@@ -1,3 +1,3 @@
-# PASCAL Context val without its background: 59 classes; background pixels are ignored.
+# PASCAL Context val without its background, whose pixels are ignored.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('context59'))

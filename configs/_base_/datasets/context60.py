@@ -1,3 +1,3 @@
-# PASCAL Context val with its background: 59 classes and background.
+# PASCAL Context val with its background.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('context60'))

@@ -1,4 +1,4 @@
-# DeepGlobe Roads, GRSet's test split: 1530 images, 2 classes.
+# DeepGlobe Roads, GRSet's test split.
 _base_ = ['../pipelines/long_side_448.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('deepglobe_road'))
 protocol = __import__('ovseg').protocol('deepglobe_road')

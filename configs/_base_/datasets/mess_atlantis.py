@@ -1,4 +1,4 @@
-# ATLANTIS test in MESS: 1295 images, 56 classes.
+# ATLANTIS test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_atlantis'))
 protocol = __import__('ovseg').protocol('mess_atlantis')

@@ -1,4 +1,4 @@
-# BDD100K val in MESS: 1000 images, 19 classes.
+# BDD100K val in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_bdd100k'))
 protocol = __import__('ovseg').protocol('mess_bdd100k')

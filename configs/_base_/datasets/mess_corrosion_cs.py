@@ -1,4 +1,4 @@
-# Corrosion CS test in MESS: 44 images, 4 classes.
+# Corrosion CS test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_corrosion_cs'))
 protocol = __import__('ovseg').protocol('mess_corrosion_cs')

@@ -1,4 +1,4 @@
-# CryoNuSeg test in MESS: 30 images, 2 classes.
+# CryoNuSeg test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_cryonuseg'))
 protocol = __import__('ovseg').protocol('mess_cryonuseg')

@@ -1,4 +1,4 @@
-# CUB-200 test in MESS: 5794 images, 201 classes.
+# CUB-200 test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_cub_200'))
 protocol = __import__('ovseg').protocol('mess_cub_200')

@@ -1,4 +1,4 @@
-# CWFID test in MESS: 21 images, 3 classes.
+# CWFID test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_cwfid'))
 protocol = __import__('ovseg').protocol('mess_cwfid')

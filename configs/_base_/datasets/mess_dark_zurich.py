@@ -1,4 +1,4 @@
-# Dark Zurich val in MESS: 50 images, 20 classes.
+# Dark Zurich val in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_dark_zurich'))
 protocol = __import__('ovseg').protocol('mess_dark_zurich')

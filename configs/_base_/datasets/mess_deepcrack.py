@@ -1,4 +1,4 @@
-# DeepCrack test in MESS: 237 images, 2 classes.
+# DeepCrack test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_deepcrack'))
 protocol = __import__('ovseg').protocol('mess_deepcrack')

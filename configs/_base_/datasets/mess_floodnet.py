@@ -1,4 +1,4 @@
-# FloodNet test in MESS: 5571 images, 10 classes.
+# FloodNet test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_floodnet'))
 protocol = __import__('ovseg').protocol('mess_floodnet')

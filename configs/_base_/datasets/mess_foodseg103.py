@@ -1,4 +1,4 @@
-# FoodSeg103 test in MESS: 2125 images, 104 classes.
+# FoodSeg103 test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_foodseg103'))
 protocol = __import__('ovseg').protocol('mess_foodseg103')

@@ -1,4 +1,4 @@
-# iSAID val in MESS: 4055 images, 16 classes.
+# iSAID val in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_isaid'))
 protocol = __import__('ovseg').protocol('mess_isaid')

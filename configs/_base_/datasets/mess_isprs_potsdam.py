@@ -1,4 +1,4 @@
-# ISPRS Potsdam test in MESS: 504 images, 6 classes.
+# ISPRS Potsdam test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_isprs_potsdam'))
 protocol = __import__('ovseg').protocol('mess_isprs_potsdam')

@@ -1,4 +1,4 @@
-# Kvasir-Instrument test in MESS: 118 images, 2 classes.
+# Kvasir-Instrument test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_kvasir_instrument'))
 protocol = __import__('ovseg').protocol('mess_kvasir_instrument')

@@ -1,4 +1,4 @@
-# MHP v1 test in MESS: 980 images, 19 classes.
+# MHP v1 test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_mhp_v1'))
 protocol = __import__('ovseg').protocol('mess_mhp_v1')

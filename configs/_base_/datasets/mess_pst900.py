@@ -1,4 +1,4 @@
-# PST900 test in MESS: 288 images, 5 classes.
+# PST900 test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_pst900'))
 protocol = __import__('ovseg').protocol('mess_pst900')

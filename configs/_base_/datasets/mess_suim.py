@@ -1,4 +1,4 @@
-# SUIM test in MESS: 110 images, 8 classes.
+# SUIM test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_suim'))
 protocol = __import__('ovseg').protocol('mess_suim')

@@ -1,4 +1,4 @@
-# UAVid val in MESS: 840 images, 8 classes.
+# UAVid val in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_uavid'))
 protocol = __import__('ovseg').protocol('mess_uavid')

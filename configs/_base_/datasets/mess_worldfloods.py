@@ -1,4 +1,4 @@
-# WorldFloods test in MESS: 160 images, 3 classes.
+# WorldFloods test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_worldfloods'))
 protocol = __import__('ovseg').protocol('mess_worldfloods')

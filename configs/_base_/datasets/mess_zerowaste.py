@@ -1,4 +1,4 @@
-# ZeroWaste-f test in MESS: 929 images, 5 classes.
+# ZeroWaste-f test in MESS.
 _base_ = ['../pipelines/short_side_336.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('mess_zerowaste'))
 protocol = __import__('ovseg').protocol('mess_zerowaste')

@@ -1,4 +1,4 @@
-# OpenEarthMap, val without xBD: 9 classes.
+# OpenEarthMap, val without xBD.
 _base_ = ['../pipelines/long_side_448.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('openearthmap'))
 protocol = __import__('ovseg').protocol('openearthmap')

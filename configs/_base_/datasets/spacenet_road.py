@@ -1,4 +1,4 @@
-# SpaceNet Roads, GRSet's test split: 567 images, 2 classes.
+# SpaceNet Roads, GRSet's test split.
 _base_ = ['../pipelines/long_side_448.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('spacenet_road'))
 protocol = __import__('ovseg').protocol('spacenet_road')

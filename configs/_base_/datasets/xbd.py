@@ -1,4 +1,4 @@
-# xBD pre, test: 2 classes.
+# xBD pre, test.
 _base_ = ['../pipelines/long_side_448.py']
 test_dataloader = dict(dataset=__import__('ovseg').dataset_config('xbd'))
 protocol = __import__('ovseg').protocol('xbd')
