@@ -1,5 +1,5 @@
 """Make the screenshots of the web page that the docs show. Needs Debian's chromium and chromium-driver, selenium, and
-scikit-image for its photographs among the examples.
+scikit-image, whose package contains the photographs.
 
 python tools/screenshots.py [FOLDER]
 """
@@ -22,6 +22,8 @@ CHROMIUM, DRIVER = Path('/usr/bin/chromium'), Path('/usr/bin/chromedriver')
 FLAGS = ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-background-networking',
          'disable-component-update', 'disable-sync', 'disable-dev-shm-usage', 'hide-scrollbars', 'force-device-scale-factor=1')
 PATIENCE = 60  # seconds; a busy machine takes some of them for the first image
+CLASSES = 'brick, wood, snow, leopard'  # of those that the tiny CLIP knows, so that the page shows no warning
+OF_A_PHONE = (4000, 2667)  # width and height in pixels of a photograph that the page scales down
 QUALITY = 80  # of a screenshot, whose file then has under 300 kB
 ASSETS = Path(__file__).parents[1] / 'docs' / 'assets'
 
@@ -144,16 +146,20 @@ class PageInBrowser:
             image.convert('RGB').save(path, quality=QUALITY, subsampling=0, optimize=True)
 
 
-def on_a_screen(page: PageInBrowser, folder: Path) -> None:
+def segment(page: PageInBrowser, photograph: Path) -> None:
+    """Upload a photograph, and segment it by ``CLASSES``."""
+    page.drop(photograph)
+    page.loaded('#image')
+    page.type('classes', CLASSES)
+    page.press('segment')
+
+
+def on_a_screen(page: PageInBrowser, photograph: Path, folder: Path) -> None:
     """Save screenshots of start, result, comparison and attention."""
     page.loaded('#examples')
     page.save(folder / 'web-start.jpg')
-    page.pick_example(0)
-    before = page.legend()
-    page.type('classes', 'ladybug, grass; lawn, snow, gravel')
-    page.toggle('ctd-a')
-    page.press('segment')
-    page.legend(other_than=before)
+    segment(page, photograph)
+    page.legend()
     page.loaded('#painted')
     page.scroll_to_top()
     page.save(folder / 'web-result.jpg')
@@ -171,9 +177,7 @@ def on_a_phone(page: PageInBrowser, photograph: Path, folder: Path) -> None:
     """Save screenshots of start, progress and result."""
     page.loaded('#examples')
     page.save(folder / 'web-phone-start.jpg')
-    page.drop(photograph)
-    page.loaded('#image')
-    page.press('segment')
+    segment(page, photograph)
     page.wait_for_text('#painted', 'windows')
     page.save(folder / 'web-phone-progress.jpg')
     page.legend()
@@ -183,15 +187,14 @@ def on_a_phone(page: PageInBrowser, photograph: Path, folder: Path) -> None:
 
 def main(folder: Path) -> None:
     """Save all screenshots of the page in docs/web.md."""
-    from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
+    from ovseg.web.examples import photographs
+    _, cat, coffee = (example.path for example in photographs())
     with tempfile.TemporaryDirectory() as temporary, served_page(Path(temporary, 'uploads')) as url:
         with closing(PageInBrowser(url, Path(temporary, 'screen'), height=1280)) as page:
-            on_a_screen(page, folder)
-        photograph, large = Path(temporary, 'IMG_0006.jpg'), Image.new('RGB', (4000, 2400))
-        for place, number in enumerate((6, 12, 25, 0)):
-            with Image.open(DEMO_SCENES / 'images' / f'{number:03d}.jpg') as scene:
-                large.paste(scene.resize((2000, 1200)), (place % 2 * 2000, place // 2 * 1200))
-        large.save(photograph, quality=50)
+            on_a_screen(page, cat, folder)
+        photograph = Path(temporary, 'IMG_0006.jpg')
+        with Image.open(coffee) as image:
+            image.convert('RGB').resize(OF_A_PHONE).save(photograph, quality=50)
         with closing(PageInBrowser(url, Path(temporary, 'phone'), 390, 844, phone=True)) as page:
             on_a_phone(page, photograph, folder)
 

@@ -37,3 +37,9 @@ def test_python_prints_what_the_page_says(capsys):
 def test_linked_pages_exist():
     for page in re.findall(r'\]\((.*?)\)', read(NAME)):
         assert (ROOT / 'docs' / page).is_file(), page
+
+
+def test_every_page_has_one_line():
+    rows = re.findall(r'^\| \[[^]]+\]\((\w+\.\w+)\) \| [^|]+ \|$', read(NAME), flags=re.MULTILINE)
+    pages = {path.name for pattern in ('*.md', '*.ipynb') for path in (ROOT / 'docs').glob(pattern)} - {Path(NAME).name}
+    assert sorted(rows) == sorted(pages)

@@ -71,5 +71,5 @@ def test_defaults_and_limits_are_those_of_the_code():
 
 
 def test_the_record_of_words_is_described():
-    rows = read(NAME).split('## What a result says of its words')[1].split('\n\n')[1].splitlines()[2:]
+    rows = read(NAME).split('## Record of the words in a result')[1].split('\n\n')[1].splitlines()[2:]
     assert [key for row in rows for key in re.findall(r'`(\w+)`', row.split('|')[1])] == list(word_record(Vocabulary('voc20')))
