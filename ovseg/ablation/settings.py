@@ -14,7 +14,7 @@ from mmseg.registry import METRICS, MODELS
 
 from ovseg.ablation.axes import Axes, Step, as_written, axes_of, chains
 from ovseg.ablation.word_axes import word_axes
-from ovseg.components import build_component
+from ovseg.components import build_component, build_registered
 from ovseg.config import read_config
 from ovseg.evaluation.boundary_iou import BoundaryIoUMetric, is_metric
 from ovseg.evaluation.run_record import custom_code, software
@@ -23,6 +23,8 @@ from ovseg.models.regions import build_regions
 from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.models.segmentors.switches import CHAIN, COMPONENTS, PLACES, SIMILARITY, switch_value
 from ovseg.models.towers.loading import load_clip, weights_digest
+from ovseg.models.upsamplers import Upsampler
+from ovseg.registry import UPSAMPLERS
 from ovseg.utils import check_arguments, check_dict, quoted, shown, type_name
 from ovseg.vocabulary import Vocabulary
 from ovseg.vocabulary.background import Background
@@ -69,9 +71,12 @@ class Setting:
                   if isinstance(part, Mapping) and part.get('guide')]
         regions = [build_regions('regions', part['regions']).digest() for part in parts
                    if isinstance(part, Mapping) and part.get('regions')]
+        upsampler = model.get('upsampler')
+        if upsampler is not None:
+            upsampler = build_registered('upsampler', UPSAMPLERS, Upsampler, upsampler).weights_digest()
         pool = words.background.pool if isinstance(words.background, Background) else None
         return _digest(dict(self._content(model), class_list=words.synonyms, templates=words.sentences, pool=pool,
-                            guides=guides, regions=regions))
+                            guides=guides, regions=regions, upsampler=upsampler))
 
     @cached_property
     def weights_digest(self) -> str:
