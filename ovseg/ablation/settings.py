@@ -15,7 +15,7 @@ from mmseg.registry import METRICS, MODELS
 from ovseg.ablation.axes import Axes, Step, as_written, axes_of, chains
 from ovseg.ablation.word_axes import word_axes
 from ovseg.components import build_component, build_registered
-from ovseg.config import read_config
+from ovseg.config import metrics_of, read_config
 from ovseg.evaluation.boundary_iou import BoundaryIoUMetric, is_metric
 from ovseg.evaluation.run_record import custom_code, software
 from ovseg.models.guides import build_guide
@@ -198,7 +198,7 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
     if _iou_metric(cfg) is None:
         raise ValueError(f'{quoted(config)} has no IoUMetric with mIoU in its test_evaluator, which tables and intervals '
                          'are made of')
-    if any(is_metric(metric, BoundaryIoUMetric) for metric in _metrics(cfg)):
+    if any(is_metric(metric, BoundaryIoUMetric) for metric in metrics_of(cfg.test_evaluator)):
         raise ValueError(f'{quoted(config)} has a BoundaryIoUMetric in its test_evaluator, which is not measured here: leave '
                          'it out')
     if cfg.get('load_from'):
@@ -206,17 +206,10 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
     return cfg
 
 
-def _metrics(cfg: Config) -> Sequence[Any]:
-    evaluator = cfg.test_evaluator
-    return evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
-
-
 def _iou_metric(cfg: Config) -> Any:
     """The first ``IoUMetric`` with mIoU of a config; None where there is none."""
     type_ = METRICS.get('IoUMetric')
-    for metric in _metrics(cfg):
-        if not isinstance(metric, Mapping) or not metric.get('type'):
-            raise ValueError(f'test_evaluator has {shown(metric)}, which must be a dict with a type')
+    for metric in metrics_of(cfg.test_evaluator):
         if METRICS.get(type_name(metric['type'])) is type_ and 'mIoU' in metric.get('iou_metrics', ['mIoU']):
             return metric
     return None
