@@ -1,4 +1,5 @@
 """The vocabulary of a model."""
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, List, Mapping, Sequence, Tuple, Union
@@ -74,7 +75,8 @@ class Vocabulary:
         Raises:
             ValueError: the pool has too few words, see ``Background``.
         """
-        result = Vocabulary(self.names, self.templates, self.background)
+        result = copy.copy(self)  # without reading files again, which may have changed
+        result.__dict__.update(synonyms=[list(names) for names in self.synonyms])  # the dataclass is frozen
         if isinstance(result.background, Background):
             pool, plain = result.background.pool, PROMPT_TEMPLATES['plain']
             words = result.background.choose(encode(pool, plain), encode(result.all_names, plain))
