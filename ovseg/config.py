@@ -3,7 +3,7 @@ import inspect
 import traceback
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Dict, Mapping, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -70,6 +70,19 @@ def check_config(cfg: Config, name: str, needed: Sequence[str] = ()) -> None:
             for part in accumulate(key.split('.'), '{}.{}'.format):
                 if _value(cfg, part) is None:
                     raise ValueError(f'{quoted(name)} has no {part!r}')
+
+
+def metrics_of(evaluator: Any) -> List[Any]:
+    """The configs of the metrics of a ``test_evaluator``, which is one of them, or a list or tuple of them.
+
+    Raises:
+        ValueError: one of them is no dict with a type.
+    """
+    metrics = list(evaluator) if isinstance(evaluator, SEQUENCE) else [evaluator]
+    for metric in metrics:
+        if not isinstance(metric, Mapping) or not metric.get('type'):
+            raise ValueError(f'test_evaluator has {shown(metric)}, which must be a dict with a type')
+    return metrics
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:

@@ -1,6 +1,7 @@
 """Run settings: the CLIP is loaded once, each image is read once, and goes through each different image encoder once."""
 import copy
 import json
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -202,11 +203,16 @@ def build_dataset(cfg: Config) -> BaseSegDataset:
 
     Raises:
         FileNotFoundError: see ``check_data_files``.
-        ValueError: it is not of images and masks.
+        ValueError: it is not of images and masks, or holds an image twice; names the image.
     """
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     check_data_files(cfg.test_dataloader.dataset)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     if not isinstance(dataset, BaseSegDataset):
         raise ValueError(f'an ablation needs a data set of images and masks (BaseSegDataset), not {type(dataset).__name__}')
+    images = Counter(dataset.get_data_info(index)['img_path'] for index in range(len(dataset)))
+    twice = [image for image, count in images.items() if count > 1]
+    if twice:
+        raise ValueError(f'{quoted(twice[0])} is in the data set {images[twice[0]]} times, and areas are kept once per image: '
+                         'test_dataloader.dataset (indices, ann_file) must name each image once')
     return dataset

@@ -14,8 +14,8 @@ from mmseg.registry import METRICS, MODELS
 
 from ovseg.ablation.axes import Axes, Step, as_written, axes_of, chains
 from ovseg.ablation.word_axes import word_axes
-from ovseg.components import build_component
-from ovseg.config import read_config
+from ovseg.components import build_component, build_registered
+from ovseg.config import metrics_of, read_config
 from ovseg.evaluation.boundary_iou import BoundaryIoUMetric, is_metric
 from ovseg.evaluation.run_record import custom_code, software
 from ovseg.models.guides import build_guide
@@ -23,6 +23,8 @@ from ovseg.models.regions import build_regions
 from ovseg.models.segmentors import CLIPSegmentor
 from ovseg.models.segmentors.switches import CHAIN, COMPONENTS, PLACES, SIMILARITY, switch_value
 from ovseg.models.towers.loading import load_clip, weights_digest
+from ovseg.models.upsamplers import Upsampler
+from ovseg.registry import UPSAMPLERS
 from ovseg.utils import check_arguments, check_dict, quoted, shown, type_name
 from ovseg.vocabulary import Vocabulary
 from ovseg.vocabulary.background import Background
@@ -69,9 +71,12 @@ class Setting:
                   if isinstance(part, Mapping) and part.get('guide')]
         regions = [build_regions('regions', part['regions']).digest() for part in parts
                    if isinstance(part, Mapping) and part.get('regions')]
+        upsampler = model.get('upsampler')
+        if upsampler is not None:
+            upsampler = build_registered('upsampler', UPSAMPLERS, Upsampler, upsampler).weights_digest()
         pool = words.background.pool if isinstance(words.background, Background) else None
         return _digest(dict(self._content(model), class_list=words.synonyms, templates=words.sentences, pool=pool,
-                            guides=guides, regions=regions))
+                            guides=guides, regions=regions, upsampler=upsampler))
 
     @cached_property
     def weights_digest(self) -> str:
@@ -193,7 +198,7 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
     if _iou_metric(cfg) is None:
         raise ValueError(f'{quoted(config)} has no IoUMetric with mIoU in its test_evaluator, which tables and intervals '
                          'are made of')
-    if any(is_metric(metric, BoundaryIoUMetric) for metric in _metrics(cfg)):
+    if any(is_metric(metric, BoundaryIoUMetric) for metric in metrics_of(cfg.test_evaluator)):
         raise ValueError(f'{quoted(config)} has a BoundaryIoUMetric in its test_evaluator, which is not measured here: leave '
                          'it out')
     if cfg.get('load_from'):
@@ -201,17 +206,10 @@ def _checked(config: str, options: Mapping[str, Any]) -> Config:
     return cfg
 
 
-def _metrics(cfg: Config) -> Sequence[Any]:
-    evaluator = cfg.test_evaluator
-    return evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
-
-
 def _iou_metric(cfg: Config) -> Any:
     """The first ``IoUMetric`` with mIoU of a config; None where there is none."""
     type_ = METRICS.get('IoUMetric')
-    for metric in _metrics(cfg):
-        if not isinstance(metric, Mapping) or not metric.get('type'):
-            raise ValueError(f'test_evaluator has {shown(metric)}, which must be a dict with a type')
+    for metric in metrics_of(cfg.test_evaluator):
         if METRICS.get(type_name(metric['type'])) is type_ and 'mIoU' in metric.get('iou_metrics', ['mIoU']):
             return metric
     return None

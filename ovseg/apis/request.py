@@ -63,7 +63,7 @@ def make_request(vocabulary: Vocabulary, decoder: Decoder, classes: Optional[Cla
         if threshold and background is None and not (from_config and decoder.prob_thd):
             raise ValueError(f'threshold={threshold} needs a background, which pixels under it become, '
                              "for instance background='wall, sky'")
-    listed = vocabulary if classes is None else _vocabulary(classes, vocabulary.templates)
+    listed = vocabulary if classes is None else _vocabulary(classes, vocabulary)
     names = listed.class_names
     if from_config:
         if decoder.prob_thd:
@@ -75,17 +75,17 @@ def make_request(vocabulary: Vocabulary, decoder: Decoder, classes: Optional[Cla
         raise ValueError('background=... makes a class called background, and classes has one already')
     decoder = replace(decoder, prob_thd=threshold or 0.0, area_thd=None, bg_idx=0)
     if background == 'auto' or isinstance(background, (Mapping, Background)):
-        automatic = Vocabulary(['background', *map(', '.join, listed.synonyms)], vocabulary.templates, background)
+        automatic = vocabulary.with_names(['background', *map(', '.join, listed.synonyms)], background)
         return Request(['background', *names], automatic, decoder)
     background_names = [background] if isinstance(background, str) else background
     if not isinstance(background_names, (list, tuple)) or not all(isinstance(name, str) for name in background_names):
         raise ValueError(f'background={shown(background)} must be a string, or a list of them')
     together = [', '.join(background_names), *map(', '.join, listed.synonyms)]
-    return Request(['background', *names], Vocabulary(together, vocabulary.templates), decoder)
+    return Request(['background', *names], vocabulary.with_names(together), decoder)
 
 
-def _vocabulary(classes: ClassList, templates: Union[str, Sequence[str]]) -> Vocabulary:
+def _vocabulary(classes: ClassList, vocabulary: Vocabulary) -> Vocabulary:
     try:
-        return Vocabulary(classes, templates)
+        return vocabulary.with_names(classes)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}. Class names are given as a list: classes=['cat', 'sofa; couch']") from error

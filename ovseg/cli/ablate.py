@@ -19,12 +19,14 @@ from ovseg.ablation.choices import COMBINATIONS, SWITCHES
 from ovseg.cfg_options import add_cfg_options
 from ovseg.program import ERRORS, output_path
 from ovseg.resources import config_file
-from ovseg.utils import check_integer, quoted
+from ovseg.utils import check_integer, quoted, shown
 
 if TYPE_CHECKING:
     from ovseg.ablation.axes import Axes
     from ovseg.ablation.runner import Pass
     from ovseg.ablation.settings import Setting
+
+INDICES = 'test_dataloader.dataset.indices'
 
 
 def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') -> None:
@@ -65,7 +67,10 @@ def read_arguments(args: argparse.Namespace) -> 'Tuple[Axes, dict]':
         raise ValueError(f'--axes replaces {", ".join(given)}: write them into {args.axes}')
     options = dict(args.cfg_options)
     if args.limit is not None:
-        options['test_dataloader.dataset.indices'] = check_integer('--limit', args.limit, 1)
+        if options.get(INDICES) is not None:
+            raise ValueError(f'--limit {args.limit} and {INDICES}={shown(options[INDICES])} both choose images: leave one of '
+                             'them out')
+        options[INDICES] = check_integer('--limit', args.limit, 1)
     if args.axes:
         return read_axes(args.axes), options
     return Axes(**{**given, 'grid': parse_grid(args.grid or [])}), options

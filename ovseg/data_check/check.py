@@ -10,6 +10,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ovseg.components import build_component
+from ovseg.config import metrics_of
 from ovseg.data_check.checked_labels import dataset_labels
 from ovseg.data_check.class_order import order_difference
 from ovseg.data_check.data_files import (
@@ -121,8 +122,7 @@ def label_loader(dataset: BaseSegDataset) -> LoadAnnotations:
 
 def label_not_scored(cfg: Config) -> int:
     """The label that the metric leaves out; the data set's own ``ignore_index`` decides nothing."""
-    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    return next((metric.ignore_index for metric in metrics if 'ignore_index' in metric), 255)
+    return next((metric['ignore_index'] for metric in metrics_of(cfg.test_evaluator) if 'ignore_index' in metric), 255)
 
 
 def repair_command(cfg: Config) -> str:

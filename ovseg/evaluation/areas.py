@@ -16,13 +16,15 @@ def class_areas(prediction: Tensor, ground_truth: Tensor, classes: int, ignore_i
         classes: K.
         ignore_index: Pixels of this ground truth do not count at all.
     """
-    size = classes + 1  # what is no class comes last
-    pairs = ground_truth.to(prediction).clamp(max=classes) * size + prediction.clamp(max=classes)
-    pairs = pairs.masked_fill_(ground_truth == ignore_index, size ** 2).flatten()
-    # bincount would wait for the largest value
-    counts = pairs.new_zeros(size ** 2 + 1).scatter_add_(0, pairs, torch.ones_like(pairs))
-    confusion = counts[:-1].view(size, size)
-    return torch.stack([confusion.diagonal(), confusion.sum(dim=0), confusion.sum(dim=1)])[:, :classes]
+    labels = ground_truth.to(prediction)
+    ignored = labels == ignore_index
+    # all that does not count becomes K
+    expected, predicted = (values.clamp(max=classes).masked_fill_(ignored, classes) for values in (labels, prediction))
+    agreed = predicted.masked_fill(predicted != expected, classes)
+    counts, ones = predicted.new_zeros(3, classes + 1), torch.ones_like(predicted).flatten()
+    for count, values in zip(counts, (agreed, predicted, expected)):
+        count.scatter_add_(0, values.flatten(), ones)  # bincount would wait for the largest value
+    return counts[:, :classes]
 
 
 def class_iou(intersect: np.ndarray, union: np.ndarray, absent: float = np.nan) -> np.ndarray:

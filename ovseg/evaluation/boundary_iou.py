@@ -12,6 +12,7 @@ from prettytable import PrettyTable
 from torch import Tensor
 from torch.nn import functional as F
 
+from ovseg.config import metrics_of
 from ovseg.evaluation.areas import class_areas, class_iou
 from ovseg.utils import check_number, registered
 
@@ -120,7 +121,7 @@ def with_boundary_iou(evaluator: Any) -> List[Any]:
     Raises:
         ValueError: there is no ``IoUMetric``.
     """
-    metrics: List[Any] = list(evaluator) if isinstance(evaluator, (list, tuple)) else [evaluator]
+    metrics = metrics_of(evaluator)
     if any(is_metric(metric, BoundaryIoUMetric) for metric in metrics):
         return metrics
     beside = next((metric for metric in metrics if is_metric(metric, IoUMetric)), None)

@@ -108,10 +108,11 @@ def read_label_map(path: Path, ids: np.ndarray, shape: Tuple[int, int]) -> np.nd
     if values.shape != tuple(shape):
         raise ValueError(f'{quoted(path)} has {values.shape[0]} x {values.shape[1]} pixels, but its image has '
                          f'{shape[0]} x {shape[1]}')
-    class_of = np.full(max(int(values.max()), ignore_id(ids)) + 1, -1)
+    ignored = ignore_id(ids)
+    class_of = np.full(ignored + 2, -1)  # the last entry is that of all values out of range, -1 and below as well
     class_of[ids] = np.arange(len(ids))
-    class_of[ignore_id(ids)] = ignore_label(len(ids))
-    labels = class_of[values.astype(np.int64)]  # from bool, where there are two classes
+    class_of[ignored] = ignore_label(len(ids))
+    labels = class_of[values.astype(np.int64).clip(-1, ignored + 1)]  # from bool, where there are two classes
     if labels.min() < 0:
         strange = np.unique(values[labels < 0]).tolist()
         raise ValueError(f'{quoted(path)} has values that are no class: {", ".join(map(str, strange[:5]))}; classes are '

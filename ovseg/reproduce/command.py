@@ -9,10 +9,10 @@ from ovseg.cfg_options import add_cfg_options
 from ovseg.cli.env import describe
 from ovseg.files import check_writable, write_text
 from ovseg.program import ERRORS
-from ovseg.reproduce.measure import Task, measure, prepare, verdict
+from ovseg.reproduce.measure import INDICES, Task, measure, prepare, verdict
 from ovseg.reproduce.presets import Preset, find_presets
 from ovseg.reproduce.report import Outcome, markdown_report
-from ovseg.utils import check_integer, one_line
+from ovseg.utils import check_integer, one_line, shown
 
 
 def reproduce(names: Sequence[str], subset: Optional[int], out: Optional[Path], work_dir: Path,
@@ -38,6 +38,8 @@ def reproduce(names: Sequence[str], subset: Optional[int], out: Optional[Path], 
     if subset is not None:
         check_integer('--subset', subset, 2, meaning='images, for one has no standard error')
     options = _parsed(cfg_options)
+    if subset is not None and options.get(INDICES) is not None:
+        raise ValueError(f'--subset {subset} and {INDICES}={shown(options[INDICES])} both choose images: leave one of them out')
     presets = find_presets(names)
     outcomes: Dict[Preset, Outcome] = {}
     interrupted = False

@@ -62,12 +62,13 @@ class Task:
 
 
 def sampled_indices(total: int, count: int) -> List[int]:
-    """Indices of ``count`` of ``total`` images: one drawn from each of ``count`` stretches of equal length, with a fixed seed.
+    """Indices of ``count`` of ``total`` images: one drawn from each of ``count`` stretches, with a fixed seed.
 
-    Neighbours in a data set are often alike (a city, a scene category); such a sample has images of all parts of it.
+    The lengths of the stretches differ by at most one image. Neighbours in a data set are often alike (a city, a scene
+    category); such a sample has images of all parts of it.
     """
-    edges = np.linspace(0, total, count + 1)
-    return [int(index) for index in np.random.default_rng(SEED).uniform(edges[:-1], edges[1:])]
+    edges = np.arange(count + 1) * total // count  # integers, so that no index is in two stretches
+    return [int(index) for index in np.random.default_rng(SEED).integers(edges[:-1], edges[1:])]
 
 
 def prepare(preset: Preset, options: Mapping[str, Any], subset: Optional[int], work_dir: Path) -> Task:

@@ -1,4 +1,5 @@
 """The vocabulary of a model."""
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, List, Mapping, Sequence, Tuple, Union
@@ -64,6 +65,18 @@ class Vocabulary:
         """The class of each of ``all_names``."""
         return [index for index, names in enumerate(self.synonyms) for _ in names]
 
+    def with_names(self, names: Union[str, Path, Sequence[str]],
+                   background: Union[str, Mapping[str, Any], Background, None] = None) -> 'Vocabulary':
+        """A vocabulary of other ``names`` in the templates of this one, whose file is not read again.
+
+        Raises:
+            FileNotFoundError: see the class.
+            ValueError: see the class.
+        """
+        result = Vocabulary(names, self.sentences, background)
+        result.__dict__.update(templates=self.templates)  # their name in results; the dataclass is frozen
+        return result
+
     def with_background(self, encode: Callable[[Sequence[str], Sequence[str]], Tensor], index: int) -> 'Vocabulary':
         """This vocabulary with automatic background words among the names of class ``index``.
 
@@ -74,7 +87,8 @@ class Vocabulary:
         Raises:
             ValueError: the pool has too few words, see ``Background``.
         """
-        result = Vocabulary(self.names, self.templates, self.background)
+        result = copy.copy(self)  # without reading files again, which may have changed
+        result.__dict__.update(synonyms=[list(names) for names in self.synonyms])  # the dataclass is frozen
         if isinstance(result.background, Background):
             pool, plain = result.background.pool, PROMPT_TEMPLATES['plain']
             words = result.background.choose(encode(pool, plain), encode(result.all_names, plain))

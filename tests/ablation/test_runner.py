@@ -10,7 +10,7 @@ from PIL import Image
 from ovseg.ablation.axes import Axes
 from ovseg.ablation.rows import RowWriter, read_areas, read_changed, row_file
 from ovseg.ablation.runner import claimed_folder, image_stamps, plan, run, unfinished_groups
-from ovseg.ablation.settings import all_settings
+from ovseg.ablation.settings import all_settings, single_setting
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.models.towers.tiny_clip import WEIGHTS_FILE
 
@@ -103,3 +103,15 @@ def test_a_wrong_label_map_is_refused_before_any_pass(demo, tmp_path):
     settings = all_settings([demo], AXES, {**OPTIONS, 'test_dataloader.dataset.data_root': str(scenes)})
     with pytest.raises(ValueError, match=r'1 of 60 label files have another size than their image, .*/001\.png'):
         plan(settings, tmp_path / 'ablation')
+
+
+@pytest.mark.parametrize('options', [{'indices': [3, 0, 3, 5, 3]}, {'ann_file': 'twice.txt'}])
+def test_an_image_that_a_data_set_holds_twice_is_refused_by_name(options, demo, tmp_path):
+    """Areas are kept once per image: the rows would miss one of the two."""
+    scenes = shutil.copytree(DEMO_SCENES, tmp_path / 'scenes')
+    (scenes / 'twice.txt').write_text('003\n000\n003\n005\n003\n')
+    dataset = {'data_root': str(scenes), 'ann_file': '', 'indices': None, **options}
+    one = single_setting(demo, {f'test_dataloader.dataset.{key}': value for key, value in dataset.items()})
+    with pytest.raises(ValueError, match=r'images/003\.jpg is in the data set 3 times.*indices, ann_file') as error:
+        plan([one], tmp_path / 'ablation')
+    assert '\n' not in str(error.value)

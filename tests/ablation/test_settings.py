@@ -63,6 +63,25 @@ def test_weights_words_and_software_of_the_same_name_count_by_content(tmp_path, 
     assert digests()[0] != other_weights[0]
 
 
+def test_weights_of_an_upsampler_count_by_content(tmp_path, monkeypatch):
+    weights = tmp_path / 'jbu.pt'
+
+    def digest(**keywords):
+        return setting(upsampler=dict(type='JBUOne', **keywords)).digest
+
+    weights.write_bytes(b'released')
+    first = digest(pretrained=str(weights))
+    assert digest(pretrained=str(weights)) == first
+    weights.write_bytes(b'trained again')
+    assert digest(pretrained=str(weights)) != first
+    drawn = digest()
+    assert digest() == drawn
+    monkeypatch.setattr('ovseg.models.upsamplers.jbu_one.RANDOM', 'random weights of another process')
+    assert digest() != drawn
+    with pytest.raises(FileNotFoundError, match=r"upsampler\.pretrained='nowhere\.pt': there is no file"):
+        digest(pretrained='nowhere.pt')
+
+
 @pytest.mark.parametrize('options', [
     {'model.pretrained': None}, {'model.data_preprocessor.mean': [1, 2, 3]},
     {'test_dataloader.dataset.indices': 3}, {'test_dataloader.dataset.pipeline.0.imdecode_backend': 'pillow'},

@@ -70,6 +70,8 @@ def test_repeated_settings_are_all_used(monkeypatch):
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['nosuch'], 'nosuch is no preset'), (['gated', '--subset', '1'], '--subset=1 must be an integer >= 2'),
     (['gated', '--cfg-options', 'model.logit_scale'], 'is not KEY=VALUE'),
+    (['vanilla_tiny-clip_demo', '--subset', '3', '--cfg-options', 'test_dataloader.dataset.indices=[7,5]'],
+     '--subset 3 and test_dataloader.dataset.indices=[7, 5] both choose images'),
     (['nosuch', '--out', '.'], '--out . is a folder'), (['nosuch', '--out', 'no/r.md'], '--out no/r.md: there is no folder')])
 def test_wrong_arguments_are_one_line(arguments, message, capfd):
     assert main(['reproduce', *arguments]) == 1

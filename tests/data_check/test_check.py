@@ -201,11 +201,20 @@ def test_a_metric_that_ignores_a_class(coco):
     assert finding.what.startswith('the metric ignores label 7, which is a class (')
 
 
+@pytest.mark.parametrize('sequence', [list, tuple])
 @pytest.mark.parametrize('evaluator', [[dict(type='IoUMetric')], [dict(type='Other'), dict(type='IoUMetric', ignore_index=80)]])
-def test_several_metrics(coco, evaluator):
+def test_several_metrics(coco, evaluator, sequence):
+    cfg = config(coco)
+    cfg.test_evaluator = sequence(evaluator)
+    assert check_dataset(cfg).complete == (len(evaluator) == 1)
+
+
+@pytest.mark.parametrize('evaluator', [[5], dict(ignore_index=7), (dict(type='IoUMetric'), None)])
+def test_a_metric_that_is_no_dict_with_a_type(coco, evaluator):
     cfg = config(coco)
     cfg.test_evaluator = evaluator
-    assert check_dataset(cfg).complete == (len(evaluator) == 1)
+    with pytest.raises(ValueError, match=r'^test_evaluator has .*, which must be a dict with a type$'):
+        check_dataset(cfg)
 
 
 def test_a_sample_is_called_one(coco):

@@ -40,6 +40,15 @@ def test_predictions_without_a_class_miss_the_ground_truth(ignored, classes):
     assert found.tolist() == counts and found[1].sum() < found[2].sum()
 
 
+def test_a_large_vocabulary_takes_memory_per_class_and_not_per_pair_of_classes():
+    classes = 300_007  # of which the pairs would take 720 GB
+    predicted, ground_truth = torch.tensor([[3, classes - 1, 7], [7, 5, classes]]), torch.tensor([[3, 2, 7], [5, 5, 11]])
+    found = class_areas(predicted, ground_truth, classes, ignore_index=11)
+    assert found.shape == (3, classes) and [area.nonzero().flatten().tolist() for area in found] == [
+        [3, 5, 7], [3, 5, 7, classes - 1], [2, 3, 5, 7]]
+    assert found[:, [2, 3, 5, 7]].tolist() == [[0, 1, 1, 1], [0, 1, 1, 2], [1, 1, 2, 1]]
+
+
 def test_iou_of_classes():
     found = class_iou(np.array([[3, 0, 0], [7, 2, 0]]), np.array([[4, 5, 0], [7, 8, 0]]))
     np.testing.assert_array_equal(found, [[75, 0, np.nan], [100, 25, np.nan]])

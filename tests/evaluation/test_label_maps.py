@@ -190,6 +190,15 @@ def test_the_other_ignore_value_is_refused(ids, values, tmp_path):
         read_label_map(tmp_path / 'a.png', np.array(ids), (1, 2))
 
 
+@pytest.mark.parametrize('value', [-1, -254, -256, 256, 2 ** 31 - 1, -2 ** 31])
+def test_values_out_of_range_are_refused(value, tmp_path):
+    """A negative index would be counted from the end of the table, and a table up to the value would be of any size."""
+    values = np.array([[0, 2, 1], [value, 255, 0]], np.int32)
+    Image.fromarray(values).save(tmp_path / 'a.tif')
+    with pytest.raises(ValueError, match=rf'a\.tif has values that are no class: {value}; classes are 0 to 2'):
+        read_label_map(tmp_path / 'a.tif', np.arange(3), (2, 3))
+
+
 @pytest.mark.parametrize('content', [b'', b'no image', None])
 def test_a_broken_file_is_named(content, tmp_path):
     path = tmp_path / 'a.png'

@@ -18,12 +18,16 @@ def measured(score, images=1449, error=0.):
     return Measurement(images, 1449, score, error, '', None)
 
 
-@pytest.mark.parametrize(('total', 'count'), [(1449, 100), (60, 7), (11, 10), (5, 1)])
-def test_a_sample_has_one_image_of_each_stretch_and_is_always_the_same(total, count):
-    indices = sampled_indices(total, count)
-    assert indices == sampled_indices(total, count) == sorted(set(indices)) and len(indices) == count
-    for place, index in enumerate(indices):
-        assert np.floor(place * total / count) <= index < np.ceil((place + 1) * total / count)
+def test_a_sample_has_one_image_of_each_stretch():
+    sizes = [(total, count) for total in range(1, 150) for count in range(1, total + 1)]
+    for total, count in [*sizes, (1449, 200), (1449, 500), (500, 200), (5000, 499)]:
+        indices = sampled_indices(total, count)
+        assert len(indices) == len(set(indices)) == count, (total, count)
+        assert all(place * total // count <= index < (place + 1) * total // count for place, index in enumerate(indices))
+
+
+def test_a_sample_is_always_the_same_and_not_evenly_spaced():
+    assert sampled_indices(1449, 100) == sampled_indices(1449, 100)
     assert np.unique(np.diff(sampled_indices(1449, 100))).size > 5  # not every fourteenth one
 
 

@@ -231,6 +231,8 @@ def test_other_axes_may_be_added_but_not_another_ablation(ablate, evaluated, tmp
     (['--toggle', 'apply_ctd', '--axes', 'axes.yaml'], '--axes replaces toggle'),
     (['--axes', 'nowhere.yaml'], 'axes file nowhere.yaml: there is no axes file'),
     (['--toggle', 'apply_ctd', '--limit', '0'], '--limit=0 must be an integer >= 1'),
+    (['--toggle', 'apply_ctd', '--limit', '2', '--cfg-options', 'test_dataloader.dataset.indices=7'],
+     r'--limit 2 and test_dataloader\.dataset\.indices=7 both choose images'),
     (['--vocabulary', 'plian'], "vocabulary='plian' is unknown; known: official, plain"),
     (['--vocabulary', 'voc21'], "vocabulary='voc21' has 21 classes, and the data set has 16"),
     (['--vocabulary', 'auto'], 'vocabulary=auto needs a class called background, and the data set has none'),

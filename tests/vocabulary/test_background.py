@@ -143,3 +143,19 @@ def test_other_classes_of_a_live_model_have_none():
     assert len(model.text_embeddings) == 6
     model.set_classes(['cat', 'dog'])
     assert model.words.synonyms == [['cat'], ['dog']] and len(model.text_embeddings) == 2
+
+
+def test_files_are_read_once_although_the_words_are_chosen_at_first_use(tmp_path, monkeypatch):
+    names, templates, pool = (tmp_path / name for name in ('names.txt', 'templates.txt', 'pool.txt'))
+    names.write_text('backdrop\n')
+    templates.write_text('a {}.\n')
+    pool.write_text('\n'.join(POOL))
+    said = []
+    monkeypatch.setattr('ovseg.vocabulary.class_lists.print_log', lambda message, *_: said.append(message))
+    given = Vocabulary(names, str(templates), dict(words=str(pool), count=2, max_cosine=1))
+    for path in (names, templates, pool):
+        path.write_text('another\nword\n')
+    words = given.with_background(lambda texts, _: torch.eye(7)[:len(texts)], 0)
+    assert words.synonyms == [['backdrop', *words.background_words]] and len(words.background_words) == 2
+    assert words.sentences == ('a {}.',) and given.synonyms == [['backdrop']] and given.background_words == ()
+    assert len(said) == 1 and 'has one class only' in said[0]

@@ -80,3 +80,14 @@ def test_it_cannot_be_changed_and_can_be_copied():
     for again in (copy.deepcopy(vocabulary), pickle.loads(pickle.dumps(vocabulary)), dataclasses.replace(vocabulary)):  # noqa: S301
         assert again == vocabulary and again.all_names == vocabulary.all_names
     assert dataclasses.replace(vocabulary, names=['sea', 'sky']).all_names == ['sea', 'sky']
+
+
+def test_other_names_have_the_templates_that_were_read_before(tmp_path):
+    templates = tmp_path / 'templates.txt'
+    templates.write_text('a {}.\n')
+    first = Vocabulary(NAMES, str(templates), 'auto')
+    templates.unlink()
+    other = first.with_names(['sea', 'sky'])
+    assert other.synonyms == [['sea'], ['sky']] and other.background is None
+    assert other.sentences == ('a {}.',) and other.templates == str(templates)
+    assert first.with_names(['sea', 'sky'], 'auto').background == first.background

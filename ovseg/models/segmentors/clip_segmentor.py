@@ -127,7 +127,7 @@ class CLIPSegmentor(BaseSegmentor):
 
     def set_classes(self, names: Union[str, Path, Sequence[str]]) -> None:
         """Change the class names of a live model; see ``Vocabulary``. There are no automatic background words then."""
-        vocabulary = Vocabulary(names, self.vocabulary.templates)
+        vocabulary = self.vocabulary.with_names(names)
         self.decoder.check(len(vocabulary.synonyms))
         self._use(vocabulary)
 

@@ -10,9 +10,11 @@ from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ovseg.digests import file_digest
 from ovseg.models.neighbourhoods import sums_of_neighbours
 from ovseg.models.towers.checkpoints import read_state_dict
 from ovseg.models.towers.image_tower import ImageTower
+from ovseg.models.towers.loading import RANDOM
 from ovseg.models.upsamplers.linear_upsampler import LinearUpsampler, Piece
 from ovseg.registry import UPSAMPLERS
 from ovseg.utils import check_number, expanded, one_line, quoted, shown
@@ -132,6 +134,10 @@ class JBUOne(LinearUpsampler):
             self.load_state_dict(read_weights(self.pretrained, self.state_dict()))
         self.freeze()
 
+    def weights_digest(self) -> str:
+        """See ``Upsampler``; for random weights a text that no other process has."""
+        return RANDOM if self.pretrained is None else file_digest(_weights_file(self.pretrained))
+
     @property
     def _fixup(self) -> Any:
         return self.fixup_proj[1]
@@ -175,6 +181,13 @@ def _double(maps: Tensor, weights: Tensor) -> Tensor:
     return sums_of_neighbours(F.pad(finer, [RADIUS] * 4, mode='reflect').permute(0, 2, 3, 1), weights)
 
 
+def _weights_file(given: str) -> Path:
+    path: Path = expanded('upsampler.pretrained', given)
+    if not path.is_file():
+        raise FileNotFoundError(f'upsampler.pretrained={shown(given)}: there is no file {quoted(path.absolute())}')
+    return path
+
+
 def read_weights(given: str, own: Dict[str, Any]) -> Dict[str, Tensor]:
     """The upsampler's weights in a file.
 
@@ -186,9 +199,7 @@ def read_weights(given: str, own: Dict[str, Any]) -> Dict[str, Tensor]:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, a weight is missing or of another shape, or there are others; names the file and the key.
     """
-    path: Path = expanded('upsampler.pretrained', given)
-    if not path.is_file():
-        raise FileNotFoundError(f'upsampler.pretrained={shown(given)}: there is no file {quoted(path.absolute())}')
+    path = _weights_file(given)
     try:
         state = read_state_dict(path)
     except ValueError as error:

@@ -38,6 +38,14 @@ class Upsampler(FrozenModule, ABC):
             ValueError: they are another network's, or for another CLIP; names the file.
         """
 
+    def weights_digest(self) -> str:
+        """Digest of the file that ``load`` reads; empty for an upsampler without one.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        return ''
+
     @abstractmethod
     def __call__(self, features: DenseFeatures, rgb: Tensor) -> DenseFeatures:
         """Features with other patches ``(B, N', E)`` and their grid; CLS token and attention remain those of the windows.
