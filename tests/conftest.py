@@ -33,6 +33,15 @@ def _cache_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch on one thread: small tensors are slower on several, and the workers of ``ovseg predict --engine ray`` have one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(20260213)
 

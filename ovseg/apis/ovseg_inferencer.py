@@ -22,9 +22,9 @@ from ovseg.apis.painting import class_colours
 from ovseg.apis.progress import ProgressLine
 from ovseg.apis.reading import Reading
 from ovseg.apis.request import BackgroundNames, ClassList, Request, make_request
-from ovseg.apis.result_folder import ResultFiles, ResultFolder
+from ovseg.apis.result_folder import OnError, ResultFiles, ResultFolder
 from ovseg.apis.run_settings import run_settings
-from ovseg.apis.runs import Call, NamedImage, OnError, Run, Segmentation, Texts, check_confidence
+from ovseg.apis.runs import Call, NamedImage, Run, Segmentation, Texts, check_confidence
 from ovseg.components import named_errors
 from ovseg.devices import usable
 from ovseg.models import CLIPSegmentor

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Dict, List
 
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import TRANSFORMS
@@ -13,21 +14,23 @@ from rich.console import Console
 from rich.progress import track
 
 from ovseg.claims import claim
-from ovseg.files import write_text
+from ovseg.files import file_stamp, write_text
 from ovseg.models.regions import NpzRegions, Regions, region_map
 from ovseg.models.regions.npz_regions import write_regions
 from ovseg.utils import expanded, quoted
 
-RECORD = 'regions.json'
+RECORD, STAMPS = 'regions.json', 'image_stamps'
 
 
 def store_region_maps(dataset: BaseSegDataset, regions: Regions, folder: Path, device: torch.device) -> int:
     """Write the region maps of all images of a data set that have none yet, as ``NpzRegions`` reads them.
 
+    Maps of images that have changed since are made again.
+
     Args:
         dataset: Its images are read in their own size.
         regions: The source of the maps.
-        folder: Where the files go, and ``regions.json``, which says what they come from; made if it does not exist.
+        folder: Where the files go, and ``regions.json``, which holds what they come from; made if it does not exist.
         device: Where a network of ``regions`` runs.
 
     Returns:
@@ -35,14 +38,15 @@ def store_region_maps(dataset: BaseSegDataset, regions: Regions, folder: Path, d
 
     Raises:
         BlockingIOError: another process is writing there.
-        FileNotFoundError: weights are missing.
+        FileNotFoundError: weights or an image are missing.
         ValueError: two images would have one file, or the maps that are there come from another source.
     """
     folder = expanded('folder', folder)
     regions.check()
     images = _images_by_file(dataset, folder)
+    stamps = {path.name: [] if dataset.backend_args else file_stamp(Path(image)) for path, image in images.items()}
     with claim(folder):
-        _check_record(folder / RECORD, regions)
+        _update_record(folder / RECORD, regions, stamps)
         missing = {path: image for path, image in images.items() if not path.exists()}
         if missing:
             _compute(missing, regions, device)
@@ -63,14 +67,32 @@ def _images_by_file(dataset: BaseSegDataset, folder: Path) -> Dict[Path, str]:
     return {path: images[0] for path, images in files.items()}
 
 
-def _check_record(path: Path, regions: Regions) -> None:
-    """Refuse a folder with maps of another source; write down the source where there is none."""
+def _update_record(path: Path, regions: Regions, stamps: Dict[str, List[int]]) -> None:
+    """Note the source of the maps and the ``file_stamp`` of each image, and remove the maps of images that have changed.
+
+    Maps without a stamp, which another program or an older version has written, are kept.
+
+    Raises:
+        ValueError: the maps come from another source.
+    """
     source = json.dumps(dict(type=type(regions).__name__, files=regions.digest(), **vars(regions)))
-    if not path.exists():
-        write_text(path, source)
-    elif path.read_text(encoding='utf-8', errors='replace') != source:
+    try:
+        noted = dict(json.loads(path.read_text(encoding='utf-8')))
+    except FileNotFoundError:
+        noted = json.loads(source)
+    except (ValueError, TypeError):
+        noted = {}
+    before = noted.pop(STAMPS, {})
+    if noted != json.loads(source):
         raise ValueError(f'the region maps in {quoted(path.parent)} come from another source than {source}, see '
                          f'{quoted(path)}: choose another folder, or remove that one')
+    changed = [name for name, stamp in stamps.items() if before.get(name, stamp) != stamp]
+    if changed:
+        print_log(f'{len(changed)} region maps of images that have changed are made again, the first of them '
+                  f'{quoted(changed[0])}', 'current', 30)
+    for name in changed:
+        (path.parent / name).unlink(missing_ok=True)
+    write_text(path, json.dumps({**noted, STAMPS: {**before, **stamps}}))
 
 
 def _compute(images: Dict[Path, str], regions: Regions, device: torch.device) -> None:

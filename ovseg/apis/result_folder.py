@@ -21,6 +21,7 @@ from ovseg.utils import expanded, one_line, quoted
 from ovseg.version import __version__
 from ovseg.vocabulary.word_record import word_record
 
+OnError = Callable[[str, Exception], Any]  # is given the description of an image, or the folder, and an error
 T = TypeVar('T')
 
 RESULTS = 'results.json'
@@ -95,8 +96,21 @@ class ResultFiles(ABC):
         """Note the error of an image that has no results."""
 
     @abstractmethod
-    def export(self) -> None:
-        """Write what is made of all results."""
+    def write_formats(self) -> None:
+        """Write what is made of all results.
+
+        Raises:
+            ValueError: some images are left out of it.
+        """
+
+    def export(self, on_error: Optional[OnError]) -> None:
+        """Write what is made of all results; an image that is left out of it is an error, as one without results is."""
+        try:
+            self.write_formats()
+        except ValueError as error:
+            if on_error is None:
+                raise
+            on_error(str(self.folder), error)
 
     def add(self, name: str, source: Source, labels: np.ndarray, areas: Areas, painted: np.ndarray,
             confidence: Optional[np.ndarray] = None) -> None:
@@ -255,7 +269,7 @@ class ResultFolder(ResultFiles):
         self._files.pop(name, None)
         self._failed.append(dict(source=describe(source), error=one_line(error)))
 
-    def export(self) -> None:
+    def write_formats(self) -> None:
         """Write the ``formats`` of all results.
 
         Raises:

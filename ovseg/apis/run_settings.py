@@ -23,14 +23,20 @@ def run_settings(cfg: Config, model: CLIPSegmentor, request: Request, reading: R
         request: Classes and thresholds of the call.
         reading: How images are read.
     """
+    settings = dict(model_settings(cfg, model, request), pipeline=cfg.test_dataloader.dataset.pipeline,
+                    reading=reading._asdict(),
+                    confidence_bits=request.confidence_bits)
+    return _as_json(settings)
+
+
+def model_settings(cfg: Config, model: CLIPSegmentor, request: Request) -> Dict[str, Any]:
+    """The part of ``run_settings`` that the labels of a preprocessed image depend on."""
     regions = model.image_encoder.regions
     decoder = {field.name: getattr(request.decoder, field.name) for field in fields(request.decoder) if field.name != 'refiner'}
-    settings = dict(model=cfg.model, pipeline=cfg.test_dataloader.dataset.pipeline, custom_imports=custom_code(cfg),
-                    weights=tensors_digest(model.state_dict()), regions=regions and regions.digest(),
-                    classes=request.vocabulary.synonyms, templates=list(request.vocabulary.sentences), decoder=decoder,
-                    reading=reading._asdict(),
-                    confidence_bits=request.confidence_bits, software=software())
-    return json.loads(json.dumps(settings, default=_name))
+    return _as_json(dict(
+        model=cfg.model, custom_imports=custom_code(cfg), weights=tensors_digest(model.state_dict()),
+        regions=regions and regions.digest(), classes=request.vocabulary.synonyms,
+        templates=list(request.vocabulary.sentences), decoder=decoder, software=software()))
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> List[str]:
@@ -43,6 +49,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> List[str]:
         elif old != new:
             found.append(key)
     return found
+
+
+def _as_json(settings: Mapping[str, Any]) -> Dict[str, Any]:
+    """``settings`` as JSON holds them."""
+    return json.loads(json.dumps(settings, default=_name))
 
 
 def _name(value: Any) -> str:

@@ -2,7 +2,7 @@
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from mmseg.structures import SegDataSample
@@ -15,7 +15,7 @@ from ovseg.apis.progress import ProgressLine
 from ovseg.apis.raster_labels import RasterLabels, label_raster, unlabelled
 from ovseg.apis.reading import Reading
 from ovseg.apis.request import Request
-from ovseg.apis.result_folder import Areas, ResultFiles
+from ovseg.apis.result_folder import Areas, OnError, ResultFiles
 from ovseg.apis.tiff_pages import is_raster
 from ovseg.apis.tiles import tiles
 from ovseg.extras import MissingPackageError
@@ -24,8 +24,6 @@ from ovseg.utils import quoted
 from ovseg.vocabulary import Vocabulary
 
 FAILURES = (FloatingPointError, MemoryError, MissingPackageError, OSError, ValueError)  # of an image
-
-OnError = Callable[[str, Exception], Any]
 
 
 class Segmentation(NamedTuple):
@@ -139,21 +137,12 @@ class Run:
                     yield from self._segment_raster(name, raster)
             yield from self._segment_images(batch)
             if self.folder:
-                self._export(self.folder)
+                self.folder.export(self.on_error)
 
     def _raster(self, source: Source) -> Optional[Path]:
         """The path of a source that is read window by window."""
         found = isinstance(source, Path) and is_raster(source, self.max_pixels, self.reading)
         return source if found and isinstance(source, Path) else None
-
-    def _export(self, folder: ResultFiles) -> None:
-        """Write the formats; an image that is left out of one is an error, as one without results is."""
-        try:
-            folder.export()
-        except ValueError as error:
-            if self.on_error is None:
-                raise
-            self.on_error(str(folder.folder), error)
 
     def _named(self, sources: Iterator[Source]) -> Iterator[Tuple[str, Source]]:
         """The sources whose results are not there yet, with the names of their results."""

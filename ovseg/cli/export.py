@@ -1,7 +1,6 @@
 """``ovseg export``: a model with its class names as one ONNX file."""
 import argparse
 import re
-from pathlib import Path
 from typing import Tuple
 
 from ovseg.cfg_options import add_cfg_options
@@ -31,7 +30,7 @@ def add_parser(commands: 'argparse._SubParsersAction[argparse.ArgumentParser]') 
 def run(args: argparse.Namespace) -> int:
     """Write the file, and print how well its labels agree with those of PyTorch."""
     from ovseg.apis import OVSegInferencer
-    from ovseg.apis.model_config import config_name, load_config
+    from ovseg.apis.model_config import load_config
     from ovseg.apis.painting import class_colours
     from ovseg.apis.request import make_request
     from ovseg.export.onnx_file import description, write_onnx
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     check_weights(tower, args.fp16)
     model = OVSegInferencer(cfg, device='cpu').model.variant(vocabulary=request.vocabulary, decoder=request.decoder)
     palette = class_colours(len(request.names), args.background is not None)
-    about = description(model, request.names, palette, Path(config_name(cfg)).stem, args.fp16)
+    about = description(cfg, model, request, palette, args.fp16)
     report = write_onnx(model, args.size, out, args.fp16, about)
     print(f'{quoted(out)}: {report.megabytes:.1f} MB, opset {OPSET}, images of {args.size[0]}x{args.size[1]} pixels')
     print(f'labels as in PyTorch: {report.agreement:.3%} of the pixels of {len(report.shares)} drawn images, '

@@ -4,7 +4,8 @@
     ovseg regions CONFIG --out FOLDER --regions type=TransformersRegions model=facebook/sam2-hiera-large
     ovseg regions CONFIG --out FOLDER --regions type=SuperpixelRegions segments=100
 
-An interrupted run continues with the same command. The default, SAM 2, needs the extra regions and downloads weights.
+An interrupted run continues with the same command, which also replaces the maps of images that have changed.
+The default, SAM 2, needs the extra regions and downloads weights.
 """
 import argparse
 
@@ -48,5 +49,5 @@ def run(args: argparse.Namespace) -> int:
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
     written = store_region_maps(dataset, regions, args.out,
                                 usable(args.device or ('cuda' if torch.cuda.is_available() else 'cpu')))
-    print(f'{written} of {len(dataset)} region maps were missing and are in {quoted(args.out)} now')
+    print(f'{written} of {len(dataset)} region maps were missing or out of date, and are in {quoted(args.out)} now')
     return 0

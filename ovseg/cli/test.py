@@ -51,7 +51,7 @@ def merged_config(args: argparse.Namespace) -> 'Config':
     """The config with the command line merged in."""
     import torch
 
-    from ovseg.config import check_config, read_config
+    from ovseg.config import read_config
     cfg = read_config(args.config, args.cfg_options, NEEDED)
     cfg.launcher = args.launcher
     cfg.load_from = args.checkpoint or cfg.get('load_from')
@@ -59,14 +59,28 @@ def merged_config(args: argparse.Namespace) -> 'Config':
         cfg.pop(key, None)
     cfg.work_dir = str(args.work_dir or cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem)
     cfg.test_dataloader.setdefault('pin_memory', torch.cuda.is_available())
+    if args.boundary_iou:
+        from ovseg.evaluation.boundary_iou import with_boundary_iou
+        cfg.test_evaluator = with_boundary_iou(cfg.test_evaluator)
+    _merge_painting(cfg, args)
+    _merge_label_maps(cfg, args)
+    if args.tta:
+        _merge_augmentation(cfg, args.config)
+    return cfg
+
+
+def _merge_painting(cfg: 'Config', args: argparse.Namespace) -> None:
+    """Merge the options of painted predictions."""
+    from ovseg.config import check_config
     if args.show or args.show_dir:
         check_config(cfg, args.config, ['default_hooks.visualization', 'visualizer'])
         cfg.default_hooks.visualization.update(draw=True, interval=1, show=args.show, wait_time=args.wait_time)
     if args.show_dir:
         cfg.visualizer.save_dir = str(args.show_dir)
-    if args.boundary_iou:
-        from ovseg.evaluation.boundary_iou import with_boundary_iou
-        cfg.test_evaluator = with_boundary_iou(cfg.test_evaluator)
+
+
+def _merge_label_maps(cfg: 'Config', args: argparse.Namespace) -> None:
+    """Merge the options of label maps, which ``--resume`` completes and scores; warn of pixels that are not finite."""
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if type_name(hook['type']) != 'NonFiniteHook']
     if not args.resume:  # LabelMapEvaluator counts the pixels of all label maps
         cfg.custom_hooks.append(dict(type='NonFiniteHook'))
@@ -77,14 +91,19 @@ def merged_config(args: argparse.Namespace) -> 'Config':
         loader.sampler = dict(type='UnfinishedSampler', out_dir=str(args.out))
         cfg.test_evaluator = dict(type='LabelMapEvaluator', metrics=cfg.test_evaluator, dataset=loader.dataset.copy(),
                                   folder=str(args.out), num_workers=loader.get('num_workers', 0))
-    if args.tta:
-        for key in ('tta_pipeline', 'tta_model'):
-            if key not in cfg:
-                raise ValueError(f'--tta: {quoted(args.config)} has no {key}, which says what is augmented and how results '
-                                 'are merged')
-        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-        cfg.model = {**cfg.tta_model, 'module': cfg.model}
-    return cfg
+
+
+def _merge_augmentation(cfg: 'Config', config: str) -> None:
+    """Merge the test-time augmentation that the config describes.
+
+    Raises:
+        ValueError: it describes none.
+    """
+    for key in ('tta_pipeline', 'tta_model'):
+        if key not in cfg:
+            raise ValueError(f'--tta: {quoted(config)} has no {key}, which says what is augmented and how results are merged')
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = {**cfg.tta_model, 'module': cfg.model}
 
 
 def run(args: argparse.Namespace) -> int:

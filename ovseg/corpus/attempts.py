@@ -1,9 +1,10 @@
 """A record of the images that a worker began, which outlives the worker."""
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import List, Optional
+
+from ovseg.files import write_text
 
 MOST = 3  # times that one image may end its worker
 LOADING = '/'  # in place of an image, whose name cannot be that
@@ -37,9 +38,7 @@ class Attempts:
 
     def begin(self, name: str) -> None:
         """Note that an image, or ``LOADING``, is being worked on."""
-        part = self._path.with_suffix('.new.part')
-        part.write_text(json.dumps([*self.ended, name]), encoding='ascii')
-        os.replace(part, self._path)
+        write_text(self._path, json.dumps([*self.ended, name]))
 
     @property
     def given_up(self) -> List[str]:

@@ -8,8 +8,8 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.image_sources import Source, StoredImage, describe
-from ovseg.apis.result_folder import ResultFolder
-from ovseg.apis.runs import Call, OnError, check_confidence
+from ovseg.apis.result_folder import OnError, ResultFolder
+from ovseg.apis.runs import Call, check_confidence
 from ovseg.corpus import engine
 from ovseg.corpus.nodes import Workers, plan_workers
 from ovseg.corpus.progress import CollectionProgress
@@ -90,7 +90,7 @@ def label_images(items: Sequence[str], model: Model, output: Output, cluster: Cl
             finally:
                 ray.shutdown()  # so that workers end before the folder is free for another run
             folder.sort([image.name for image in images])
-            _export(folder, output.on_error)
+            folder.export(output.on_error)
 
 
 def _label(ray: Any, job: Job, images: Sequence[Named], workers: Workers, folder: ResultFolder,
@@ -123,11 +123,3 @@ def _first_file(sources: Sequence[Source]) -> Optional[Path]:
     """The absolute path of the first image or shard that is a file of this machine, which other machines must see, too."""
     places = (source.place if isinstance(source, StoredImage) else source for source in sources)
     return next((place.absolute() for place in places if isinstance(place, Path) and place.is_file()), None)
-
-
-def _export(folder: ResultFolder, on_error: OnError) -> None:
-    """Write the formats; an image that is left out of one is an error, as one without results is."""
-    try:
-        folder.export()
-    except ValueError as error:
-        on_error(str(folder.folder), error)

@@ -146,5 +146,5 @@ class _Results(ResultFiles):
     def fail(self, name: str, source: Source, error: Exception) -> None:
         self.rows.append(dict(kind=FAILED, name=name, text=one_line(error)))
 
-    def export(self) -> None:
+    def write_formats(self) -> None:
         pass

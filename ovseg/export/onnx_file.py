@@ -5,8 +5,12 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from torch import Tensor
 
+from ovseg.apis.model_config import config_name
+from ovseg.apis.request import Request
+from ovseg.apis.run_settings import model_settings
 from ovseg.demo.scenes import draw_scene
 from ovseg.export.network import LabelNetwork
 from ovseg.export.refusals import OPSET
@@ -73,17 +77,21 @@ def write_onnx(model: CLIPSegmentor, size: Tuple[int, int], path: Path, fp16: bo
     return reports[0]
 
 
-def description(model: CLIPSegmentor, names: Sequence[str], palette: Sequence[Sequence[int]], config: str,
+def description(cfg: Config, model: CLIPSegmentor, request: Request, palette: Sequence[Sequence[int]],
                 fp16: bool) -> Dict[str, Any]:
-    """The metadata of a file: class names and colours of ``CLIPSegmentor`` labels, and the settings they depend on."""
-    windows, decoder = model.windows, model.decoder
-    modules = [type(module).__name__ for module in model.post_processors.modules]
-    settings = dict(config=config, windows=dict(crop=windows.crop, stride=windows.stride, pad_mode=windows.pad_mode),
-                    image_encoder=type(model.image_encoder).__name__, post_processors=modules, fp16=fp16,
-                    decoder=dict(logit_scale=decoder.logit_scale, prob_thd=decoder.prob_thd, bg_idx=decoder.bg_idx,
-                                 reject=decoder.reject))
-    return dict(classes=list(names), synonyms=model.words.synonyms, palette=[list(colour) for colour in palette],
-                no_class=ignore_label(len(names)), settings=settings, ovseg=__version__)
+    """The metadata of a file: class names and colours of ``CLIPSegmentor`` labels, and the settings they depend on.
+
+    Args:
+        cfg: The config that ``model`` was built from.
+        model: With the classes and thresholds of ``request``.
+        request: Of the command.
+        palette: One RGB colour per class.
+        fp16: See ``write_onnx``.
+    """
+    chosen = request._replace(vocabulary=model.words)  # with the background words
+    settings = dict(model_settings(cfg, model, chosen), config=Path(config_name(cfg)).stem, fp16=fp16)
+    return dict(classes=request.names, synonyms=model.words.synonyms, palette=[list(colour) for colour in palette],
+                no_class=ignore_label(len(request.names)), settings=settings, ovseg=__version__)
 
 
 def traced(model: CLIPSegmentor, size: Tuple[int, int]) -> Any:

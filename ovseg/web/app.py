@@ -50,70 +50,91 @@ def make_server(models: Models, max_upload_mb: int, max_seconds: int = 300, host
 
 def build_page(models: Models, max_seconds: int) -> gr.Blocks:
     """The page. On a wide screen inputs and settings are on the left, results on the right; see ``CSS``."""
-    cfg = models.cfg.model
     with gr.Blocks(title='ovseg', analytics_enabled=False, fill_width=True, delete_cache=(600, 3600)) as page:
-        gr.Markdown(_heading(cfg))
+        gr.Markdown(_heading(models.cfg.model))
         with gr.Row(elem_id='columns'):
-            with gr.Column(elem_id='inputs'):
-                image = gr.Image(label='Image', type='filepath', image_mode=None, sources=['upload', 'clipboard'],
-                                 height=220, elem_id='image')
-                # The file, unopened: read_upload has the better messages for a bad one. On the object: of a subclass, gradio
-                # would write a stub file beside this one.
-                image.preprocess = lambda upload: upload and upload.path
-                examples, example = _examples(image, _is_tiny(cfg))
-                classes = gr.Textbox(own_class_names(cfg), label='Class names', lines=2, max_lines=12, elem_id='classes',
-                                     placeholder='cat, sofa; couch, grass',
-                                     info='Separate classes by commas or lines, synonyms of a class by semicolons.')
-                with gr.Row():
-                    segment_button = gr.Button('Segment', variant='primary', elem_id='segment', min_width=100)
-                    compare_button = gr.Button('Compare', elem_id='compare', min_width=100)
-                    cancel_button = gr.Button('Cancel', elem_id='cancel', min_width=80)
-            with gr.Column(elem_id='answers'), gr.Tabs(elem_id='results') as tabs:
-                with gr.Tab('Result', id='result'):
-                    result = _result()
-                with gr.Tab('Compare', id='compare'):
-                    slider = gr.ImageSlider(label='Setting A (left) and B (right)', interactive=False, format='png',
-                                            max_height=600, buttons=['fullscreen'], elem_id='slider')
-                    slider_legend = gr.HTML('Press Compare: the results of settings A and B, and a line to move between them.',
-                                            elem_id='slider-legend')
-                with gr.Tab('Attention', id='attention'):
-                    clicked = _shown(label='Click a patch to see where it attends with setting A', elem_id='clicked')
-                    attention = gr.Plot(show_label=False, format='png', elem_id='attention')
-                with gr.Tab('Config', id='config'):
-                    config = gr.Code(label='The model of setting A, for a config of ovseg test', language='python',
-                                     interactive=False, max_lines=40, elem_id='config')
-            with gr.Column(elem_id='settings'), gr.Tabs():
-                with gr.Tab('Setting A'):
-                    setting_a = _setting_controls(Setting.of(cfg), 'a', models.methods)
-                with gr.Tab('Setting B'):
-                    setting_b = _setting_controls(PLAIN, 'b', models.methods)
-                with gr.Tab('Background'):
-                    background = gr.Textbox('', label='Names for all the rest', placeholder='wall, sky',
-                                            info='They become one class, background; auto chooses names.', elem_id='background')
-                    threshold = gr.Slider(0, 1, 0, step=0.01, label='Threshold', elem_id='threshold',
-                                          info='Pixels less probable than this become background, too.')
-        typed = [classes, background, threshold, result.opacity]
-        answers = Answers(models, max_seconds)
-        picked = examples.click(example, examples, [image, classes], queue=False, api_visibility='private')
-        gr.on([segment_button.click, compare_button.click, image.change, clicked.select], None, js=CLOSE_NOTICES)
-        gr.on([segment_button.click, compare_button.click, examples.click], None, js=SHOW_PROGRESS)
-        image.change(answers.show, image, [clicked, attention], show_progress_on=[clicked], **ONE_AT_A_TIME)
-        shown = [result.painted, result.legend, config, tabs, result.drawing, result.names, *result.files, result.details]
-        progress = [result.painted, slider]  # whichever is in the open tab
-        for trigger in (segment_button.click, picked.success):
-            segmented = trigger(answers.segment, [image, *typed, *setting_a], shown, show_progress_on=progress,
-                                **ONE_AT_A_TIME)
-            segmented.success(None, js=SHOW_RESULTS)
-        compared = compare_button.click(answers.compare, [image, *typed, *setting_a, *setting_b],
-                                        [slider, slider_legend, config, tabs], show_progress_on=progress, **ONE_AT_A_TIME)
-        compared.success(None, js=SHOW_RESULTS)
-        gr.on([result.opacity.input, result.names.input], answers.redraw,
-              [result.drawing, result.opacity, result.names], [result.painted, result.files[-1]],
-              show_progress='hidden', trigger_mode='always_last', **WITHOUT_MODEL)
-        clicked.select(answers.attention, [image, *setting_a], attention, **ONE_AT_A_TIME)
-        cancel_button.click(answers.cancel, queue=False, api_visibility='private')
+            inputs, results, settings = _inputs(models.cfg.model), _results(), _settings(models)
+        _connect(inputs, results, settings, Answers(models, max_seconds))
     page.state_session_capacity = SESSIONS
     return page.queue(max_size=QUEUE, api_open=False)
+
+
+def _connect(inputs: '_Inputs', results: '_Results', settings: '_Settings', answers: Answers) -> None:
+    """Connect the events of the components with the answers."""
+    image, result, slider = inputs.image, results.result, results.slider
+    buttons = [inputs.segment.click, inputs.compare.click]
+    picked = inputs.examples.click(inputs.load_example, inputs.examples, [image, inputs.classes], queue=False,
+                                   api_visibility='private')
+    gr.on([*buttons, image.change, results.clicked.select], None, js=CLOSE_NOTICES)
+    gr.on([*buttons, inputs.examples.click], None, js=SHOW_PROGRESS)
+    image.change(answers.show, image, [results.clicked, results.attention], show_progress_on=[results.clicked],
+                 **ONE_AT_A_TIME)
+    typed = [inputs.classes, settings.background, settings.threshold, result.opacity]
+    shown = [result.painted, result.legend, results.config, results.tabs, result.drawing, result.names, *result.files,
+             result.details]
+    progress = [result.painted, slider]  # whichever is in the open tab
+    for trigger in (inputs.segment.click, picked.success):
+        segmented = trigger(answers.segment, [image, *typed, *settings.a], shown, show_progress_on=progress, **ONE_AT_A_TIME)
+        segmented.success(None, js=SHOW_RESULTS)
+    compared = inputs.compare.click(answers.compare, [image, *typed, *settings.a, *settings.b],
+                                    [slider, results.slider_legend, results.config, results.tabs], show_progress_on=progress,
+                                    **ONE_AT_A_TIME)
+    compared.success(None, js=SHOW_RESULTS)
+    gr.on([result.opacity.input, result.names.input], answers.redraw, [result.drawing, result.opacity, result.names],
+          [result.painted, result.files[-1]], show_progress='hidden', trigger_mode='always_last', **WITHOUT_MODEL)
+    results.clicked.select(answers.attention, [image, *settings.a], results.attention, **ONE_AT_A_TIME)
+    inputs.cancel.click(answers.cancel, queue=False, api_visibility='private')
+
+
+class _Inputs(NamedTuple):
+    """The components of the inputs; ``load_example`` returns file and class names of an example."""
+    image: gr.Image
+    examples: gr.Dataset
+    load_example: Callable[[int], Tuple[str, str]]
+    classes: gr.Textbox
+    segment: gr.Button
+    compare: gr.Button
+    cancel: gr.Button
+
+
+def _inputs(cfg: Any) -> _Inputs:
+    with gr.Column(elem_id='inputs'):
+        image = gr.Image(label='Image', type='filepath', image_mode=None, sources=['upload', 'clipboard'], height=220,
+                         elem_id='image')
+        # The file, unopened: read_upload has the better messages for a bad one. On the object: of a subclass, gradio
+        # would write a stub file beside this one.
+        image.preprocess = lambda upload: upload and upload.path
+        examples, load_example = _examples(image, _is_tiny(cfg))
+        classes = gr.Textbox(own_class_names(cfg), label='Class names', lines=2, max_lines=12, elem_id='classes',
+                             placeholder='cat, sofa; couch, grass',
+                             info='Separate classes by commas or lines, synonyms of a class by semicolons.')
+        with gr.Row():
+            segment = gr.Button('Segment', variant='primary', elem_id='segment', min_width=100)
+            compare = gr.Button('Compare', elem_id='compare', min_width=100)
+            cancel = gr.Button('Cancel', elem_id='cancel', min_width=80)
+    return _Inputs(image, examples, load_example, classes, segment, compare, cancel)
+
+
+class _Settings(NamedTuple):
+    """The components of the settings; ``a`` and ``b`` have one for each field of ``Setting``."""
+    a: List[gr.components.Component]
+    b: List[gr.components.Component]
+    background: gr.Textbox
+    threshold: gr.Slider
+
+
+def _settings(models: Models) -> _Settings:
+    with gr.Column(elem_id='settings'), gr.Tabs():
+        with gr.Tab('Setting A'):
+            setting_a = _setting_controls(Setting.of(models.cfg.model), 'a', models.methods)
+        with gr.Tab('Setting B'):
+            setting_b = _setting_controls(PLAIN, 'b', models.methods)
+        with gr.Tab('Background'):
+            background = gr.Textbox('', label='Names for all the rest', placeholder='wall, sky', elem_id='background',
+                                    info='They become one class, background; auto chooses names.')
+            threshold = gr.Slider(0, 1, 0, step=0.01, label='Threshold', elem_id='threshold',
+                                  info='Pixels less probable than this become background, too.')
+    return _Settings(setting_a, setting_b, background, threshold)
 
 
 class _Result(NamedTuple):
@@ -137,6 +158,35 @@ def _result() -> _Result:
             files = [gr.DownloadButton(f'↓ {label}', size='sm', min_width=80, elem_id=name) for name, label in (
                 ('labels-file', 'Label map'), ('classes-file', 'Classes'), ('overlay-file', 'Overlay'))]
     return _Result(painted, legend, gr.State(), details, opacity, names, files)
+
+
+class _Results(NamedTuple):
+    """The components of the tabs with results."""
+    tabs: gr.Tabs
+    result: _Result
+    slider: gr.ImageSlider
+    slider_legend: gr.HTML
+    clicked: gr.Image
+    attention: gr.Plot
+    config: gr.Code
+
+
+def _results() -> _Results:
+    with gr.Column(elem_id='answers'), gr.Tabs(elem_id='results') as tabs:
+        with gr.Tab('Result', id='result'):
+            result = _result()
+        with gr.Tab('Compare', id='compare'):
+            slider = gr.ImageSlider(label='Setting A (left) and B (right)', interactive=False, format='png', max_height=600,
+                                    buttons=['fullscreen'], elem_id='slider')
+            slider_legend = gr.HTML('Press Compare: the results of settings A and B, and a line to move between them.',
+                                    elem_id='slider-legend')
+        with gr.Tab('Attention', id='attention'):
+            clicked = _shown(label='Click a patch to see where it attends with setting A', elem_id='clicked')
+            attention = gr.Plot(show_label=False, format='png', elem_id='attention')
+        with gr.Tab('Config', id='config'):
+            config = gr.Code(label='The model of setting A, for a config of ovseg test', language='python',
+                             interactive=False, max_lines=40, elem_id='config')
+    return _Results(tabs, result, slider, slider_legend, clicked, attention, config)
 
 
 def _examples(image: gr.Image, tiny: bool) -> Tuple[gr.Dataset, Callable[[int], Tuple[str, str]]]:

@@ -1,3 +1,4 @@
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 from ovseg.apis.region_maps import store_region_maps
 from ovseg.claims import claim
 from ovseg.models.regions import NpzRegions, Regions
+from ovseg.models.regions.npz_regions import read_regions, write_regions
 
 CPU = torch.device('cpu')
 
@@ -70,6 +72,53 @@ def test_only_missing_maps_are_computed(dataset, tmp_path):
     assert store_region_maps(dataset(), Brightness(), out, CPU) == 1
     assert [path.rsplit('/', 1)[1] for path in Brightness.calls] == ['b.png']
     assert store_region_maps(dataset(), Brightness(), out, CPU) == 0
+
+
+def test_the_map_of_an_image_that_has_changed_is_made_again(dataset, tmp_path):
+    out = tmp_path / 'out'
+    store_region_maps(dataset(), Brightness(), out, CPU)
+    Image.new('RGB', (17, 19), (255, 0, 0)).save(tmp_path / 'images' / 'b.png')
+    kept = (out / 'a.npz').stat().st_mtime_ns
+    assert store_region_maps(dataset(), Brightness(), out, CPU) == 1
+    assert np.array_equal(read_regions(out / 'b.npz'), np.ones((19, 17)))
+    assert (out / 'a.npz').stat().st_mtime_ns == kept
+    assert store_region_maps(dataset(), Brightness(), out, CPU) == 0
+
+
+def test_the_record_keeps_the_images_of_another_data_set_in_the_folder(dataset, tmp_path):
+    out, images = tmp_path / 'out', tmp_path / 'images'
+    store_region_maps(dataset(), Brightness(), out, CPU)
+    (images / 'a.png').rename(tmp_path / 'a.png')
+    assert store_region_maps(dataset(), Brightness(), out, CPU) == 0
+    Image.new('RGB', (17, 19), (255, 0, 0)).save(images / 'a.png')
+    assert store_region_maps(dataset(), Brightness(), out, CPU) == 1
+
+
+def test_maps_of_another_program_are_kept(dataset, tmp_path):
+    out = tmp_path / 'out'
+    out.mkdir()
+    write_regions(out / 'a.npz', np.eye(7, 11))
+    assert store_region_maps(dataset(), Brightness(), out, CPU) == 1
+    assert np.array_equal(read_regions(out / 'a.npz'), np.eye(7, 11))
+
+
+def test_maps_without_stamps_are_kept_and_get_them(dataset, tmp_path):
+    out = tmp_path / 'out'
+    store_region_maps(dataset(), Brightness(), out, CPU)
+    record = json.loads((out / 'regions.json').read_text())
+    assert set(record.pop('image_stamps')) == {'a.npz', 'b.npz'}
+    (out / 'regions.json').write_text(json.dumps(record))
+    assert store_region_maps(dataset(), Brightness(), out, CPU) == 0
+    Image.new('RGB', (17, 19), (255, 0, 0)).save(tmp_path / 'images' / 'b.png')
+    assert store_region_maps(dataset(), Brightness(), out, CPU) == 1
+
+
+@pytest.mark.parametrize('record', ['', '[1]', '5', '{"type": "Brightness"}'])
+def test_a_damaged_record_is_refused(record, dataset, tmp_path):
+    store_region_maps(dataset(), Brightness(), tmp_path / 'out', CPU)
+    (tmp_path / 'out' / 'regions.json').write_text(record)
+    with pytest.raises(ValueError, match=r'regions\.json: choose'):
+        store_region_maps(dataset(), Brightness(), tmp_path / 'out', CPU)
 
 
 def test_an_error_leaves_what_is_done(dataset, tmp_path):

@@ -348,6 +348,17 @@ def test_confidence_is_written_as_grey_images(inferencer, noise, tmp_path, bits,
     assert found.undefined == 0 and 'undefined_pixels' not in entry
 
 
+def test_an_image_that_a_format_leaves_out_is_an_error_of_the_folder(tmp_path):
+    heard = []
+    with build(tmp_path, formats=['coco'], max_pixels=14) as folder:
+        folder.add('a', Path('a.jpg'), np.zeros((3, 5), np.uint8), Areas(np.array([15]), (3, 5)), np.zeros((3, 5, 3), np.uint8))
+        folder.export(lambda *heard_of: heard.append(heard_of))
+        with pytest.raises(ValueError, match=r'^--format coco: .*left out'):
+            folder.export(None)
+    (place, error), = heard
+    assert place == str(tmp_path) and 'left out' in str(error)
+
+
 def test_images_are_brought_into_an_order(results, tmp_path):
     with results() as folder:
         for name in 'badec':

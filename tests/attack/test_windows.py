@@ -12,16 +12,8 @@ from ovseg.inference.windows import WindowLayout
 loop_merge = runpy.run_path(str(Path(__file__).parents[1] / 'window_loops.py'))['loop_merge']
 
 PATCHES = [(1, 1), (2, 2), (5, 5), (3, 7), (7, 2), (14, 14), (16, 16)]
+pytestmark = pytest.mark.usefixtures('one_thread')
 MAX_WINDOWS, MAX_CELLS = 60, 50_000  # so that a case takes milliseconds
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Products this small are slower on several, much slower where others use the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def random_geometry(rng):

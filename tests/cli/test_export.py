@@ -4,6 +4,7 @@ import pytest
 import torch
 from packaging.version import Version
 
+from ovseg.apis.run_settings import differences
 from ovseg.cli import main
 from ovseg.demo.textures import CLASSES
 from ovseg.export import onnx_file, refusals
@@ -42,6 +43,18 @@ def test_the_model_has_the_classes_and_thresholds_of_the_command(written, tmp_pa
     assert capsys.readouterr().out.splitlines() == [
         f'{tmp_path / "a.onnx"}: 12.3 MB, opset 23, images of 229x353 pixels',
         'labels as in PyTorch: 99.945% of the pixels of 2 drawn images, 99.900% of the image with the fewest']
+
+
+def test_the_metadata_holds_every_setting_that_labels_depend_on(written, tmp_path):
+    options = ['image_encoder.attention=NACLIP', 'image_encoder.ignore_residual=False', 'decoder.cls_token_lambda=-0.3',
+               'upsampler.type=BilinearUpsampler', 'post_processors.0.min_self_attn_threshold=0.2', 'clip.pretrained=None']
+    for changed in ([], *([f'model.{option}'] for option in options)):
+        assert export(tmp_path, *(['--cfg-options', *changed] if changed else []), model='gated_full_tiny-clip') == 0
+    first, *others = (about['settings'] for *_, about in written)
+    found = [differences(first, other) for other in others]
+    assert found == [['model.image_encoder.attention'], ['model.image_encoder.ignore_residual'],
+                     ['decoder.cls_token_lambda', 'model.decoder.cls_token_lambda'], ['model.upsampler'],
+                     ['model.post_processors'], ['model.clip.pretrained', 'weights']]
 
 
 def test_the_classes_are_by_default_those_of_the_config(written, tmp_path):

@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 from ovseg.claims import claim
 from ovseg.corpus.attempts import Attempts
 
@@ -31,5 +34,15 @@ def test_a_task_that_is_done_leaves_nothing(tmp_path):
 
 def test_the_next_run_removes_what_is_left(tmp_path):
     killed(tmp_path, 'a')
+    with claim(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == ['.lock']
+
+
+def test_the_next_run_removes_the_file_that_was_being_written(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:  # neither renamed nor removed, as after a kill
+        patch.setattr(os, 'replace', lambda part, path: None)
+        patch.setattr(Path, 'unlink', lambda path, missing_ok=False: None)
+        killed(tmp_path, 'a')
+    assert len(list(tmp_path.iterdir())) == 1
     with claim(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == ['.lock']

@@ -7,18 +7,10 @@ import tarfile
 import threading
 
 import pytest
-import torch
 
 from ovseg.corpus import engine, nodes
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """As the workers have."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 def test_results_are_those_of_one_process_also_of_a_resumed_run(predict, on_ray, draw, results_of, tmp_path, capfd):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple, Sequence
 
 import pytest
-import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
@@ -83,7 +82,7 @@ def _loggers_of_their_own(monkeypatch):
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch):
+def checkout(tmp_path, monkeypatch, one_thread):
     """A folder with the configs, some of the demo scenes and ``image.jpg``, in which the test then is."""
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     for folder, suffix in (('images', 'jpg'), ('annotations', 'png')):
@@ -98,10 +97,7 @@ def checkout(tmp_path, monkeypatch):
     # A Runner formats its config five times, which takes longer than all the rest.
     for module in ('mmengine.config.config', 'yapf.yapflib.yapf_api'):  # onedl-mmengine imports it where it formats
         monkeypatch.setattr(f'{module}.FormatCode', lambda text, **style: (text, True), raising=False)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a few small images are slower on many
-    yield tmp_path
-    torch.set_num_threads(threads)
+    return tmp_path
 
 
 class Shell:

@@ -7,7 +7,9 @@ import pytest
 import torch
 from packaging.version import Version
 
+from ovseg.apis.model_config import load_config
 from ovseg.apis.painting import class_colours
+from ovseg.apis.request import Request
 from ovseg.demo.textures import CLASSES
 from ovseg.export import onnx_file
 from ovseg.export.onnx_file import description, drawn_images, labels_of_torch, traced, write_onnx
@@ -95,14 +97,18 @@ def test_the_operators_are_those_of_today_and_the_file_names_no_folder(write):
 
 
 def test_the_metadata(write, model):
+    cfg = load_config('gated_tiny-clip', None, {'model.image_encoder.attention': 'NACLIP'})
     names = [*'abcdefg', 'é']
-    path, _ = write(**description(model, names, class_colours(8, False), 'a_config', False))
+    request = Request(names, model.vocabulary, model.decoder)
+    path, _ = write(**description(cfg, model, request, class_colours(8, False), False))
     found = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
     found = {key: json.loads(value) for key, value in found.items()}
     assert found['classes'] == names and found['synonyms'][1] == list(CLASSES[2:4]) and found['no_class'] == 255
     assert len(found['palette']) == 8 and all(len(colour) == 3 for colour in found['palette'])
-    assert found['settings']['post_processors'] == ['SelfAttnEnhancement', 'OutlierSuppression', 'GlobalDebias', 'CTD']
-    assert found['settings']['decoder'] == dict(logit_scale=40, prob_thd=0.7, bg_idx=2, reject=0.5)
+    settings = found['settings']
+    assert settings['model']['image_encoder']['attention'] == 'NACLIP' and settings['config'] == 'gated_tiny-clip_demo'
+    assert settings['classes'] == found['synonyms'] and not settings['fp16']
+    assert [settings['decoder'][key] for key in ('prob_thd', 'bg_idx', 'reject')] == [0.7, 2, 0.5]
 
 
 @pytest.mark.parametrize('fp16, allowed', [(False, '99.9%'), (True, '99.0%')])

@@ -22,14 +22,7 @@ CLASS_LISTS = {**{name: name for name in LAYOUTS}, 'coco_stuff164k': 'coco_stuff
 WINDOWS = dict(crop=0)
 IN_PROCESS = ['test_dataloader.num_workers=0']
 
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread():
-    """Matrices this small are slower on many."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures('one_thread')
 
 
 @pytest.fixture(autouse=True)

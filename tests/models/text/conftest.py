@@ -37,6 +37,13 @@ class AveragingTower(nn.Module):
 
 
 @pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The folder of cached text embeddings, which does not exist yet."""
+    monkeypatch.setenv('OVSEG_CACHE', str(tmp_path / 'cache'))
+    return tmp_path / 'cache'
+
+
+@pytest.fixture
 def tokenizer():
     return ToyTokenizer()
 

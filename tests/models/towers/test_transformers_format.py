@@ -46,18 +46,10 @@ STRANGE = {'toy-last': changed('text_cfg', pool_type='last'), 'toy-not-causal': 
 
 
 @pytest.fixture(scope='module', autouse=True)
-def _toy_models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('model_configs')
+def _toy_models(register_models):
     configs = {GELU: CONFIG, **{name: config for name, (config, *_) in OTHERS.items()}, **STRANGE,
                'toy-two-towers': dict(CONFIG, custom_text=True), 'toy-large-words': changed('text_cfg', vocab_size=49408)}
-    for name, config in configs.items():
-        (folder / f'{name}.json').write_text(json.dumps(config))
-        (folder / f'{name}-quickgelu.json').write_text(json.dumps(dict(config, quick_gelu=True)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(open_clip.factory, '_MODEL_CONFIGS', dict(open_clip.factory._MODEL_CONFIGS))
-        patch.setattr(open_clip.factory, '_MODEL_CONFIG_PATHS', list(open_clip.factory._MODEL_CONFIG_PATHS))
-        open_clip.add_model_config(folder)
-        yield
+    register_models({**configs, **{f'{name}-quickgelu': dict(config, quick_gelu=True) for name, config in configs.items()}})
 
 
 @pytest.fixture
