@@ -207,14 +207,17 @@ def _print_results(document: Dict[str, Any], out: Path, count: int, as_json: boo
 
 
 def _total_areas(images: Sequence[Dict[str, Any]]) -> List[Tuple[str, str, str]]:
-    """Of each class that occurs its share of the pixels of all images, and the number of images in which it occurs."""
+    """Of each class that occurs its share of the pixels with data of all images, and the number of images in which it occurs.
+
+    Pixels without a class count in the total, as they do in the shares of one image.
+    """
     pixels: Counter = Counter()
     occurs: Counter = Counter()
     for image in images:
         for name, area in image['areas'].items():
             pixels[name] += area['pixels']
             occurs[name] += area['pixels'] > 0
-    total = sum(pixels.values())
+    total = sum(image['size'][0] * image['size'][1] - image.get('nodata_pixels', 0) for image in images)
     return [(name, f'{count / total:.1%}', str(occurs[name])) for name, count in pixels.most_common() if count]
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ovseg.apis import OVSegInferencer, runs
 from ovseg.cli import main
+from ovseg.cli.predict import _total_areas
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.models.post_processors import PostProcessorChain
 from ovseg.models.text import TextEncoder
@@ -100,6 +101,23 @@ def test_one_table_of_several_images(predict, image_files, tmp_path, capsys):
             expected.append([word, f'{sum(pixels) / total:.1%}', str(sum(map(bool, pixels)))])
     assert sorted(cells(output)) == sorted(expected) and len(expected) > 1
     assert output.splitlines()[-1] == f'2 images in {tmp_path / "out"}: vis, pred, results.json'
+
+
+def test_the_total_has_the_pixels_without_a_class_and_not_those_without_data():
+    def image(size, nodata, **counts):
+        areas = {name: dict(pixels=pixels) for name, pixels in counts.items()}
+        return dict(size=size, areas=areas, rejected_pixels=size[0] * size[1] - nodata - sum(counts.values()),
+                    **(dict(nodata_pixels=nodata) if nodata else {}))
+    images = [image([7, 11], 0, cat=31, snow=13), image([5, 17], 19, cat=23, snow=0)]
+    assert _total_areas(images) == [('cat', '37.8%', '2'), ('snow', '9.1%', '1')]  # of 7 * 11 + 5 * 17 - 19 = 143
+
+
+def test_two_equal_images_have_the_shares_of_one(predict, image_files, capsys):
+    options = ['--classes', 'ladybug, snow; ice, gravel', '--reject', '0.9']
+    assert predict(image_files[:1], *options) == 0
+    one = cells(capsys.readouterr().out)
+    assert predict(image_files[:1] * 2, *options) == 0
+    assert cells(capsys.readouterr().out) == [[*row, '2'] for row in one]
 
 
 def test_labels_are_those_of_the_inferencer(predict, image_files, tmp_path):
