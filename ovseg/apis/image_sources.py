@@ -87,7 +87,7 @@ def find_sources(images: Any) -> Union[List[Source], Iterator[Source]]:
 
     Args:
         images: One of these, a folder (its images in the order of their names, not those of its sub-folders; see
-            ``other_files``), or several in a sequence or an iterable.
+            ``other_files``), or several in a sequence or an iterable. A ``file://`` URL counts as the path that it names.
 
     Returns:
         A list, whose paths all exist; for an iterable that is no sequence an iterator that takes one item at a time.
@@ -112,8 +112,9 @@ def other_files(images: Any) -> List[Path]:
     None for an iterable that is no sequence.
     """
     items = [images] if isinstance(images, (str, os.PathLike)) else images if isinstance(images, Sequence) else []
-    folders = [Path(os.path.expanduser(item)) for item in items if isinstance(item, (str, os.PathLike)) and item != '']
-    return [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()) if not is_image_name(path)]
+    folders = [_path_or_url(item) for item in items if isinstance(item, (str, os.PathLike)) and item != '']
+    return [path for folder in folders if isinstance(folder, Path) and folder.is_dir()
+            for path in sorted(folder.iterdir()) if not is_image_name(path)]
 
 
 def describe(source: Source) -> str:
@@ -157,8 +158,7 @@ def read_image(source: Source, max_pixels: int, bit_depth: Optional[int] = None)
     them: grey and palette files become BGR, and the EXIF orientation is applied. Arrays are BGR, as OpenCV's, or grey, or BGRA,
     whose alpha is dropped; of PIL images the pixels are taken as they are, transparent ones over white.
 
-    A URL is read by ``download``; ``file://`` names a file of this machine, as a path does. A file must be a regular one of
-    at most ``MAX_FILE_BYTES``.
+    A URL is read by ``download``. A file must be a regular one of at most ``MAX_FILE_BYTES``.
 
     Args:
         source: See ``find_sources``.
@@ -198,11 +198,9 @@ def _sources_of(item: Any) -> List[Source]:
     if not isinstance(item, (str, os.PathLike)):
         raise TypeError('an image is a path, a URL, a NumPy array or a PIL image, and several come as a folder, a sequence or '
                         f'an iterable of these; this is {type(item).__name__}: {item!r:.80}')
-    if isinstance(item, str) and _is_url(item):
-        return [item]
-    if item == '':  # perhaps an unset variable of the shell; Path('') is the working directory
-        raise FileNotFoundError("there is no image or folder ''")
-    path = Path(os.path.expanduser(item))  # Path.expanduser() raises RuntimeError for an unknown user
+    path = _path_or_url(item)
+    if isinstance(path, str):
+        return [path]
     if path.is_dir():
         files: List[Source] = [file for file in sorted(path.iterdir()) if is_image_name(file)]
         if not files:
@@ -219,11 +217,32 @@ def is_image_name(path: PurePath) -> bool:
     return path.suffix.lower() in (*SUFFIXES, *UNSUPPORTED) and not path.name.startswith('.')
 
 
-def _is_url(text: str) -> bool:
-    try:
-        return urlparse(text).scheme.lower() in URL_SCHEMES
-    except ValueError as error:
-        raise ValueError(f'{quoted(text)} is no URL: {error}') from error
+def local_path(url: str) -> str:
+    """The path that a ``file://`` URL names.
+
+    Raises:
+        FileNotFoundError: the URL names another machine.
+    """
+    parts = urlparse(url)
+    if parts.netloc not in ('', 'localhost'):
+        raise FileNotFoundError(f'cannot get {quoted(url)}: a file:// URL names a file of this machine')
+    return url2pathname(parts.path)
+
+
+def _path_or_url(item: Union[str, 'os.PathLike[str]']) -> Union[str, Path]:
+    """The path that ``item`` names, or ``item`` where it is an ``http`` URL."""
+    if isinstance(item, str):
+        try:
+            scheme = urlparse(item).scheme.lower()
+        except ValueError as error:
+            raise ValueError(f'{quoted(item)} is no URL: {error}') from error
+        if scheme == 'file':
+            item = local_path(item)
+        elif scheme in URL_SCHEMES:
+            return item
+    if item == '':  # perhaps an unset variable of the shell; Path('') is the working directory
+        raise FileNotFoundError("there is no image or folder ''")
+    return Path(os.path.expanduser(item))  # Path.expanduser() raises RuntimeError for an unknown user
 
 
 def _content(source: Union[str, Path, StoredImage]) -> bytes:
@@ -231,15 +250,7 @@ def _content(source: Union[str, Path, StoredImage]) -> bytes:
         return source.read()
     if isinstance(source, Path):
         return read_file(source)
-    url = urlparse(source)
-    if url.scheme.lower() != 'file':
-        return download(source)
-    if url.netloc not in ('', 'localhost'):
-        raise FileNotFoundError(f'cannot get {quoted(source)}: a file:// URL names a file of this machine')
-    try:
-        return read_file(url2pathname(url.path))
-    except OSError as error:
-        raise FileNotFoundError(f'cannot get {quoted(source)}: {error}') from error
+    return download(source)
 
 
 def _check_size(source: Source, size: Tuple[int, int], max_pixels: int) -> None:

@@ -142,9 +142,18 @@ class Run:
                 self._export(self.folder)
 
     def _raster(self, source: Source) -> Optional[Path]:
-        """The path of a source that is read window by window."""
-        found = isinstance(source, Path) and is_raster(source, self.max_pixels, self.reading)
-        return source if found and isinstance(source, Path) else None
+        """The path of a source that is read window by window.
+
+        Raises:
+            ValueError: it is none, and options are given that only such files have.
+        """
+        if isinstance(source, Path) and is_raster(source, self.max_pixels, self.reading):
+            return source
+        given = self.reading.for_rasters
+        if given:
+            raise ValueError(f'{quoted(describe(source))} is not a TIFF file of this machine, or it is damaged, and '
+                             f'{" and ".join(given)} can be used with such files only: leave the image or the option out')
+        return None
 
     def _export(self, folder: ResultFiles) -> None:
         """Write the formats; an image that is left out of one is an error, as one without results is."""

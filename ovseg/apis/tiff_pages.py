@@ -62,7 +62,7 @@ def is_raster(path: Path, max_pixels: int, reading: Reading) -> bool:
         except BROKEN:  # the reader of images refuses it
             return False
     return page is not None and (page.georeferenced or page.width * page.height > max_pixels or page.samples > MOST_SAMPLES
-                                 or reading.for_rasters)
+                                 or bool(reading.for_rasters))
 
 
 def has_several_pages(file: BinaryIO) -> bool:

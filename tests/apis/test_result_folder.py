@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import ovseg
+from ovseg.apis import image_sources
 from ovseg.apis.request import Request
 from ovseg.apis.result_folder import Areas, ResultFolder, grey_levels
 from ovseg.claims import LOCK
@@ -272,14 +273,25 @@ def test_an_image_that_changes_while_it_is_segmented_is_segmented_again(inferenc
     assert [entry['size'] for entry in results_of(tmp_path / 'out')['images']] == [[31, 41]]
 
 
-def test_a_url_that_has_results_is_done(inferencer, save, tmp_path):
-    url, broken = save().as_uri(), (tmp_path / 'nowhere.png').as_uri()
+def test_a_url_that_has_results_is_done(inferencer, save, tmp_path, monkeypatch):
+    content = {'http://host/cat.png': save().read_bytes(), 'http://host/broken.png': b'no image'}
+    monkeypatch.setattr(image_sources, 'download', content.__getitem__)
+    url, broken = content
     for again in (False, True):
         found = inferencer([url, url, broken], WORDS, out_dir=tmp_path / 'out', resume=again, on_error=lambda *_: None)
         assert found['names'] == ([] if again else ['cat', 'cat_2'])
         results = results_of(tmp_path / 'out')
         assert [entry['source'] for entry in results['images']] == [url, url]
         assert [entry['source'] for entry in results['failed']] == [broken]
+
+
+def test_a_file_behind_a_file_url_that_has_changed_is_segmented_again(inferencer, save, tmp_path):
+    url = save().as_uri()
+    inferencer(url, WORDS, out_dir=tmp_path / 'out')
+    assert inferencer(url, WORDS, out_dir=tmp_path / 'out', resume=True)['names'] == []
+    save(shape=(31, 41, 3))
+    assert inferencer(url, WORDS, out_dir=tmp_path / 'out', resume=True)['names'] == ['cat']
+    assert [entry['size'] for entry in results_of(tmp_path / 'out')['images']] == [[41, 31]]
 
 
 def test_an_empty_name_of_a_folder_is_refused(inferencer, save, tmp_path, monkeypatch):

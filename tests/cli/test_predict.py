@@ -160,7 +160,7 @@ def test_without_classes_the_names_are_those_of_the_config(predict, image_files,
 def test_a_folder_and_a_url(predict, image_files, tmp_path):
     assert predict([image_files[0].parent, image_files[1].as_uri()], '--classes', 'zebra, snow') == 0
     assert [(entry['name'], entry['source']) for entry in results(tmp_path)['images']] == [
-        ('first', str(image_files[0])), ('second', str(image_files[1])), ('second_2', image_files[1].as_uri())]
+        ('first', str(image_files[0])), ('second', str(image_files[1])), ('second_2', str(image_files[1]))]
 
 
 def test_names_are_printed_as_they_stand(predict, image_files, capsys):
