@@ -163,7 +163,7 @@ class OVSegInferencer:
 
     def settings(self, call: Call) -> Dict[str, Any]:
         """See ``run_settings``."""
-        return run_settings(self.cfg, self.model, self._named(call), call.reading)
+        return run_settings(self.cfg, self.model, self._named(call), call.reading, self.max_pixels)
 
     def result_folder(self, call: Call, out_dir: Union[str, Path], formats: Sequence[str], resume: bool) -> ResultFolder:
         """The folder of the results of a call, claimed for this process; for the arguments see ``stream``."""

@@ -14,7 +14,8 @@ from ovseg.models import CLIPSegmentor
 SHOWN = 5  # differences that a message lists
 
 
-def run_settings(cfg: Config, model: CLIPSegmentor, request: Request, reading: Reading) -> Dict[str, Any]:
+def run_settings(cfg: Config, model: CLIPSegmentor, request: Request, reading: Reading,
+                 max_pixels: int) -> Dict[str, Any]:
     """Settings that a resumed run must have in common with the first, as JSON holds them.
 
     Args:
@@ -22,13 +23,14 @@ def run_settings(cfg: Config, model: CLIPSegmentor, request: Request, reading: R
         model: Its weights and region maps count.
         request: Classes and thresholds of the call.
         reading: How images are read.
+        max_pixels: Larger TIFF files are cut into tiles.
     """
     regions = model.image_encoder.regions
     decoder = {field.name: getattr(request.decoder, field.name) for field in fields(request.decoder) if field.name != 'refiner'}
     settings = dict(model=cfg.model, pipeline=cfg.test_dataloader.dataset.pipeline, custom_imports=custom_code(cfg),
                     weights=tensors_digest(model.state_dict()), regions=regions and regions.digest(),
                     classes=request.vocabulary.synonyms, templates=list(request.vocabulary.sentences), decoder=decoder,
-                    reading=reading._asdict(),
+                    reading=reading._asdict(), max_pixels=max_pixels,
                     confidence_bits=request.confidence_bits, software=software())
     return json.loads(json.dumps(settings, default=_name))
 

@@ -294,6 +294,13 @@ def test_a_file_behind_a_file_url_that_has_changed_is_segmented_again(inferencer
     assert [entry['size'] for entry in results_of(tmp_path / 'out')['images']] == [[41, 31]]
 
 
+def test_a_tiff_as_one_image_and_tiff_files_in_tiles_are_not_mixed(build, save, tmp_path):
+    image = save('cat.tif')
+    build(max_pixels=5 * 37 * 29)(image, WORDS, out_dir=tmp_path / 'out')
+    with pytest.raises(ValueError, match=r'holds results of other settings, .* \(different: max_pixels\)'):
+        build(max_pixels=37 * 29 - 1).stream(image, WORDS, out_dir=tmp_path / 'out', resume=True)
+
+
 def test_an_empty_name_of_a_folder_is_refused(inferencer, save, tmp_path, monkeypatch):
     image = save()
     monkeypatch.chdir(tmp_path)
