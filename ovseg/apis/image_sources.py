@@ -2,7 +2,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
 
@@ -82,7 +82,13 @@ class StoredImage:
 Source = Union[str, Path, np.ndarray, Image.Image, StoredImage]
 
 
-def find_sources(images: Any) -> Union[List[Source], Iterator[Source]]:
+class Unfound(NamedTuple):
+    """An item of an iterable that names no image, and the error that says so."""
+    item: str
+    error: Exception
+
+
+def find_sources(images: Any) -> Union[List[Source], Iterator[Union[Source, Unfound]]]:
     """Find the sources of images, one per image: a path, a URL, an array or a PIL image.
 
     Args:
@@ -90,17 +96,18 @@ def find_sources(images: Any) -> Union[List[Source], Iterator[Source]]:
             ``other_files``), or several in a sequence or an iterable. A ``file://`` URL counts as the path that it names.
 
     Returns:
-        A list, whose paths all exist; for an iterable that is no sequence an iterator that takes one item at a time.
+        A list, whose paths all exist; for an iterable that is no sequence an iterator that takes one item at a time, and gives
+        an ``Unfound`` for one with an error, so that the items after it are not lost.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        TypeError: something else than these.
+        TypeError: something else than these; in an iterable, too.
         ValueError: a sequence or a folder without images.
     """
     if isinstance(images, (str, os.PathLike, np.ndarray, Image.Image)) or not isinstance(images, Iterable):
         return _sources_of(images)
     if not isinstance(images, Sequence):
-        return (source for item in images for source in _sources_of(item))
+        return (source for item in images for source in _found_or_not(item))
     if not images:
         raise ValueError('there are no images: images is empty')
     return [source for item in images for source in _sources_of(item)]
@@ -189,6 +196,14 @@ def read_image(source: Source, max_pixels: int, bit_depth: Optional[int] = None)
     _check_size(source, size, max_pixels)
     check_content(content, name)
     return decode(content, name, bit_depth)
+
+
+def _found_or_not(item: Any) -> Sequence[Union[Source, Unfound]]:
+    """``_sources_of``, or the error."""
+    try:
+        return _sources_of(item)
+    except (OSError, ValueError) as error:
+        return [Unfound(str(item), error)]
 
 
 def _sources_of(item: Any) -> List[Source]:

@@ -71,8 +71,12 @@ def test_an_iterable_is_taken_one_by_one(folder):
     found = find_sources(generate())
     assert taken == []
     assert next(found) == folder / 'a.jpg' and taken == ['a.jpg']
-    with pytest.raises(FileNotFoundError, match=r'missing\.png'):
-        next(found)
+    missing = next(found)
+    assert missing.item == str(folder / 'missing.png') and type(missing.error) is FileNotFoundError
+    assert str(missing.error) == f'there is no image or folder {folder / "missing.png"}'
+    assert list(found) == [folder / 'b.PNG']
+    with pytest.raises(TypeError, match='this is int: 7'):
+        list(find_sources(iter([folder / 'a.jpg', 7])))
 
 
 def test_home_is_found(folder, monkeypatch):

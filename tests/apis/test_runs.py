@@ -1,3 +1,4 @@
+import json
 import tarfile
 import threading
 
@@ -64,6 +65,24 @@ def test_threads_do_not_disturb_each_other(inferencer, noise):
 def test_255_stays_free_in_8_bits(inferencer, noise, classes, dtype):
     words = [f'word {index}' for index in range(classes)]
     assert inferencer(noise(29, 31), words)['predictions'][0].dtype == dtype
+
+
+def test_an_item_of_an_iterable_that_is_no_image_leaves_the_others(inferencer, noise, tmp_path):
+    for number in range(3):
+        Image.fromarray(noise(37, 29, seed=number)).save(tmp_path / f's{number}.png')
+    (tmp_path / 'empty').mkdir()
+    items = ['s0.png', 'missing.png', 's1.png', '', 'empty', 'http://[::1/a.jpg', 'file://elsewhere/a.jpg', 's2.png']
+    items = [item if ':' in item else item and tmp_path / item for item in items]
+    errors = {}
+    found = list(inferencer.stream(iter(items), ['zebra', 'snow'], batch_size=2, on_error=errors.setdefault,
+                                   out_dir=tmp_path / 'out'))
+    assert [item.name for item in found] == ['s0', 's1', 's2']
+    assert list(errors) == [str(items[index]) for index in (1, 3, 4, 5, 6)]
+    assert str(errors[str(items[1])]) == f'there is no image or folder {items[1]}'
+    results = json.loads((tmp_path / 'out' / 'results.json').read_text(encoding='utf-8'))
+    assert [entry['source'] for entry in results['failed']] == list(errors) and len(results['images']) == 3
+    with pytest.raises(FileNotFoundError, match=r'there is no image or folder .*missing\.png'):
+        list(inferencer.stream(iter(items), ['zebra', 'snow']))
 
 
 def test_options_of_tiff_files_are_not_ignored_for_other_sources(inferencer, noise, tmp_path, monkeypatch):
