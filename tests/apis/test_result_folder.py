@@ -137,6 +137,33 @@ def test_a_broken_image_leaves_the_results_before_it(inferencer, noise, tmp_path
     assert [item['name'] for item in results_of(tmp_path / 'out')['images']] == ['000000']
 
 
+@pytest.mark.parametrize('resume', [False, True])
+def test_a_run_that_fails_at_its_first_image_leaves_the_results_of_another(inferencer, noise, tmp_path, resume):
+    inferencer([noise(37, 29), noise(31, 41)], WORDS, out_dir=tmp_path / 'out')
+    before = (tmp_path / 'out' / 'results.json').read_bytes()
+    (tmp_path / 'broken.jpg').write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'broken\.jpg is no image'):
+        inferencer([tmp_path / 'broken.jpg', noise(37, 29)], WORDS if resume else ['sky', 'sand'], out_dir=tmp_path / 'out',
+                   resume=resume)
+    assert (tmp_path / 'out' / 'results.json').read_bytes() == before
+    inferencer([tmp_path / 'broken.jpg'], ['sky'], out_dir=tmp_path / 'out', on_error=lambda *_: None)
+    assert results_of(tmp_path / 'out')['images'] == [] and len(results_of(tmp_path / 'out')['failed']) == 1
+
+
+@pytest.mark.parametrize('write', ['write_label_map', 'write_image'])
+def test_results_of_another_run_are_not_listed_once_their_files_are_replaced(inferencer, noise, tmp_path, monkeypatch, write):
+    inferencer([noise(37, 29), noise(31, 41)], WORDS, out_dir=tmp_path)
+    listed = []
+
+    def killed(*args):
+        listed.append(results_of(tmp_path)['images'])
+        raise KeyboardInterrupt
+    monkeypatch.setattr(f'ovseg.apis.result_folder.{write}', killed)
+    with pytest.raises(KeyboardInterrupt):
+        inferencer(noise(37, 29), ['sky', 'sand'], out_dir=tmp_path)
+    assert listed == [[]] and results_of(tmp_path)['images'] == []
+
+
 def test_a_full_disk_is_said_with_the_folder_and_leaves_what_is_there(inferencer, noise, tmp_path, monkeypatch):
     inferencer(noise(37, 29), WORDS, out_dir=tmp_path)
     before = (tmp_path / 'results.json').read_bytes()
