@@ -241,7 +241,7 @@ def _check(dataset: Any, name: str, pages: Sequence[Page], max_pixels: int) -> N
     rows, columns = dataset.block_shapes[0]
     if rows * columns > max_pixels:
         raise ValueError(f'{name} is stored in blocks of {columns} x {rows} pixels, and max_pixels={max_pixels}: store it in '
-                         'smaller ones (gdal_translate -co TILED=YES), or raise max_pixels (--max-pixels)')
+                         'smaller ones (gdal_translate -co TILED=YES), or raise max_pixels')
 
 
 def _warn_of_fill(name: str, scan: Scan) -> None:

@@ -26,8 +26,9 @@ class Reading(NamedTuple):
 
     @property
     def for_rasters(self) -> List[str]:
-        """The names of the options given that only files read window by window have."""
-        return [key for key in ('bands', 'nodata') if getattr(self, key) is not None]
+        """The options given that only files read window by window have, as ``'nodata=0'``."""
+        options = dict(bands=self.bands, nodata=self.nodata)
+        return [f'{key}={shown(value)}' for key, value in options.items() if value is not None]
 
     def check(self, crop: Optional[int]) -> None:
         """Refuse what cannot be.

@@ -88,4 +88,5 @@ def _vocabulary(classes: ClassList, templates: Union[str, Sequence[str]]) -> Voc
     try:
         return Vocabulary(classes, templates)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}. Class names are given as a list: classes=['cat', 'sofa; couch']") from error
+        raise FileNotFoundError(f"{error}. Class names are given as a list, ['cat', 'sofa; couch'], or on the command line as "
+                                "'cat, sofa; couch'") from error
