@@ -65,7 +65,7 @@ def logged():
     lambda folder: (os.mkfifo(folder / 'pipe'), read_file(folder / 'pipe')),
     lambda folder: read_image(folder / f'{NAME}.jpg', 1000),
     lambda folder: read_image(folder / f'{NAME}.png', 100),
-    lambda folder: read_image(f'file://host/{NAME}.png', 100),
+    lambda folder: find_sources(f'file://host/{NAME}.png'),
     lambda folder: find_sources(str(folder / 'no')),
     lambda folder: find_sources(f'http://[{NAME}'),
     lambda folder: download(f'http://{NAME}:port/'),

@@ -2,6 +2,7 @@
 import errno
 import warnings
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -10,7 +11,7 @@ from mmengine.logging import print_log
 
 from ovseg.apis.decoding import scale, value_limits
 from ovseg.apis.reading import Reading
-from ovseg.apis.tiff_pages import has_several_pages
+from ovseg.apis.tiff_pages import Page, tiff_pages
 from ovseg.apis.tiles import Tile, tiles
 from ovseg.extras import needed
 from ovseg.image_files import BROKEN, open_regular
@@ -18,6 +19,7 @@ from ovseg.utils import one_line, quoted
 
 CACHE_BYTES = 2 ** 28  # of GDAL for blocks that are read and written
 MOST_PIXELS = 2 ** 40  # a damaged file may claim more
+TURNED = range(2, 9)  # orientations of pixels that are turned or mirrored; readers of images ignore undefined ones
 BLOCK = 512  # side of the blocks that are written
 SCANNED = 1024  # side of the windows in which the range of values is looked for
 SAMPLED = 2 ** 20  # pixels of a raster among which an undeclared fill value is looked for
@@ -133,18 +135,18 @@ def open_raster(path: Path, reading: Reading, max_pixels: int) -> Iterator[Raste
         max_pixels: Pixels of the largest block of the file.
 
     Raises:
-        ValueError: rasterio is missing, or the file is damaged, has several pages, blocks that are too large, a band less, or
-            values of another kind.
+        ValueError: rasterio is missing, or the file is damaged, has several pages, another orientation than 1, blocks that are
+            too large, a band less, or values of another kind.
     """
     name = quoted(path)
     rasterio = needed('rasterio', 'geo', f'{name}, a GeoTIFF or a large TIFF,')
     with ExitStack() as stack:
         with _read_errors(name):
             with open_regular(path) as file:
-                several = has_several_pages(file)
+                pages = list(islice(tiff_pages(file), 2))
             stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES))
             dataset = stack.enter_context(_opened(rasterio, path))
-        _check(dataset, name, several, max_pixels)
+        _check(dataset, name, pages, max_pixels)
         raster = Raster(name, dataset, _bands(dataset, name, reading.bands), None, _colours(dataset), _masked(dataset),
                         reading.nodata)
         if dataset.dtypes[0] != 'uint8':
@@ -222,10 +224,14 @@ def _read_errors(name: str) -> Iterator[None]:
         raise ValueError(f'cannot read {name}: {one_line(error)}') from error
 
 
-def _check(dataset: Any, name: str, several: bool, max_pixels: int) -> None:
-    """Refuse what cannot be read window by window."""
-    if several:
+def _check(dataset: Any, name: str, pages: Sequence[Page], max_pixels: int) -> None:
+    """Refuse what cannot be read window by window; ``pages`` are the first one or two."""
+    if len(pages) > 1:
         raise ValueError(f'{name} has several pages: save those that you need as images')
+    turned = [page.orientation for page in pages if page.orientation in TURNED]
+    if turned:
+        raise ValueError(f'{name} has orientation {turned[0]} (tag 274), and TIFF files that are cut into tiles '
+                         'must have orientation 1: store its pixels upright')
     kinds = set(dataset.dtypes)
     if len(kinds) > 1 or np.dtype(dataset.dtypes[0]).kind not in 'uif':
         raise ValueError(f'{name} has values of type {", ".join(sorted(kinds))}; integers or floating-point numbers of one '
@@ -235,7 +241,7 @@ def _check(dataset: Any, name: str, several: bool, max_pixels: int) -> None:
     rows, columns = dataset.block_shapes[0]
     if rows * columns > max_pixels:
         raise ValueError(f'{name} is stored in blocks of {columns} x {rows} pixels, and max_pixels={max_pixels}: store it in '
-                         'smaller ones (gdal_translate -co TILED=YES), or raise max_pixels (--max-pixels)')
+                         'smaller ones (gdal_translate -co TILED=YES), or raise max_pixels')
 
 
 def _warn_of_fill(name: str, scan: Scan) -> None:

@@ -2,7 +2,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, Iterable, Iterator, List, Optional, Sequence, Set, Tuple, Union
+from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 from urllib.parse import unquote, urlparse
 from urllib.request import url2pathname
 
@@ -82,25 +82,32 @@ class StoredImage:
 Source = Union[str, Path, np.ndarray, Image.Image, StoredImage]
 
 
-def find_sources(images: Any) -> Union[List[Source], Iterator[Source]]:
+class Unfound(NamedTuple):
+    """An item of an iterable that names no image, and the error that says so."""
+    item: str
+    error: Exception
+
+
+def find_sources(images: Any) -> Union[List[Source], Iterator[Union[Source, Unfound]]]:
     """Find the sources of images, one per image: a path, a URL, an array or a PIL image.
 
     Args:
         images: One of these, a folder (its images in the order of their names, not those of its sub-folders; see
-            ``other_files``), or several in a sequence or an iterable.
+            ``other_files``), or several in a sequence or an iterable. A ``file://`` URL counts as the path that it names.
 
     Returns:
-        A list, whose paths all exist; for an iterable that is no sequence an iterator that takes one item at a time.
+        A list, whose paths all exist; for an iterable that is no sequence an iterator that takes one item at a time, and gives
+        an ``Unfound`` for one with an error, so that the items after it are not lost.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        TypeError: something else than these.
+        TypeError: something else than these; in an iterable, too.
         ValueError: a sequence or a folder without images.
     """
     if isinstance(images, (str, os.PathLike, np.ndarray, Image.Image)) or not isinstance(images, Iterable):
         return _sources_of(images)
     if not isinstance(images, Sequence):
-        return (source for item in images for source in _sources_of(item))
+        return (source for item in images for source in _found_or_not(item))
     if not images:
         raise ValueError('there are no images: images is empty')
     return [source for item in images for source in _sources_of(item)]
@@ -112,8 +119,9 @@ def other_files(images: Any) -> List[Path]:
     None for an iterable that is no sequence.
     """
     items = [images] if isinstance(images, (str, os.PathLike)) else images if isinstance(images, Sequence) else []
-    folders = [Path(os.path.expanduser(item)) for item in items if isinstance(item, (str, os.PathLike)) and item != '']
-    return [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()) if not is_image_name(path)]
+    folders = [_path_or_url(item) for item in items if isinstance(item, (str, os.PathLike)) and item != '']
+    return [path for folder in folders if isinstance(folder, Path) and folder.is_dir()
+            for path in sorted(folder.iterdir()) if not is_image_name(path)]
 
 
 def describe(source: Source) -> str:
@@ -157,8 +165,7 @@ def read_image(source: Source, max_pixels: int, bit_depth: Optional[int] = None)
     them: grey and palette files become BGR, and the EXIF orientation is applied. Arrays are BGR, as OpenCV's, or grey, or BGRA,
     whose alpha is dropped; of PIL images the pixels are taken as they are, transparent ones over white.
 
-    A URL is read by ``download``; ``file://`` names a file of this machine, as a path does. A file must be a regular one of
-    at most ``MAX_FILE_BYTES``.
+    A URL is read by ``download``. A file must be a regular one of at most ``MAX_FILE_BYTES``.
 
     Args:
         source: See ``find_sources``.
@@ -191,6 +198,14 @@ def read_image(source: Source, max_pixels: int, bit_depth: Optional[int] = None)
     return decode(content, name, bit_depth)
 
 
+def _found_or_not(item: Any) -> Sequence[Union[Source, Unfound]]:
+    """``_sources_of``, or the error."""
+    try:
+        return _sources_of(item)
+    except (OSError, ValueError) as error:
+        return [Unfound(str(item), error)]
+
+
 def _sources_of(item: Any) -> List[Source]:
     """The sources in one item: several for a folder."""
     if isinstance(item, (np.ndarray, Image.Image)):
@@ -198,11 +213,9 @@ def _sources_of(item: Any) -> List[Source]:
     if not isinstance(item, (str, os.PathLike)):
         raise TypeError('an image is a path, a URL, a NumPy array or a PIL image, and several come as a folder, a sequence or '
                         f'an iterable of these; this is {type(item).__name__}: {item!r:.80}')
-    if isinstance(item, str) and _is_url(item):
-        return [item]
-    if item == '':  # perhaps an unset variable of the shell; Path('') is the working directory
-        raise FileNotFoundError("there is no image or folder ''")
-    path = Path(os.path.expanduser(item))  # Path.expanduser() raises RuntimeError for an unknown user
+    path = _path_or_url(item)
+    if isinstance(path, str):
+        return [path]
     if path.is_dir():
         files: List[Source] = [file for file in sorted(path.iterdir()) if is_image_name(file)]
         if not files:
@@ -219,11 +232,32 @@ def is_image_name(path: PurePath) -> bool:
     return path.suffix.lower() in (*SUFFIXES, *UNSUPPORTED) and not path.name.startswith('.')
 
 
-def _is_url(text: str) -> bool:
-    try:
-        return urlparse(text).scheme.lower() in URL_SCHEMES
-    except ValueError as error:
-        raise ValueError(f'{quoted(text)} is no URL: {error}') from error
+def local_path(url: str) -> str:
+    """The path that a ``file://`` URL names.
+
+    Raises:
+        FileNotFoundError: the URL names another machine.
+    """
+    parts = urlparse(url)
+    if parts.netloc not in ('', 'localhost'):
+        raise FileNotFoundError(f'cannot get {quoted(url)}: a file:// URL names a file of this machine')
+    return url2pathname(parts.path)
+
+
+def _path_or_url(item: Union[str, 'os.PathLike[str]']) -> Union[str, Path]:
+    """The path that ``item`` names, or ``item`` where it is an ``http`` URL."""
+    if isinstance(item, str):
+        try:
+            scheme = urlparse(item).scheme.lower()
+        except ValueError as error:
+            raise ValueError(f'{quoted(item)} is no URL: {error}') from error
+        if scheme == 'file':
+            item = local_path(item)
+        elif scheme in URL_SCHEMES:
+            return item
+    if item == '':  # perhaps an unset variable of the shell; Path('') is the working directory
+        raise FileNotFoundError("there is no image or folder ''")
+    return Path(os.path.expanduser(item))  # Path.expanduser() raises RuntimeError for an unknown user
 
 
 def _content(source: Union[str, Path, StoredImage]) -> bytes:
@@ -231,15 +265,7 @@ def _content(source: Union[str, Path, StoredImage]) -> bytes:
         return source.read()
     if isinstance(source, Path):
         return read_file(source)
-    url = urlparse(source)
-    if url.scheme.lower() != 'file':
-        return download(source)
-    if url.netloc not in ('', 'localhost'):
-        raise FileNotFoundError(f'cannot get {quoted(source)}: a file:// URL names a file of this machine')
-    try:
-        return read_file(url2pathname(url.path))
-    except OSError as error:
-        raise FileNotFoundError(f'cannot get {quoted(source)}: {error}') from error
+    return download(source)
 
 
 def _check_size(source: Source, size: Tuple[int, int], max_pixels: int) -> None:

@@ -120,7 +120,8 @@ class OVSegInferencer:
             on_error: Is called with the description of an image and its error, and the others are segmented. None raises it.
             tile: Side of the tiles of a TIFF, in pixels; at least that of the model's windows.
             overlap: Pixels that neighbouring tiles share. A pixel takes its label from the tile whose centre is nearest.
-            bands: The bands of a TIFF that become red, green and blue, or the one that becomes grey, counted from 1.
+            bands: The bands of a TIFF that become red, green and blue, or the one that becomes grey, counted from 1. With
+                ``bands`` or ``nodata``, an image that is not a TIFF file of this machine is an error.
             bit_depth: Bits of the values in images of more than 8 bits. None scales by the range of an image's values.
             nodata: A pixel of a TIFF that has this value in all bands has no data.
             confidence: Return the ``confidence`` of each pixel, too; 8 or 16 besides writes ``confidence/NAME.png`` and
@@ -163,7 +164,7 @@ class OVSegInferencer:
 
     def settings(self, call: Call) -> Dict[str, Any]:
         """See ``run_settings``."""
-        return run_settings(self.cfg, self.model, self._named(call), call.reading)
+        return run_settings(self.cfg, self.model, self._named(call), call.reading, self.max_pixels)
 
     def result_folder(self, call: Call, out_dir: Union[str, Path], formats: Sequence[str], resume: bool) -> ResultFolder:
         """The folder of the results of a call, claimed for this process; for the arguments see ``stream``."""

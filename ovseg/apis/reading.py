@@ -1,7 +1,7 @@
 """Options for the reading of images."""
 import math
 from numbers import Real
-from typing import NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence
 
 from ovseg.utils import check_integer, shown
 
@@ -25,9 +25,10 @@ class Reading(NamedTuple):
     nodata: Optional[float] = None
 
     @property
-    def for_rasters(self) -> bool:
-        """True where an option is given that only files read window by window have."""
-        return self.bands is not None or self.nodata is not None
+    def for_rasters(self) -> List[str]:
+        """The options given that only files read window by window have, as ``'nodata=0'``."""
+        options = dict(bands=self.bands, nodata=self.nodata)
+        return [f'{key}={shown(value)}' for key, value in options.items() if value is not None]
 
     def check(self, crop: Optional[int]) -> None:
         """Refuse what cannot be.

@@ -88,4 +88,5 @@ def _vocabulary(classes: ClassList, vocabulary: Vocabulary) -> Vocabulary:
     try:
         return vocabulary.with_names(classes)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}. Class names are given as a list: classes=['cat', 'sofa; couch']") from error
+        raise FileNotFoundError(f"{error}. Class names are given as a list, ['cat', 'sofa; couch'], or on the command line as "
+                                "'cat, sofa; couch'") from error

@@ -1,5 +1,6 @@
 """Results of the inferencer as files."""
 import json
+import math
 import time
 from abc import ABC, abstractmethod
 from contextlib import ExitStack, contextmanager, suppress
@@ -88,6 +89,10 @@ class ResultFiles(ABC):
         """The name of the results of an image that is about to be read, the ``index``-th of all."""
 
     @abstractmethod
+    def before_files(self) -> None:
+        """Prepare for the files of an image, which are about to be written."""
+
+    @abstractmethod
     def note(self, entry: Dict[str, Any]) -> None:
         """Take the entry for ``results.json`` of an image whose files are written."""
 
@@ -118,6 +123,7 @@ class ResultFiles(ABC):
         so its ``confidence (2, H, W)`` as grey images; NaN becomes 0.
         """
         files = dict(pred=f'pred/{name}.png')
+        self.before_files()
         with self._named_in_errors():
             write_label_map(labels, self._palette, self.folder / files['pred'])
             if self._bits and confidence is not None:
@@ -137,6 +143,7 @@ class ResultFiles(ABC):
             What ``write`` returns.
         """
         returned: List[T] = []
+        self.before_files()
         with self._named_in_errors():
             write_whole(self.folder / 'pred' / f'{name}.tif', lambda part: returned.append(write(part)))
         return returned[0]
@@ -166,9 +173,10 @@ class ResultFiles(ABC):
 class ResultFolder(ResultFiles):
     """A folder of ``ResultFiles`` with ``results.json``, which describes them.
 
-    Files of the same names are replaced; others in the folder stay, and ``results.json`` does not list them. As a context, it
-    ends with the writing of the ``formats`` and of ``results.json``, which is also written from time to time; until then no
-    other process can write into the folder (``claim``).
+    Files of the same names are replaced; others in the folder stay, and ``results.json`` does not list them. It is replaced
+    before the first file is, so that it never lists files of another run; a run that fails before that leaves it as it is.
+    As a context, it ends with the writing of ``results.json``, which is also written from time to time; until then no other
+    process can write into the folder (``claim``).
 
     Args:
         folder: Made if need be.
@@ -212,13 +220,16 @@ class ResultFolder(ResultFiles):
         self._done: Dict[str, List[Dict[str, Any]]] = {}  # name, stamp and files of each result of a path
         self._files: Dict[str, Dict[str, Any]] = {}  # path or URL and stamp by name, of images that are being segmented
         self._failed: List[Dict[str, str]] = []
+        self._written = -math.inf  # the time of the last writing of ``RESULTS``
+        self._took = 0.0
         with self._named_in_errors(), ExitStack() as stack:
             stack.enter_context(claim(self.folder))
             if resume:
                 self._resume(settings)
             for name in ('vis', 'pred', *(CONFIDENCE if self._bits else ())):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
-            self.write_results()
+            if (self.folder / RESULTS).is_dir():
+                raise IsADirectoryError(f'{RESULTS} is a folder')
             self._claim = stack.pop_all()  # held until the end of the run
 
     def __enter__(self) -> 'ResultFolder':
@@ -226,6 +237,16 @@ class ResultFolder(ResultFiles):
 
     def __exit__(self, kind: Optional[Type[BaseException]], *_: Any) -> None:
         with self._claim, suppress(*([OSError] if kind else [])):  # a second error would hide the first
+            if kind is None or self._is_replaced():
+                self.write_results()
+
+    def _is_replaced(self) -> bool:
+        """True once this run has written ``results.json``."""
+        return self._written > -math.inf
+
+    def before_files(self) -> None:
+        """Replace ``results.json``, which may list files of another run, before the first file."""
+        if not self._is_replaced():
             self.write_results()
 
     def new_name(self, source: Source, index: int) -> str:

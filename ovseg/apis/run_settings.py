@@ -14,7 +14,8 @@ from ovseg.models import CLIPSegmentor
 SHOWN = 5  # differences that a message lists
 
 
-def run_settings(cfg: Config, model: CLIPSegmentor, request: Request, reading: Reading) -> Dict[str, Any]:
+def run_settings(cfg: Config, model: CLIPSegmentor, request: Request, reading: Reading,
+                 max_pixels: int) -> Dict[str, Any]:
     """Settings that a resumed run must have in common with the first, as JSON holds them.
 
     Args:
@@ -22,10 +23,10 @@ def run_settings(cfg: Config, model: CLIPSegmentor, request: Request, reading: R
         model: Its weights and region maps count.
         request: Classes and thresholds of the call.
         reading: How images are read.
+        max_pixels: Larger TIFF files are cut into tiles.
     """
     settings = dict(model_settings(cfg, model, request), pipeline=cfg.test_dataloader.dataset.pipeline,
-                    reading=reading._asdict(),
-                    confidence_bits=request.confidence_bits)
+                    reading=reading._asdict(), max_pixels=max_pixels, confidence_bits=request.confidence_bits)
     return _as_json(settings)
 
 

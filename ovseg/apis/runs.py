@@ -2,14 +2,14 @@
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ovseg.apis.geotiff import open_raster
-from ovseg.apis.image_sources import Source, StoredImage, describe, new_name, read_image
+from ovseg.apis.image_sources import Source, StoredImage, Unfound, describe, new_name, read_image
 from ovseg.apis.painting import class_shares, paint
 from ovseg.apis.progress import ProgressLine
 from ovseg.apis.raster_labels import RasterLabels, label_raster, unlabelled
@@ -111,7 +111,7 @@ class Run:
     reading: Reading
     progress: ProgressLine
 
-    def segment(self, sources: Iterator[Source]) -> Iterator[Segmentation]:
+    def segment(self, sources: Iterator[Union[Source, Unfound]]) -> Iterator[Segmentation]:
         """The result of each image, read when it is its turn."""
         with ExitStack() as stack:
             if self.folder:
@@ -140,15 +140,26 @@ class Run:
                 self.folder.export(self.on_error)
 
     def _raster(self, source: Source) -> Optional[Path]:
-        """The path of a source that is read window by window."""
-        found = isinstance(source, Path) and is_raster(source, self.max_pixels, self.reading)
-        return source if found and isinstance(source, Path) else None
+        """The path of a source that is read window by window.
 
-    def _named(self, sources: Iterator[Source]) -> Iterator[Tuple[str, Source]]:
+        Raises:
+            ValueError: it is none, and options are given that only such files have.
+        """
+        if isinstance(source, Path) and is_raster(source, self.max_pixels, self.reading):
+            return source
+        given = self.reading.for_rasters
+        if given:
+            raise ValueError(f'{quoted(describe(source))} is not a TIFF file of this machine, or it is damaged, and '
+                             f'{" and ".join(given)} can be used with such files only: leave the image or the option out')
+        return None
+
+    def _named(self, sources: Iterator[Union[Source, Unfound]]) -> Iterator[Tuple[str, Source]]:
         """The sources whose results are not there yet, with the names of their results."""
         taken: set = set()
         for index, source in enumerate(sources):
-            if self.folder is None:
+            if isinstance(source, Unfound):
+                self._failed('', source.item, source.error)
+            elif self.folder is None:
                 yield new_name(source, index, taken), source
             elif not self.folder.is_done(source):
                 yield self.folder.new_name(source, index), source

@@ -11,17 +11,18 @@ from ovseg.image_files import BROKEN, open_regular
 
 MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the last two of BigTIFF
 GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, keys of the coordinate system
-SUBFILE, WIDTH, HEIGHT, SAMPLES = 254, 256, 257, 277
+SUBFILE, WIDTH, HEIGHT, ORIENTATION, SAMPLES = 254, 256, 257, 274, 277
 REDUCED_OR_MASK = 1 | 4  # bits of SUBFILE
 MOST_SAMPLES = 4  # red, green, blue and alpha
 
 
 class Page(NamedTuple):
-    """A page of a TIFF."""
+    """A page of a TIFF; width and height are those of the stored pixels, and ``orientation`` is 1 where these are upright."""
     width: int
     height: int
     samples: int
     georeferenced: bool
+    orientation: int = 1
 
 
 def tiff_pages(file: BinaryIO) -> Iterator[Page]:
@@ -44,7 +45,8 @@ def tiff_pages(file: BinaryIO) -> Iterator[Page]:
             directory.load(file)
         if not directory.get(SUBFILE, 0) & REDUCED_OR_MASK:
             georeferenced = any(tag in directory for tag in GEO_TAGS)
-            yield Page(int(directory[WIDTH]), int(directory[HEIGHT]), int(directory.get(SAMPLES, 1)), georeferenced)
+            yield Page(int(directory[WIDTH]), int(directory[HEIGHT]), int(directory.get(SAMPLES, 1)), georeferenced,
+                       directory.get(ORIENTATION, 1))
 
 
 def is_raster(path: Path, max_pixels: int, reading: Reading) -> bool:
@@ -62,7 +64,7 @@ def is_raster(path: Path, max_pixels: int, reading: Reading) -> bool:
         except BROKEN:  # the reader of images refuses it
             return False
     return page is not None and (page.georeferenced or page.width * page.height > max_pixels or page.samples > MOST_SAMPLES
-                                 or reading.for_rasters)
+                                 or bool(reading.for_rasters))
 
 
 def has_several_pages(file: BinaryIO) -> bool:

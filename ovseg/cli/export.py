@@ -4,6 +4,7 @@ import re
 from typing import Tuple
 
 from ovseg.cfg_options import add_cfg_options
+from ovseg.cli.option_names import CLASS_ARGUMENTS, option_names
 from ovseg.cli.predict import add_class_options
 from ovseg.program import output_path
 from ovseg.utils import expanded, quoted
@@ -41,8 +42,9 @@ def run(args: argparse.Namespace) -> int:
     check_writable(out)
     cfg = load_config(args.model, args.weights, args.cfg_options)
     components, tower = described(cfg)
-    request = make_request(components.vocabulary, components.decoder, args.classes, args.background, args.threshold)
-    request = request.with_confidence(False, args.reject)
+    with option_names(CLASS_ARGUMENTS):
+        request = make_request(components.vocabulary, components.decoder, args.classes, args.background, args.threshold)
+        request = request.with_confidence(False, args.reject)
     check_components(components._replace(decoder=request.decoder))
     check_size(args.size, components.windows, tower)
     check_weights(tower, args.fp16)

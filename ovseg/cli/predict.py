@@ -2,19 +2,21 @@
 import argparse
 import contextlib
 import json
-import re
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple, Union
 
 from ovseg.cfg_options import add_cfg_options
+from ovseg.cli.option_names import CLASS_ARGUMENTS, option_names, with_options
 from ovseg.program import output_path
 from ovseg.resources import PACKAGE
 from ovseg.utils import expanded, one_line, printable, quoted
 
 INTERRUPTED = 130  # what shells report of a program that Ctrl-C has ended
 FORMATS = ('coco', 'csv', 'geojson', 'masks', 'parquet')  # ovseg.apis.formats.FORMATS, which takes long to import
+ARGUMENTS = (*CLASS_ARGUMENTS, 'bands', 'batch_size', 'bit_depth', 'device', 'max_pixels', 'model', 'nodata', 'out_dir',
+             'overlap', 'tile')  # of ``OVSegInferencer``, which its errors may name
 SHOWN = 20  # files that a message lists
 
 
@@ -107,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     left_out: List[str] = []
     count = 0
     try:
-        with contextlib.redirect_stdout(sys.stderr), _pillow_without_limit():  # mmengine's logger writes to stdout
+        with contextlib.redirect_stdout(sys.stderr), _pillow_without_limit(), option_names(ARGUMENTS):  # the logger uses stdout
             segment = _segment if args.engine is None else _segment_on_ray
             for pixels in segment(args, out, lambda source, error: failed.append(_line(source, error)), left_out):
                 count += 1
@@ -173,11 +175,9 @@ def _pillow_without_limit() -> Iterator[None]:
 
 def _line(source: str, error: Exception) -> str:
     """The error of an image in a line that names it, and the options of this command."""
-    text = one_line(error)
-    text = text if quoted(source) in text else f'{quoted(source)}: {text}'
-    for argument in ('max_pixels', 'bit_depth', 'bands'):
-        text = re.sub(rf'\b{argument}\b', f'--{argument.replace("_", "-")}', text)
-    return text
+    name, text = quoted(source), one_line(error)
+    text = text if name in text else f'{name}: {text}'
+    return name.join(with_options(part, ARGUMENTS) for part in text.split(name))
 
 
 def _print_results(document: Dict[str, Any], out: Path, count: int, as_json: bool) -> None:
@@ -207,14 +207,17 @@ def _print_results(document: Dict[str, Any], out: Path, count: int, as_json: boo
 
 
 def _total_areas(images: Sequence[Dict[str, Any]]) -> List[Tuple[str, str, str]]:
-    """Of each class that occurs its share of the pixels of all images, and the number of images in which it occurs."""
+    """Of each class that occurs its share of the pixels with data of all images, and the number of images in which it occurs.
+
+    Pixels without a class count in the total, as they do in the shares of one image.
+    """
     pixels: Counter = Counter()
     occurs: Counter = Counter()
     for image in images:
         for name, area in image['areas'].items():
             pixels[name] += area['pixels']
             occurs[name] += area['pixels'] > 0
-    total = sum(pixels.values())
+    total = sum(image['size'][0] * image['size'][1] - image.get('nodata_pixels', 0) for image in images)
     return [(name, f'{count / total:.1%}', str(occurs[name])) for name, count in pixels.most_common() if count]
 
 

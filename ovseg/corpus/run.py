@@ -85,6 +85,8 @@ def label_images(items: Sequence[str], model: Model, output: Output, cluster: Cl
                       if not folder.is_done(source)]
             job = Job(inferencer.cfg, call, texts, folder.settings, inferencer.max_pixels, workers.device,
                       workers.cpus, folder.folder, os.getcwd())
+            if images:
+                folder.before_files()  # of the workers
             try:
                 yield from _label(ray, job, images, workers, folder, output.on_error)
             finally:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Callable, ContextManager, Dict, List, NamedTuple, Sequence, Tuple, Union
 
-from ovseg.apis.image_sources import URL_SCHEMES, Source, StoredImage, is_image_name
+from ovseg.apis.image_sources import URL_SCHEMES, Source, StoredImage, is_image_name, local_path
 from ovseg.extras import MissingPackageError, needed
 from ovseg.files import file_stamp
 from ovseg.image_files import open_regular
@@ -43,7 +43,7 @@ def find_images(items: Sequence[str], index_shards: IndexShards) -> Collection:
     An item is an image file or its URL; a folder (its images and shards, not those of its sub-folders); a pattern with ``*``,
     ``?``, ``[...]`` or ``**`` (``photos/**/*.jpg``); a text file with one path per line, or a Parquet file with a column of
     paths; a shard, which is a tar file; or an address of a store that fsspec knows (``s3://bucket/photos/*.jpg``) of one of
-    these.
+    these. A ``file://`` URL counts as the path that it names.
 
     Args:
         items: One or more of them.
@@ -96,9 +96,11 @@ def shard_images(shard: Shard) -> List[StoredImage]:
 def _find(item: str) -> Tuple[List[Union[Source, Shard]], List[str]]:
     """The images and shards that an item names, and the other files."""
     scheme = re.match(r'([a-z][a-z0-9+.-]+)://', item, re.IGNORECASE)
-    if scheme and scheme[1].lower() in URL_SCHEMES:
+    if scheme and scheme[1].lower() == 'file':
+        item = local_path(item)
+    elif scheme and scheme[1].lower() in URL_SCHEMES:
         return [item], []
-    if scheme:
+    elif scheme:
         return _find_stored(item)
     if not item:  # perhaps an unset variable of the shell
         raise FileNotFoundError("there is no image or folder ''")
@@ -139,7 +141,9 @@ def _listed(place: Place) -> List[Union[Source, Shard]]:
 
 
 def _listed_item(name: str) -> List[Union[Source, Shard]]:
-    if '://' in name:
+    if name.lower().startswith('file://'):
+        name = local_path(name)
+    elif '://' in name:
         if name.lower().endswith(LISTS):
             raise ValueError(f'{quoted(name)}: a list cannot name another list')
         if name.lower().endswith(SHARD) or glob.has_magic(name) or '::' in name or name.split(':')[0].lower() in URL_SCHEMES:

@@ -140,6 +140,9 @@ class _Results(ResultFiles):
         self._attempts.begin(name)
         return name
 
+    def before_files(self) -> None:
+        pass
+
     def note(self, entry: Dict[str, Any]) -> None:
         self.rows.append(dict(kind=DONE, name=entry['name'], text=json.dumps(entry)))
 

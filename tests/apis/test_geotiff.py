@@ -6,6 +6,7 @@ from PIL import Image
 
 from ovseg.apis import geotiff
 from ovseg.apis.geotiff import label_file, open_raster
+from ovseg.apis.image_sources import read_image
 from ovseg.apis.reading import Reading
 from ovseg.apis.tiles import Span, Tile
 from ovseg.extras import MissingPackageError
@@ -166,6 +167,21 @@ def test_transparent_pixels_have_no_data(tmp_path):
     pixels, valid = read(tmp_path / 'a.tif')
     assert not valid[:11].any() and valid[11:].all()
     np.testing.assert_array_equal(pixels[11:, :, ::-1], rgba[11:, :, :3])
+
+
+@pytest.mark.parametrize('orientation', [2, 3, 4, 5, 6, 7, 8])
+def test_pixels_that_are_turned_or_mirrored_are_refused(tmp_path, orientation):
+    Image.fromarray(random(3).transpose(1, 2, 0)).save(tmp_path / 'a.tif', tiffinfo={274: orientation})
+    with pytest.raises(ValueError, match=rf'a\.tif has orientation {orientation} \(tag 274\), .* must have orientation 1'):
+        read(tmp_path / 'a.tif')
+
+
+@pytest.mark.parametrize('orientation', [0, 1, 9])
+def test_an_orientation_without_effect_in_images_has_none(tmp_path, orientation):
+    values = random(3)
+    Image.fromarray(values.transpose(1, 2, 0)).save(tmp_path / 'a.tif', tiffinfo={274: orientation})
+    np.testing.assert_array_equal(read(tmp_path / 'a.tif')[0][..., ::-1], values.transpose(1, 2, 0))
+    np.testing.assert_array_equal(read_image(tmp_path / 'a.tif', LARGE)[..., ::-1], values.transpose(1, 2, 0))
 
 
 def test_refused(make, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ovseg.apis import downloads, image_sources
-from ovseg.apis.image_sources import describe, find_sources, new_name, read_image
+from ovseg.apis.image_sources import describe, find_sources, new_name, other_files, read_image
 from ovseg.datasets import LoadImage
 
 RGB = np.random.default_rng(0).integers(0, 256, (31, 43, 3), np.uint8)
@@ -56,9 +56,9 @@ def test_a_folder_gives_its_images_in_order_and_nothing_else(folder):
 
 
 def test_a_list_of_all_kinds(folder):
-    found = find_sources((RGB, folder, str(folder / 'a.jpg'), 'file:///x.png'))
+    found = find_sources((RGB, folder, str(folder / 'a.jpg'), 'http://host/x.png'))
     assert found[0] is RGB
-    assert found[1:] == [*find_sources(folder), folder / 'a.jpg', 'file:///x.png']
+    assert found[1:] == [*find_sources(folder), folder / 'a.jpg', 'http://host/x.png']
 
 
 def test_an_iterable_is_taken_one_by_one(folder):
@@ -71,8 +71,12 @@ def test_an_iterable_is_taken_one_by_one(folder):
     found = find_sources(generate())
     assert taken == []
     assert next(found) == folder / 'a.jpg' and taken == ['a.jpg']
-    with pytest.raises(FileNotFoundError, match=r'missing\.png'):
-        next(found)
+    missing = next(found)
+    assert missing.item == str(folder / 'missing.png') and type(missing.error) is FileNotFoundError
+    assert str(missing.error) == f'there is no image or folder {folder / "missing.png"}'
+    assert list(found) == [folder / 'b.PNG']
+    with pytest.raises(TypeError, match='this is int: 7'):
+        list(find_sources(iter([folder / 'a.jpg', 7])))
 
 
 def test_home_is_found(folder, monkeypatch):
@@ -229,14 +233,21 @@ def test_a_url_with_letters_that_urls_cannot_hold(server, folder):
     assert read_image(f'{server.url}/%E7%8C%AB%201.jpg', LIMIT).shape == (31, 43, 3)
 
 
-def test_a_file_url(folder):
-    np.testing.assert_array_equal(read_image((folder / 'a.jpg').as_uri(), LIMIT), read_image(folder / 'a.jpg', LIMIT))
+def test_a_file_url_is_the_path_that_it_names(folder):
+    (folder / 'a.jpg').rename(folder / '猫 1.jpg')
+    assert find_sources((folder / '猫 1.jpg').as_uri()) == [folder / '猫 1.jpg']
+    assert find_sources(f'FILE://localhost{folder}/b.PNG') == [folder / 'b.PNG']
+    assert find_sources([folder.as_uri()]) == find_sources(folder)
+    assert other_files([folder.as_uri()]) == other_files(folder) == [folder / 'notes.txt', folder / 'sub']
+    with pytest.raises(FileNotFoundError, match=r'there is no image or folder /missing\.jpg'):
+        find_sources('file:///missing.jpg')
+    with pytest.raises(FileNotFoundError, match=r"there is no image or folder ''"):
+        find_sources('file://')
 
 
 def test_a_file_url_of_another_machine_is_refused(folder):
     with pytest.raises(FileNotFoundError, match=r'cannot get file://elsewhere/.*a\.jpg: a file:// URL names a file of this'):
-        read_image((folder / 'a.jpg').as_uri().replace('file://', 'file://elsewhere'), LIMIT)
-    assert read_image((folder / 'a.jpg').as_uri().replace('file://', 'file://localhost'), LIMIT).shape == (31, 43, 3)
+        find_sources((folder / 'a.jpg').as_uri().replace('file://', 'file://elsewhere'))
 
 
 def test_what_is_no_url_is_named():
@@ -244,10 +255,9 @@ def test_what_is_no_url_is_named():
         find_sources('http://[::1/a.jpg')
 
 
-@pytest.mark.parametrize('as_url', [False, True])
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path, as_url):
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / 'a.png')
-    source = (tmp_path / 'a.png').as_uri() if as_url else find_sources(tmp_path)[0]
+    source, = find_sources(tmp_path)
     with pytest.raises(ValueError, match=r'cannot read .*a\.png: it is no regular file'):
         read_image(source, LIMIT)
 
@@ -264,8 +274,6 @@ def test_a_broken_header_of_any_kind_is_named(tmp_path, content):
 def test_what_is_not_at_a_url_is_named(server, folder):
     with pytest.raises(FileNotFoundError, match=rf'cannot get {server.url}/missing\.jpg: HTTP Error 404'):
         read_image(f'{server.url}/missing.jpg', LIMIT)
-    with pytest.raises(FileNotFoundError, match=r'cannot get file:///missing\.jpg'):
-        read_image('file:///missing.jpg', LIMIT)
     with pytest.raises(ValueError, match=rf'{server.url}/notes\.txt is no image'):
         read_image(f'{server.url}/notes.txt', LIMIT)
 

@@ -88,7 +88,8 @@ def test_bad_names_are_refused(classes, background, message):
 
 
 def test_names_in_one_string_are_told_to_come_as_a_list():
-    with pytest.raises(FileNotFoundError, match=r"'cat, dog' is neither .* Class names are given as a list: classes=\['cat'"):
+    with pytest.raises(FileNotFoundError, match=r"'cat, dog' is neither .* Class names are given as a list, "
+                                                r"\['cat', 'sofa; couch'\], or on the command line as 'cat, sofa; couch'$"):
         make_request(*MODEL, 'cat, dog', None, None)
 
 

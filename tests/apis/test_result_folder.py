@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import ovseg
+from ovseg.apis import image_sources
 from ovseg.apis.request import Request
 from ovseg.apis.result_folder import Areas, ResultFolder, grey_levels
 from ovseg.claims import LOCK
@@ -134,6 +135,33 @@ def test_a_broken_image_leaves_the_results_before_it(inferencer, noise, tmp_path
         inferencer([noise(37, 29), tmp_path / 'broken.jpg'], WORDS, out_dir=tmp_path / 'out')
     assert files(tmp_path / 'out') == ['pred/000000.png', 'results.json', 'vis/000000.png']
     assert [item['name'] for item in results_of(tmp_path / 'out')['images']] == ['000000']
+
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_a_run_that_fails_at_its_first_image_leaves_the_results_of_another(inferencer, noise, tmp_path, resume):
+    inferencer([noise(37, 29), noise(31, 41)], WORDS, out_dir=tmp_path / 'out')
+    before = (tmp_path / 'out' / 'results.json').read_bytes()
+    (tmp_path / 'broken.jpg').write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'broken\.jpg is no image'):
+        inferencer([tmp_path / 'broken.jpg', noise(37, 29)], WORDS if resume else ['sky', 'sand'], out_dir=tmp_path / 'out',
+                   resume=resume)
+    assert (tmp_path / 'out' / 'results.json').read_bytes() == before
+    inferencer([tmp_path / 'broken.jpg'], ['sky'], out_dir=tmp_path / 'out', on_error=lambda *_: None)
+    assert results_of(tmp_path / 'out')['images'] == [] and len(results_of(tmp_path / 'out')['failed']) == 1
+
+
+@pytest.mark.parametrize('write', ['write_label_map', 'write_image'])
+def test_results_of_another_run_are_not_listed_once_their_files_are_replaced(inferencer, noise, tmp_path, monkeypatch, write):
+    inferencer([noise(37, 29), noise(31, 41)], WORDS, out_dir=tmp_path)
+    listed = []
+
+    def killed(*args):
+        listed.append(results_of(tmp_path)['images'])
+        raise KeyboardInterrupt
+    monkeypatch.setattr(f'ovseg.apis.result_folder.{write}', killed)
+    with pytest.raises(KeyboardInterrupt):
+        inferencer(noise(37, 29), ['sky', 'sand'], out_dir=tmp_path)
+    assert listed == [[]] and results_of(tmp_path)['images'] == []
 
 
 def test_a_full_disk_is_said_with_the_folder_and_leaves_what_is_there(inferencer, noise, tmp_path, monkeypatch):
@@ -272,14 +300,32 @@ def test_an_image_that_changes_while_it_is_segmented_is_segmented_again(inferenc
     assert [entry['size'] for entry in results_of(tmp_path / 'out')['images']] == [[31, 41]]
 
 
-def test_a_url_that_has_results_is_done(inferencer, save, tmp_path):
-    url, broken = save().as_uri(), (tmp_path / 'nowhere.png').as_uri()
+def test_a_url_that_has_results_is_done(inferencer, save, tmp_path, monkeypatch):
+    content = {'http://host/cat.png': save().read_bytes(), 'http://host/broken.png': b'no image'}
+    monkeypatch.setattr(image_sources, 'download', content.__getitem__)
+    url, broken = content
     for again in (False, True):
         found = inferencer([url, url, broken], WORDS, out_dir=tmp_path / 'out', resume=again, on_error=lambda *_: None)
         assert found['names'] == ([] if again else ['cat', 'cat_2'])
         results = results_of(tmp_path / 'out')
         assert [entry['source'] for entry in results['images']] == [url, url]
         assert [entry['source'] for entry in results['failed']] == [broken]
+
+
+def test_a_file_behind_a_file_url_that_has_changed_is_segmented_again(inferencer, save, tmp_path):
+    url = save().as_uri()
+    inferencer(url, WORDS, out_dir=tmp_path / 'out')
+    assert inferencer(url, WORDS, out_dir=tmp_path / 'out', resume=True)['names'] == []
+    save(shape=(31, 41, 3))
+    assert inferencer(url, WORDS, out_dir=tmp_path / 'out', resume=True)['names'] == ['cat']
+    assert [entry['size'] for entry in results_of(tmp_path / 'out')['images']] == [[41, 31]]
+
+
+def test_a_tiff_as_one_image_and_tiff_files_in_tiles_are_not_mixed(build, save, tmp_path):
+    image = save('cat.tif')
+    build(max_pixels=5 * 37 * 29)(image, WORDS, out_dir=tmp_path / 'out')
+    with pytest.raises(ValueError, match=r'holds results of other settings, .* \(different: max_pixels\)'):
+        build(max_pixels=37 * 29 - 1).stream(image, WORDS, out_dir=tmp_path / 'out', resume=True)
 
 
 def test_an_empty_name_of_a_folder_is_refused(inferencer, save, tmp_path, monkeypatch):

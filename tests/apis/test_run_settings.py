@@ -4,10 +4,12 @@ import json
 from ovseg.apis.reading import Reading
 from ovseg.apis.run_settings import differences, run_settings
 
+LARGE = 80_000_000
+
 
 def settings(inferencer, classes=('zebra', 'snow'), reading=None, **options):
     request = inferencer.request(list(classes), **options)
-    return run_settings(inferencer.cfg, inferencer.model, request, reading or Reading())
+    return run_settings(inferencer.cfg, inferencer.model, request, reading or Reading(), LARGE)
 
 
 def test_equal_calls_have_equal_settings_that_json_holds(inferencer):
@@ -20,14 +22,16 @@ def test_each_part_counts(inferencer, build):
     assert differences(one, settings(inferencer, ('zebra', 'snow; ice'))) == ['classes']
     assert differences(one, settings(inferencer, background='sky', threshold=0.3)) == ['classes', 'decoder.prob_thd']
     request = inferencer.request(['zebra', 'snow']).with_confidence(8, 0.3)
-    other = run_settings(inferencer.cfg, inferencer.model, request, Reading())
+    other = run_settings(inferencer.cfg, inferencer.model, request, Reading(), LARGE)
     assert differences(one, other) == ['confidence_bits', 'decoder.reject', 'decoder.with_confidence']
     other = settings(inferencer, reading=Reading(tile=512, bands=(3, 2, 1)))
     assert differences(one, other) == ['reading.bands', 'reading.tile']
+    assert differences(one, run_settings(inferencer.cfg, inferencer.model, inferencer.request(['zebra', 'snow']), Reading(),
+                                         LARGE - 1)) == ['max_pixels']
     assert differences(one, settings(build(templates=('{}',)))) == ['model.vocabulary.templates', 'templates']
     changed = copy.deepcopy(inferencer.cfg)
     changed.test_dataloader.dataset.pipeline[0].imdecode_backend = 'pillow'
-    other = run_settings(changed, inferencer.model, inferencer.request(['zebra', 'snow']), Reading())
+    other = run_settings(changed, inferencer.model, inferencer.request(['zebra', 'snow']), Reading(), LARGE)
     assert differences(one, other) == ['pipeline']
     other = build(cfg_options={'model.clip.pretrained': None})
     assert differences(one, settings(other)) == ['model.clip.pretrained', 'weights']

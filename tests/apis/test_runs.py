@@ -1,7 +1,16 @@
+import json
+import re
+import tarfile
 import threading
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from ovseg.apis import image_sources
+from ovseg.apis.progress import ProgressLine
+from ovseg.apis.reading import Reading
+from ovseg.corpus.sources import Shard, shard_images
 
 WORDS = ['zebra', 'ladybug; beetle', 'snow']
 
@@ -57,3 +66,62 @@ def test_threads_do_not_disturb_each_other(inferencer, noise):
 def test_255_stays_free_in_8_bits(inferencer, noise, classes, dtype):
     words = [f'word {index}' for index in range(classes)]
     assert inferencer(noise(29, 31), words)['predictions'][0].dtype == dtype
+
+
+def test_an_item_of_an_iterable_that_is_no_image_leaves_the_others(inferencer, noise, tmp_path):
+    for number in range(3):
+        Image.fromarray(noise(37, 29, seed=number)).save(tmp_path / f's{number}.png')
+    (tmp_path / 'empty').mkdir()
+    items = ['s0.png', 'missing.png', 's1.png', '', 'empty', 'http://[::1/a.jpg', 'file://elsewhere/a.jpg', 's2.png']
+    items = [item if ':' in item else item and tmp_path / item for item in items]
+    errors = {}
+    found = list(inferencer.stream(iter(items), ['zebra', 'snow'], batch_size=2, on_error=errors.setdefault,
+                                   out_dir=tmp_path / 'out'))
+    assert [item.name for item in found] == ['s0', 's1', 's2']
+    assert list(errors) == [str(items[index]) for index in (1, 3, 4, 5, 6)]
+    assert str(errors[str(items[1])]) == f'there is no image or folder {items[1]}'
+    results = json.loads((tmp_path / 'out' / 'results.json').read_text(encoding='utf-8'))
+    assert [entry['source'] for entry in results['failed']] == list(errors) and len(results['images']) == 3
+    with pytest.raises(FileNotFoundError, match=r'there is no image or folder .*missing\.png'):
+        list(inferencer.stream(iter(items), ['zebra', 'snow']))
+
+
+def test_options_of_tiff_files_are_not_ignored_for_other_sources(inferencer, noise, tmp_path, monkeypatch):
+    pytest.importorskip('rasterio')
+    pixels, names = noise(61, 83), ['plain.tif', 'photo.png', 'photo.jpg']
+    for name in names:
+        Image.fromarray(pixels).save(tmp_path / name)
+    url, (member,) = 'http://host/a.tif', _members(tmp_path / 'plain.tif')
+    monkeypatch.setattr(image_sources, 'download', lambda url: (tmp_path / 'plain.tif').read_bytes())
+    others = [tmp_path / 'photo.png', str(tmp_path / 'photo.jpg'), url, pixels, Image.fromarray(pixels)]
+    for given, options in (('bands=(3, 2, 1)', dict(bands=[3, 2, 1])), ('nodata=0', dict(nodata=0)),
+                           ('bands=(1,) and nodata=7', dict(bands=[1], nodata=7))):
+        errors = {}
+        found = list(inferencer.stream([tmp_path / 'plain.tif', *others], ['zebra', 'snow'], on_error=errors.setdefault,
+                                       **options))
+        assert [item.name for item in found] == ['plain'] and len(errors) == len(others)
+        assert all(f'{given} can be used with such files only' in str(error) and source in str(error)
+                   for source, error in errors.items())
+        with pytest.raises(ValueError, match=rf'a\.tif is not a TIFF file of this machine, .* {re.escape(given)} can'):
+            inferencer(url, ['zebra', 'snow'], **options)
+        reading = Reading(**{key: tuple(value) if key == 'bands' else value for key, value in options.items()})
+        call = inferencer.call(['zebra', 'snow'], None, None, 1, False, reading, 0, None)
+        with pytest.raises(ValueError, match=rf'shard\.tar/plain\.tif is not a TIFF file of .* {re.escape(given)} can'):
+            list(inferencer.run(call, None, False, None, ProgressLine(None, False)).segment(iter([member])))
+
+
+def _members(path):
+    """The images of a shard that holds the file."""
+    with tarfile.open(path.parent / 'shard.tar', 'w') as tar:
+        tar.add(path, path.name)
+    return shard_images(Shard(path.parent / 'shard.tar', ()))
+
+
+def test_a_file_url_of_a_tiff_is_read_as_its_path(inferencer, noise, tmp_path):
+    pytest.importorskip('rasterio')
+    Image.fromarray(noise(61, 83)).save(tmp_path / 'a.tif')
+    labels = [inferencer(source, ['zebra', 'snow', 'grass'], bands=bands)['predictions'][0]
+              for source, bands in (((tmp_path / 'a.tif').as_uri(), [3, 2, 1]), (tmp_path / 'a.tif', [3, 2, 1]),
+                                    (noise(61, 83), None))]
+    np.testing.assert_array_equal(labels[0], labels[1])
+    np.testing.assert_array_equal(labels[0], labels[2])  # arrays are BGR

@@ -25,6 +25,13 @@ def test_pages():
     assert not has_several_pages(io.BytesIO(ODD['contents']()['geo.tif']))
 
 
+@pytest.mark.parametrize('orientation', [1, 2, 3, 4, 5, 6, 7, 8])
+def test_the_orientation(orientation, tmp_path):
+    Image.new('RGB', (37, 41)).save(tmp_path / 'a.tif', tiffinfo={274: orientation})
+    with (tmp_path / 'a.tif').open('rb') as file:
+        assert list(tiff_pages(file)) == [Page(37, 41, 3, False, orientation)]
+
+
 def test_directories_in_a_circle_end():
     content = bytearray(ODD['contents']()['huge.tif'])
     start, = struct.unpack_from('<I', content, 4)

@@ -79,7 +79,8 @@ def test_an_error_is_a_line_before_weights_are_read(options, message, written, t
 
 
 @pytest.mark.parametrize('names, message', [
-    (['--classes', 'a, a'], "'a'"), (['--threshold', '0.5'], 'background'), (['--reject', '2'], 'reject=2.0')])
+    (['--classes', 'a, a'], "'a'"), (['--threshold', '0.5'], "error: --threshold=0.5 needs a background, "),
+    (['--reject', '2'], 'error: --reject=2.0 must')])
 def test_wrong_classes_and_thresholds_are_found_before_weights_are_read(names, message, written, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loading, 'load_clip', None)
     assert export(tmp_path, *names) == 1

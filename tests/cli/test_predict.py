@@ -11,6 +11,7 @@ from PIL import Image
 
 from ovseg.apis import OVSegInferencer, runs
 from ovseg.cli import main
+from ovseg.cli.predict import _total_areas
 from ovseg.datasets.demo_scenes_dataset import DEMO_SCENES
 from ovseg.models.post_processors import PostProcessorChain
 from ovseg.models.text import TextEncoder
@@ -102,6 +103,23 @@ def test_one_table_of_several_images(predict, image_files, tmp_path, capsys):
     assert output.splitlines()[-1] == f'2 images in {tmp_path / "out"}: vis, pred, results.json'
 
 
+def test_the_total_has_the_pixels_without_a_class_and_not_those_without_data():
+    def image(size, nodata, **counts):
+        areas = {name: dict(pixels=pixels) for name, pixels in counts.items()}
+        return dict(size=size, areas=areas, rejected_pixels=size[0] * size[1] - nodata - sum(counts.values()),
+                    **(dict(nodata_pixels=nodata) if nodata else {}))
+    images = [image([7, 11], 0, cat=31, snow=13), image([5, 17], 19, cat=23, snow=0)]
+    assert _total_areas(images) == [('cat', '37.8%', '2'), ('snow', '9.1%', '1')]  # of 7 * 11 + 5 * 17 - 19 = 143
+
+
+def test_two_equal_images_have_the_shares_of_one(predict, image_files, capsys):
+    options = ['--classes', 'ladybug, snow; ice, gravel', '--reject', '0.9']
+    assert predict(image_files[:1], *options) == 0
+    one = cells(capsys.readouterr().out)
+    assert predict(image_files[:1] * 2, *options) == 0
+    assert cells(capsys.readouterr().out) == [[*row, '2'] for row in one]
+
+
 def test_labels_are_those_of_the_inferencer(predict, image_files, tmp_path):
     options = {'model.prompt_templates': TEMPLATES}
     words = ['ladybug', 'snow; ice', 'gravel']
@@ -142,7 +160,7 @@ def test_without_classes_the_names_are_those_of_the_config(predict, image_files,
 def test_a_folder_and_a_url(predict, image_files, tmp_path):
     assert predict([image_files[0].parent, image_files[1].as_uri()], '--classes', 'zebra, snow') == 0
     assert [(entry['name'], entry['source']) for entry in results(tmp_path)['images']] == [
-        ('first', str(image_files[0])), ('second', str(image_files[1])), ('second_2', image_files[1].as_uri())]
+        ('first', str(image_files[0])), ('second', str(image_files[1])), ('second_2', str(image_files[1]))]
 
 
 def test_names_are_printed_as_they_stand(predict, image_files, capsys):
@@ -164,23 +182,36 @@ def test_json_is_all_that_goes_to_the_standard_output(predict, image_files, tmp_
 
 
 @pytest.mark.parametrize(('options', 'message'), [
-    (['--model', 'gated_vit-b17'], "model='gated_vit-b17' is no config of ovseg; near: gated_vit-b16"),
+    (['--model', 'gated_vit-b17'], "--model='gated_vit-b17' is no config of ovseg; near: gated_vit-b16"),
     (['--classes', 'zebra,, sky'], 'class 1 of the class list has an empty name'),
     (['--classes', 'no_such.txt'], "vocabulary.names='no_such.txt' is neither a bundled class list"),
-    (['--threshold', '0.3'], 'threshold=0.3 needs a background'),
-    (['--batch-size', '0'], 'batch_size=0 must be an integer >= 1'),
-    (['--tile', '223'], 'tile=223 must be an integer >= 224 (the side of the windows, model.windows.crop, or more)'),
-    (['--overlap', '1024'], 'overlap=1024 must be an integer from 0 to 1023 (less than tile)'),
-    (['--bands', '1', '2'], 'bands=(1, 2) must be one band, for grey, or three, for red, green and blue'),
-    (['--bit-depth', '33'], 'bit_depth=33 must be an integer from 1 to 32'),
-    (['--nodata', 'nan'], 'nodata=nan must be a finite number (NaN and Inf never count as data)'),
-    (['--max-pixels', '0'], 'max_pixels=0 must be an integer >= 1'),
-    (['--device', 'nonsense'], "device='nonsense' cannot be used: Expected one of cpu"),
+    (['--threshold', '0.3'], '--threshold=0.3 needs a background, which pixels under it become, for instance --background='),
+    (['--batch-size', '0'], '--batch-size=0 must be an integer >= 1'),
+    (['--tile', '223'], '--tile=223 must be an integer >= 224 (the side of the windows, model.windows.crop, or more)'),
+    (['--overlap', '1024'], '--overlap=1024 must be an integer from 0 to 1023 (less than tile)'),
+    (['--bands', '1', '2'], '--bands=(1, 2) must be one band, for grey, or three, for red, green and blue'),
+    (['--bit-depth', '33'], '--bit-depth=33 must be an integer from 1 to 32'),
+    (['--nodata', 'nan'], '--nodata=nan must be a finite number (NaN and Inf never count as data)'),
+    (['--max-pixels', '0'], '--max-pixels=0 must be an integer >= 1'),
+    (['--device', 'nonsense'], "--device='nonsense' cannot be used: Expected one of cpu"),
     (['--weights', 'no_such.pt'], "clip.pretrained='no_such.pt' is neither a tag")])
 def test_what_cannot_be_done_is_said_in_a_line_and_exits_with_1(options, message, predict, image_files, capsys):
     assert predict(image_files, *options) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(f'ovseg: error: {message}')
+
+
+def test_errors_of_images_name_options_and_leave_the_names_of_images(predict, image_files, tmp_path, capsys):
+    names = ['max_pixels.png', 'tile=3.png', 'bands.png']
+    for name in names:
+        image_files[0].rename(tmp_path / name) if name == names[0] else (tmp_path / name).write_text('no image')
+    assert predict([tmp_path / name for name in names], '--classes', 'zebra, snow', '--max-pixels', '7') == 1
+    lines = capsys.readouterr().err.splitlines()[-3:]
+    assert lines[0].startswith(f'  {tmp_path / names[0]} is too large: 131 x 101 pixels, and --max-pixels=7. ')
+    assert lines[0].endswith(' or raise --max-pixels; a pixel takes some 25 bytes of memory')
+    assert [line.split(' is no image,')[0] for line in lines[1:]] == [f'  {tmp_path / name}' for name in names[1:]]
+    assert predict(image_files[1:], '--classes', 'zebra, snow', '--nodata', '0') == 1
+    assert ' and --nodata=0.0 can be used with such files only' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('name', ['zip', 'tar'])
@@ -286,7 +317,7 @@ def test_a_full_disk_is_a_line_and_finished_work_stays(predict, image_files, tmp
     monkeypatch.setattr(Path, 'write_bytes', full)
     assert predict(image_files, '--classes', 'zebra, snow') == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    assert line.startswith(f"ovseg: error: cannot write into out_dir='{tmp_path / 'out'}': ") and 'No space left' in line
+    assert line.startswith(f"ovseg: error: cannot write into --out='{tmp_path / 'out'}': ") and 'No space left' in line
     assert [entry['name'] for entry in results(tmp_path)['images']] == ['first']
     assert label_map(tmp_path, 'first').shape == SIZES['first']
 

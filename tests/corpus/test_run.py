@@ -94,7 +94,7 @@ def test_what_a_cluster_cannot_do_is_a_line_before_the_work(on_ray, draw, tmp_pa
     (tmp_path / 'shard-7.tar').write_bytes(b'text' * 300)
     assert f'{tmp_path}/shard-7.tar is no shard' in refused(on_ray([images, tmp_path / 'shard-7.tar'], tmp_path / 'out'), capfd)
     (tmp_path / 'file').write_text('in the way')
-    assert f"cannot write into out_dir='{tmp_path / 'file'}'" in refused(on_ray([images], tmp_path / 'file'), capfd)
+    assert f"cannot write into --out='{tmp_path / 'file'}'" in refused(on_ray([images], tmp_path / 'file'), capfd)
     assert 'has 17 CPUs' in refused(on_ray([images], tmp_path / 'out', '--cpus-per-worker', '17'), capfd)
     assert not (tmp_path / 'out').exists()
     here = dict(nodes.software(), ovseg='0.0.9')

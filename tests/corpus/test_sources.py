@@ -71,6 +71,16 @@ def test_patterns(photos, shard):
         f'{photos.parent}/shards/{name}.tar/{member}' for name in 'ab' for member in ('001.png', 'x/002.cls.png')]
 
 
+def test_a_file_url_is_the_path_that_it_names(photos, shard, tmp_path):
+    path, missing = shard(), (tmp_path / 'missing.tif').as_uri()
+    assert found((photos / 'b.png').as_uri(), photos.as_uri()) == found(photos / 'b.png', photos)
+    assert found(path.as_uri()) == found(path)
+    (tmp_path / 'list.txt').write_text(f'{path.as_uri()}\n{missing}\n')
+    assert found((tmp_path / 'list.txt').as_uri()).sources == [*found(path).sources, tmp_path / 'missing.tif']
+    with pytest.raises(FileNotFoundError, match=r'missing\.tif'):
+        found(missing)
+
+
 def test_lists_of_paths(photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = tmp_path / 'list.txt'

@@ -29,7 +29,8 @@ def job(inferencer, tmp_path):
     texts = inferencer.texts(call)
     for folder in ('vis', 'pred', 'confidence', 'margin'):
         (tmp_path / 'out' / folder).mkdir(parents=True)
-    return Job(inferencer.cfg, call, texts, inferencer.settings(call), 1_000_000, 'cpu', 1, tmp_path / 'out', str(tmp_path))
+    return Job(inferencer.cfg, call, texts, inferencer.settings(call), inferencer.max_pixels, 'cpu', 1, tmp_path / 'out',
+               str(tmp_path))
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def label_maps(folder: Path, results: Mapping[str, Any], max_pixels: int,
         width, height = entry['size']
         if width * height > max_pixels:
             left_out.append(f'{quoted(entry["source"])} is left out, its {width} x {height} pixels are more than '
-                            f'max_pixels={max_pixels} (--max-pixels)')
+                            f'max_pixels={max_pixels}')
         else:
             yield entry, read_labels(folder / entry['files']['pred'])
 

@@ -183,5 +183,5 @@ def test_what_is_too_large_is_left_out_and_named(folder, results, name):
     if name == 'coco':
         pytest.importorskip('pycocotools')
     line, = write(name, folder, results, RING.size - 1)
-    assert line == 'x/cat.jpg is left out, its 13 x 11 pixels are more than max_pixels=142 (--max-pixels)'
+    assert line == 'x/cat.jpg is left out, its 13 x 11 pixels are more than max_pixels=142'
     assert Path(folder / 'coco.json').is_file() if name == 'coco' else (folder / 'masks' / 'dots').is_dir()
