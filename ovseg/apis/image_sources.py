@@ -74,7 +74,7 @@ class StoredImage:
                 return file.read(most)
         try:
             store, path = needed('fsspec', 'ray', quoted(self.place)).core.url_to_fs(self.place)
-            return store.cat_file(path, self.offset, self.offset + most)
+            return store.cat_file(path, start=self.offset, end=self.offset + most)  # s3fs has another order
         except Exception as error:  # the clients of stores raise errors of their own
             raise OSError(f'cannot get {quoted(str(self))}: {one_line(error)}') from error
 

@@ -209,6 +209,16 @@ def test_no_more_than_the_bound_is_fetched_of_a_file_of_unknown_size(photos, mon
         image.read()
 
 
+def test_a_range_is_asked_for_by_keyword_since_stores_have_arguments_of_their_own(photos, monkeypatch):
+    fsspec = pytest.importorskip('fsspec', reason='stores need fsspec')
+    store = type(fsspec.filesystem('local'))
+    whole = store.cat_file
+    monkeypatch.setattr(store, 'cat_file', lambda self, path, version_id=None, start=None, end=None:  # as s3fs has them
+                        whole(self, path, start=start, end=end) if version_id is None else pytest.fail('a version'))
+    content = (photos / 'b.png').read_bytes()
+    assert StoredImage(f'local://{photos}/b.png', (), 7, 'member', 5).read() == content[5:12]
+
+
 def test_too_large_a_file_of_a_store_is_not_fetched():
     image = StoredImage('nowhere://a.png', (), 2 ** 30)
     with pytest.raises(ValueError, match=r'nowhere://a\.png: it is too large, over 536870912 bytes'):
