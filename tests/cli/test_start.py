@@ -61,6 +61,7 @@ def test_the_package_as_a_program_imports_nothing_that_takes_long_before_it_is_n
     assert ended.returncode == 0 and ended.stdout.splitlines()[-1] == 'IMPORTED'
 
 
+@pytest.mark.slow
 def test_another_package_as_a_program_registers_everything(tmp_path):
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / '__init__.py').write_text('import ovseg\n')
@@ -84,6 +85,7 @@ if __name__ == '__main__':
 '''}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', PROGRAMS)
 def test_every_other_program_gets_all_registrations(name, tmp_path):
     (tmp_path / 'program.py').write_text(PROGRAMS[name])

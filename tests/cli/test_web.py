@@ -57,6 +57,7 @@ def test_what_no_request_could_ever_use_is_refused_at_the_start(arguments, messa
     assert capsys.readouterr().err.splitlines()[-1].startswith(f'ovseg: error: {message}')
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec('gradio') is None, reason=NOT_THERE)
 def test_it_serves_this_machine_and_leaves_nothing_behind(tmp_path):
     # killed, it leaves its folder to the next, which removes it; Ctrl-C has it remove its own

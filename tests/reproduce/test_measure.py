@@ -42,6 +42,7 @@ def test_tolerance_of_a_sample_has_two_standard_errors_more():
     assert verdict(preset(79.7), measured(86.3, 100, 3.)) == 'outside'
 
 
+@pytest.mark.slow
 def test_a_sample_is_measured_with_its_error_and_kept(tmp_path):
     demo, = find_presets(['demo/vanilla_tiny-clip_demo'])
     task = prepare(demo, QUICK, 3, tmp_path)

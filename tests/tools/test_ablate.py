@@ -132,6 +132,7 @@ def test_settings_of_every_component_load_the_clip_once_and_score_as_alone(ablat
     assert len({(row['mIoU'], row['aAcc']) for row in table}) >= 4  # some change no label of this image
 
 
+@pytest.mark.slow
 def test_vocabularies_run_the_encoder_once_and_score_as_alone(ablate, in_process, monkeypatch, tmp_path):
     encoded, tokens = [], LastBlockEncoder.tokens
     monkeypatch.setattr(LastBlockEncoder, 'tokens', lambda self, *args, **kwargs: encoded.append(self) or tokens(

@@ -26,6 +26,7 @@ def test_a_folder_is_removed_at_the_end(temporary):
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_killed_server_s_folder_is_removed_at_the_next_start_and_a_live_one_s_never(temporary):
     code = ('import sys\nfrom ovseg.web.folder import own_folder\n'
             'with own_folder() as folder:\n    print(folder, flush=True)\n    sys.stdin.read()')
