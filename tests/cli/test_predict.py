@@ -82,7 +82,7 @@ def test_confidence_and_rejection(predict, image_files, tmp_path, capsys):
     confidence, margin = (np.array(Image.open(tmp_path / 'out' / kind / 'first.png')) for kind in ('confidence', 'margin'))
     labels = label_map(tmp_path, 'first')
     np.testing.assert_array_equal(labels == 255, confidence / 65535 < 0.9)
-    assert (labels == 255).any() and (labels != 255).any() and (margin <= confidence).all() and margin.dtype == np.uint16
+    assert (labels == 255).any() and (labels != 255).any() and (margin <= confidence).all() and margin.max() > 255
     assert results(tmp_path)['images'][0]['rejected_pixels'] == (labels == 255).sum() and 'not finite' not in errors
     assert predict(image_files, *options, '--confidence', '16', '--resume') == 0
     assert predict(image_files, *options, '--confidence', '8', '--resume') == 1

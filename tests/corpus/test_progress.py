@@ -35,5 +35,5 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch, capsys):
         for second in range(1, 91):
             now[0] = second
             shown.advance()
-    lines = capsys.readouterr().err.splitlines()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line]
     assert len(lines) == 2 and re.fullmatch(r'ovseg: 31 of 90 images, [\d.]+ per second, \d:\d\d:\d\d left', lines[0])

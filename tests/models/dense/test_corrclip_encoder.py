@@ -3,6 +3,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import timm
 import torch
 from mmseg.structures import SegDataSample
 from packaging.version import Version
@@ -163,6 +164,7 @@ def test_half_precision_is_near_to_single(dtype, tower, windows, encode):
     torch.testing.assert_close(found.patches.float(), expected.patches, atol=0.3, rtol=0.1)
 
 
+@pytest.mark.skipif(Version(timm.__version__) < Version('1.0.22'), reason='older timm has no rotary embedding of an empty grid')
 def test_rotary_towers_of_timm_have_copies_without_a_position(windows, encode):
     tower = image_tower(tiny_clip('EVA02').visual)
     images, features, regions = windows

@@ -20,8 +20,8 @@ def loop_connections(labels, gaussian_std):
     for i, start in enumerate(places):
         for j, end in enumerate(places):
             steps = max(abs(a - b) for a, b in zip(start, end))
-            path = [tuple(int(np.round(np.float32(a) * (1 - share) + np.float32(b) * share)) for a, b in zip(start, end))
-                    for share in shares[:steps + 1]]
+            path = [tuple(int(np.round(np.float32(a) * left + np.float32(b) * share)) for a, b in zip(start, end))
+                    for share, left in zip(shares[:steps + 1], np.float32(1) - shares)]
             free = all(labels[place] == labels[start] for place in path)
             values[i, j] = (labels[start] == labels[end]) * (1 if free else math.exp(-steps / longest))
     half = min(count, int(6 * gaussian_std + 1)) // 2
