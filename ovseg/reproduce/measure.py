@@ -20,6 +20,7 @@ from ovseg.vocabulary.word_record import word_line
 INDICES = 'test_dataloader.dataset.indices'
 TOLERANCE = 0.5  # points of mIoU
 SIGMAS = 2  # standard errors of a sample that are added to the tolerance
+PER_CLASS = 5  # images of a class that a sample needs: with fewer, its standard error is too small, and classes are absent
 SEED = 0
 
 
@@ -34,6 +35,7 @@ class Measurement:
         error: Standard error of ``score`` as an estimate of that of the data set: 0 for the whole data set, NaN for one image.
         class_list: The class list and the templates, see ``word_line``.
         seconds: Time from loading the weights to the score; None where an earlier run had finished.
+        per_class: Number of images with a class in their ground truth, the median of the classes that occur.
     """
     images: int
     total: int
@@ -41,6 +43,7 @@ class Measurement:
     error: float
     class_list: str
     seconds: Optional[float]
+    per_class: float
 
 
 @dataclass(frozen=True)
@@ -109,20 +112,26 @@ def measure(task: Task) -> Measurement:
     areas = read_areas(path)
     nan_to_num = setting.metric.get('nan_to_num')
     absent = np.nan if nan_to_num is None else 100 * nan_to_num
+    occurrences = (areas.ground_truth > 0).sum(axis=0)
     return Measurement(
         len(areas.images), task.total, printed_metrics(areas, nan_to_num)['mIoU'],
         mean_iou_error(areas.intersect, areas.union, task.total, absent),
-        word_line(read_about(path)['words']), time.monotonic() - start if passes else None)
+        word_line(read_about(path)['words']), time.monotonic() - start if passes else None,
+        float(np.median(occurrences[occurrences > 0])))
 
 
 def verdict(preset: Preset, measurement: Measurement) -> str:
-    """``'no published score'``, ``'within tolerance'`` or ``'outside'``.
+    """``'no published score'``, ``'sample too small'``, ``'within tolerance'`` or ``'outside'``.
 
-    The tolerance of a sample of the images is larger by ``SIGMAS`` standard errors.
+    The tolerance of a sample of the images is larger by ``SIGMAS`` standard errors. A sample is too small if half of the
+    classes occur in fewer than ``PER_CLASS`` of its images.
     """
     if preset.score is None:
         return 'no published score'
-    sampling = 0 if measurement.images == measurement.total else SIGMAS * measurement.error
+    sampled = measurement.images < measurement.total
+    if sampled and measurement.per_class < PER_CLASS:
+        return 'sample too small'
+    sampling = SIGMAS * measurement.error if sampled else 0
     distance = abs(measurement.score - preset.score)
     return 'outside' if distance > TOLERANCE + sampling + 1e-9 else 'within tolerance'
 

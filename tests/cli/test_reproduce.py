@@ -41,6 +41,7 @@ def test_a_preset_without_data_is_named_first_and_the_others_are_measured(capfd)
 
 def test_a_score_outside_of_the_tolerance_is_exit_code_1(capfd, monkeypatch):
     monkeypatch.setattr('ovseg.reproduce.measure.TOLERANCE', -1000)
+    monkeypatch.setattr('ovseg.reproduce.measure.PER_CLASS', 0)
     assert main(['reproduce', 'vanilla_tiny-clip_demo', '--subset', '2', *OPTIONS]) == 1
     assert row(capfd.readouterr().out, 'demo/vanilla_tiny-clip_demo')[4] == 'outside'
 

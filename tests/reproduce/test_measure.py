@@ -14,8 +14,8 @@ def preset(score):
     return Preset('naclip/x', Path('x.py'), score, 'published')
 
 
-def measured(score, images=1449, error=0.):
-    return Measurement(images, 1449, score, error, '', None)
+def measured(score, images=1449, error=0., per_class=5):
+    return Measurement(images, 1449, score, error, '', None, per_class)
 
 
 def test_a_sample_has_one_image_of_each_stretch():
@@ -40,6 +40,11 @@ def test_tolerance_of_a_whole_data_set():
 def test_tolerance_of_a_sample_has_two_standard_errors_more():
     assert verdict(preset(79.7), measured(86.1, 100, 3.)) == 'within tolerance'
     assert verdict(preset(79.7), measured(86.3, 100, 3.)) == 'outside'
+
+
+def test_a_sample_with_few_images_per_class_has_no_verdict():
+    assert verdict(preset(79.7), measured(79.7, 100, 3., 4.5)) == 'sample too small'
+    assert verdict(preset(79.7), measured(79.7, 1449, 0., 4.5)) == 'within tolerance'  # all images
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ def test_data_sets_with_another_number_of_images_are_named():
 def test_the_report_has_the_tables_of_what_was_measured():
     preset = Preset('naclip/naclip_vit-b16_mess_dram', Path('x.py'), None, 'published')
     missing = Preset('naclip/naclip_vit-b16_mess_suim', Path('y.py'), None, 'published')
-    measured = Measurement(718, 718, 41.5, 0., 'mess_dram, 12 classes', 3.)
+    measured = Measurement(718, 718, 41.5, 0., 'mess_dram, 12 classes', 3., 50.)
     report = markdown_report([(preset, measured), (missing, 'no data')], {}, {})
     assert '| naclip_vit-b16 | 41.50 (1 of 6) | – | – | – | – | 41.50 (1 of 22) |' in report
     assert '| SUIM | Agriculture and Biology | – |' in report and 'instead of' not in report
