@@ -126,8 +126,7 @@ def _sampled_problem(dataset: BaseSegDataset, load: LoadAnnotations, ignore_inde
     for finding in findings:
         if finding.error and finding.files:
             return f'{name}: {finding.what}, the first is {quoted(finding.files[0])}. {REPAIR}.{benchmark.made_by}'
-        if finding.error:
-            _warn(f'{name}: {finding.what}')
+        _warn(f'{name}: {finding.what}')
     return None
 
 

@@ -274,8 +274,10 @@ def _only_one_class(maps: Sequence[LabelFile], labels: Labels, seen: Sequence[in
     chosen = [file.path for file in maps if file.values == (0, 255)]
     if chosen and not labels.offset and labels.ignore_index == 255:
         return Finding(f'all label files hold nothing but 0 and 255, and 255 is not scored: {labels.classes[0]!r} would be the '
-                       'only class', ['write a copy in which 255 is class 1:', f'{command} --map 255=1'] if command else anew,
-                       chosen)
+                       'only class', ['if 255 means "not labelled": add images with other classes',
+                                      f'if 255 means class 1 ({labels.classes[1]!r}): write a copy in which it is:',
+                                      f'{command} --map 255=1'] if command else anew,
+                       chosen, error=len(labels.classes) == 2)  # with more classes, 255 hardly stands for the second one
     held = f'class {seen[0]} and ' if seen else ''
     return Finding(f'all label files hold nothing but {held}ignored pixels',
                    ['look at them: other classes are nowhere in the ground truth'] if command else anew)

@@ -35,6 +35,23 @@ def test_a_config_that_ovseg_has_is_taken(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize('baseline', ['gated_tiny-clip_demo', 'gated_full_tiny-clip_demo', 'vanilla_tiny-clip_demo'])
+def test_the_demo_configs_of_methods_are_taken(baseline, tmp_path):
+    demo = CONFIGS / 'demo'
+    assert method_configs(['naclip', 'sclip', 'clip'], [str(demo / f'{baseline}.py')], tmp_path) == [
+        str(demo / f'{name}_tiny-clip_demo.py') for name in ('naclip', 'sclip', 'vanilla')]
+
+
+@pytest.mark.parametrize('change', ["model = dict(clip=dict(name='ViT-L-14'))",
+                                    "test_dataloader = dict(dataset=dict(data_root='mine'))"])
+def test_a_config_of_another_clip_or_data_set_is_not_taken(change, tmp_path):
+    config = tmp_path / 'gated_tiny-clip_demo.py'
+    config.write_text(f"_base_ = [{str(CONFIGS / 'demo' / config.name)!r}]\n{change}\n")
+    with pytest.raises(ValueError, match=r'^methods=naclip: ovseg has no config of naclip with the CLIP and the data set '
+                                         r'of .*: name a config file instead, .*naclip_tiny-clip_demo'):
+        method_configs(['naclip'], [str(config)], tmp_path)
+
+
 @pytest.mark.parametrize(('baseline', 'method', 'same'), [
     ('segearth_ov_vit-b16_loveda', 'gated', 'gated_vit-b16_loveda'),
     ('gated_vit-b16_uavid', 'segearth_ov', 'segearth_ov_vit-b16_uavid'),
@@ -56,7 +73,8 @@ def test_baselines_of_one_data_set_share_the_config(tmp_path):
 
 
 @pytest.mark.parametrize(('method', 'baseline', 'message'), [
-    ('sclp', 'gated_vit-b16_vdd', "methods='sclp' is no config of ovseg"),
+    ('sclp', 'gated_vit-b16_vdd', "'sclp' is no method and no config of ovseg; near: sclip,.*; the methods are .*, naclip"),
+    ('nacclip', 'gated_vit-b16_vdd', "methods='nacclip' is no method and no config of ovseg; near: naclip,"),
     ('sclip', 'clip_vit-b16_voc21', 'depend on the method, and ovseg has none with this CLIP: name a config instead')])
 def test_what_cannot_be_found_is_named(method, baseline, message, tmp_path):
     config = tmp_path / 'large.py'

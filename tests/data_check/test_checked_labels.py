@@ -81,8 +81,18 @@ def test_jpeg_masks_are_refused(build):
     assert 'are JPEGs, whose compression changes labels' in refusal(build(suffix='.jpg'))
 
 
-def test_masks_of_0_and_255_are_refused(build):
-    message = refusal(build([lambda labels: Image.fromarray(np.where(labels > 1, 255, 0).astype(np.uint8))] * 4))
+def binary(labels):
+    return Image.fromarray(np.where(labels > 1, 255, 0).astype(np.uint8))
+
+
+def test_masks_of_0_and_255_are_worth_a_warning_for_three_classes(build, warnings_of):
+    check_labels(build([binary] * 4), 255)
+    assert warnings_of == [
+        "BaseSegDataset: all label files hold nothing but 0 and 255, and 255 is not scored: 'grass' would be the only class"]
+
+
+def test_masks_of_0_and_255_are_refused_for_two_classes(build):
+    message = refusal(build([binary] * 4, metainfo=dict(classes=CLASSES[:2])))
     assert "hold nothing but 0 and 255, and 255 is not scored: 'grass' would be the only class, the first is " in message
 
 

@@ -200,6 +200,9 @@ def test_masks_of_0_and_255(tmp_path):
     finding, options = repair_of([file_of(0, 255), file_of(0), file_of(0, 255)], TWO)
     assert finding.what == "all label files hold nothing but 0 and 255, and 255 is not scored: 'ground' would be the only class"
     assert finding.error and finding.files == ['a.png'] * 2 and options == '--map 255=1'
+    assert finding.steps[:2] == ['if 255 means "not labelled": add images with other classes',
+                                 "if 255 means class 1 ('road'): write a copy in which it is:"]
+    assert not repair_of([file_of(0, 255)], Labels(['ground', 'road', 'water'], 255, 0))[0].error
 
 
 def test_a_single_value_that_is_no_class_is_called_so():

@@ -9,6 +9,7 @@ from typing import Any, Dict, Mapping, Tuple, Union
 import timm
 import torch
 from huggingface_hub import hf_hub_download
+from huggingface_hub.constants import HF_HUB_CACHE
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -170,9 +171,10 @@ def _download(model: Any) -> Path:
         raise FileNotFoundError(
             f'the weights of {name} ({megabytes:.0f} MB) are not on this machine and could not be downloaded.\n'
             f'  needed: {HUB_FILE} of {repository} on the Hugging Face hub\n'
-            f'  looked in: $HF_HOME (default ~/.cache/huggingface)\n'
+            f'  looked in: {quoted(HF_HUB_CACHE)}\n'
             f'  to fetch them beforehand, run with network: {call}\n'
-            '  then copy that folder to this machine, or copy the file and set pretrained=/path/to/file of this TimmGuide\n'
+            f'  then copy the folder {quoted(Path(HF_HUB_CACHE).name)} of that machine to the place above, or copy the file '
+            'and set pretrained=/path/to/file of this TimmGuide\n'
             f'  the download said: {one_line(error)}') from error
 
 

@@ -1,5 +1,4 @@
 """Region maps of SAM2, Mask2Former, EoMT and other networks of the package transformers."""
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
@@ -7,6 +6,7 @@ from pathlib import Path
 from typing import Any, ContextManager, Iterable, List
 
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
@@ -109,9 +109,8 @@ class TransformersRegions(Regions):
         return nullcontext() if Path(self.model).is_dir() else cache_if_unreachable()
 
     def _missing(self, what: str, error: Exception) -> FileNotFoundError:
-        cache = os.environ.get('HF_HOME') or '~/.cache/huggingface'
         return FileNotFoundError(f'TransformersRegions model={shown(self.model)}: its {what} cannot be read as a folder, nor '
-                                 f'from the hub or its cache {quoted(cache)} (HF_HOME); with a network: hf download '
+                                 f'from the hub or its cache {quoted(HF_HUB_CACHE)}; with a network: hf download '
                                  f'{quoted(self.model)} ({one_line(error)})')
 
 

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 import open_clip
 import torch
 from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from mmengine.logging import print_log
 from open_clip.model import convert_to_custom_text_state_dict
@@ -36,7 +37,6 @@ from ovseg.utils import check_arguments, expanded, one_line, quoted, shown
 
 EMBEDDED = 'embedded'
 HUB = 'hf-hub:'
-HUB_CACHE = '$HF_HOME (default ~/.cache/huggingface)'
 RANDOM = f'random weights of process {uuid.uuid4().hex}'
 
 open_clip.add_model_config(tiny_clip.CONFIG_FILE)
@@ -244,7 +244,8 @@ def _download(name: str, pretrained: str, tag: Dict[str, Any]) -> Path:
         with cache_if_unreachable() if hub else nullcontext():
             return Path(download_pretrained(tag))
     except (OSError, RuntimeError, ValueError) as error:
-        source, target = (f'{hub} on the Hugging Face hub', HUB_CACHE) if hub else (tag['url'], '~/.cache/clip')
+        source, target = (
+            (f'{hub} on the Hugging Face hub', HF_HUB_CACHE) if hub else (tag['url'], os.path.expanduser('~/.cache/clip')))
         call = f"import open_clip; open_clip.create_model('{name}', '{pretrained}')"
         raise _unavailable(f'{name} ({pretrained}{_size(name)})', source, target, call, error) from error
 
@@ -269,7 +270,7 @@ def _download_folder(pretrained: str) -> Path:
     except (OSError, RuntimeError, ValueError, EntryNotFoundError) as error:
         call = f"import huggingface_hub; huggingface_hub.snapshot_download({shown(repository)})"
         source = f'{quoted(repository)} on the Hugging Face hub'
-        raise _unavailable(f'clip.pretrained={shown(pretrained)}', source, HUB_CACHE, call, error) from error
+        raise _unavailable(f'clip.pretrained={shown(pretrained)}', source, HF_HUB_CACHE, call, error) from error
 
 
 def _size(name: str) -> str:
@@ -285,10 +286,10 @@ def _size(name: str) -> str:
 def _unavailable(weights: str, source: str, target: str, call: str, error: BaseException) -> FileNotFoundError:
     return FileNotFoundError(
         f'the weights of {weights} are not on this machine and could not be downloaded.\n'
-        f'  needed: {source}\n  looked in: {target}\n'
+        f'  needed: {source}\n  looked in: {quoted(target)}\n'
         f'  to fetch them beforehand, run with network: python -c "{call}"\n'
-        '  then copy that folder to this machine, or copy the file and set model.clip.pretrained=/path/to/file '
-        '(--cfg-options on the command line)\n'
+        f'  then copy the folder {quoted(Path(target).name)} of that machine to the place above, or copy the file and set '
+        'model.clip.pretrained=/path/to/file (--cfg-options on the command line)\n'
         f'  the download said: {error}')
 
 

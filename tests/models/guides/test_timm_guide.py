@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from safetensors.torch import save_file
 
 from ovseg.models.guides import TimmGuide, timm_guide
@@ -121,8 +122,8 @@ def test_a_download_that_fails_says_what_is_needed(monkeypatch):
     monkeypatch.setattr(timm_guide, 'hf_hub_download', fail)
     with pytest.raises(FileNotFoundError) as caught:
         TimmGuide('vit_small_patch16_224.dino').load()
-    for text in ('vit_small_patch16_224.dino (87 MB)', 'model.safetensors of timm/vit_small_patch16_224.dino', '$HF_HOME',
-                 'no network',
+    for text in ('vit_small_patch16_224.dino (87 MB)', 'model.safetensors of timm/vit_small_patch16_224.dino',
+                 f'looked in: {HF_HUB_CACHE}\n', 'no network',
                  "timm.create_model('vit_small_patch16_224.dino', pretrained=True)", 'set pretrained=/path/to/file'):
         assert text in str(caught.value)
 

@@ -1,6 +1,9 @@
 """Names, tags and paths that do not lead to weights of the model."""
+from pathlib import Path
+
 import open_clip
 import pytest
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from ovseg.models.towers import load_clip
 
@@ -87,8 +90,8 @@ def test_folder_without_weights_names_what_it_looks_for(tmp_path):
 
 @pytest.mark.parametrize('error', [OSError, RuntimeError])
 @pytest.mark.parametrize(('tag', 'needed', 'place'), [
-    (dict(hf_hub='owner/weights/'), 'owner/weights on the Hugging Face hub', 'HF_HOME'),
-    (dict(url='https://host/weights.pt'), 'https://host/weights.pt', '~/.cache/clip')])
+    (dict(hf_hub='owner/weights/'), 'owner/weights on the Hugging Face hub', HF_HUB_CACHE),
+    (dict(url='https://host/weights.pt'), 'https://host/weights.pt', str(Path.home() / '.cache/clip'))])
 def test_offline_error_names_file_place_and_command(monkeypatch, tag, needed, place, error):
     def unreachable(tag):
         raise error('no route to host')
@@ -99,7 +102,8 @@ def test_offline_error_names_file_place_and_command(monkeypatch, tag, needed, pl
     with pytest.raises(FileNotFoundError) as raised:
         load_clip(GELU, 'mine')
     message = str(raised.value)
-    assert all(part in message for part in (needed, place, "open_clip.create_model('toy-vit', 'mine')", 'no route to host'))
+    assert all(part in message for part in (needed, f'looked in: {place}\n', f'copy the folder {Path(place).name} of',
+                                        "open_clip.create_model('toy-vit', 'mine')", 'no route to host'))
 
 
 def test_offline_error_for_openai_s_weights(monkeypatch):
