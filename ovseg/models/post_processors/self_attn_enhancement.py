@@ -1,5 +1,4 @@
 """Self-attention enhancement: strengthen patches that attend too little to themselves."""
-import logging
 from typing import Dict
 
 from mmengine.logging import print_log
@@ -65,7 +64,7 @@ class SelfAttnEnhancement(PostProcessor):
         self.threshold = check_number('SelfAttnEnhancement min_self_attn_threshold', min_self_attn_threshold, 0, 1)
         self.mode = check_choice('SelfAttnEnhancement mode', mode, MODES)
         print_log(f'[Self-Attention Enhancement] Enabled with strength={enhancement_strength}, '
-                  f'threshold={min_self_attn_threshold}, mode={mode}', 'current', logging.DEBUG)
+                  f'threshold={min_self_attn_threshold}, mode={mode}', 'current')
 
     def __call__(self, features: DenseFeatures) -> DenseFeatures:
         """See ``PostProcessor``."""
