@@ -24,7 +24,7 @@ OWN_TESTS = {
     'docs/api.md': ('test_api.py', dict(python=6, text=6)),
     'docs/benchmarks.md': ('test_benchmarks.py', dict(command=11)),
     'docs/commands.md': ('test_commands.py', dict(python=1)),
-    'docs/corpus.md': ('test_corpus.py', dict(command=6, python=1, text=1)),
+    'docs/corpus.md': ('test_corpus.py', dict(command=7, python=1, text=1)),
     'docs/export.md': ('test_export.py', dict(command=3, python=1, text=2)),
     'docs/datasets.md': ('test_datasets.py', dict(python=1)),
     'docs/first_real_run.md': ('test_first_real_run.py', dict(command=15)),
