@@ -27,7 +27,7 @@ OWN_TESTS = {
     'docs/corpus.md': ('test_corpus.py', dict(command=7, python=1, text=1)),
     'docs/export.md': ('test_export.py', dict(command=3, python=1, text=2)),
     'docs/datasets.md': ('test_datasets.py', dict(python=1)),
-    'docs/first_real_run.md': ('test_first_real_run.py', dict(command=15)),
+    'docs/first_real_run.md': ('test_first_real_run.py', dict(command=19)),
     'docs/index.md': ('test_index.py', dict(command=2, python=1, text=2)),
     'docs/mess.md': ('test_mess.py', dict(command=6)),
     'docs/methods.md': ('test_methods.py', dict(command=3)),
