@@ -53,7 +53,7 @@ def test_the_block_reads_what_is_written(tmp_path, monkeypatch, capsys):
 
 
 def test_figures_are_those_of_the_code():
-    assert f'The default is {nodes.CPUS}, or' in TEXT
+    assert f'`--cpus-per-worker` is {nodes.CPUS} by default, or' in TEXT
     assert f'done again: {engine.IMAGES_PER_TASK}, or one batch, or a {engine.MOST_TASKS:,}th' in TEXT
     assert progress.SECONDS == result_folder.SECONDS == 30 and attempts.MOST == 3
 
