@@ -232,6 +232,7 @@ def _print_problems(failed: List[str], undefined: List[int], others: List[str]) 
               'finite (NaN or Inf). They are 255 in the label maps (65535 for more than 255 classes) and not painted',
               file=sys.stderr)
     if failed:
-        print(f'ovseg: error: {len(failed)} {"images have" if len(failed) > 1 else "image has"} no results, or not all of them:', file=sys.stderr)
+        images = 'image has' if len(failed) == 1 else 'images have'
+        print(f'ovseg: error: {len(failed)} {images} no results, or not all of them:', file=sys.stderr)
         for line in failed:
             print(f'  {printable(line)}', file=sys.stderr)

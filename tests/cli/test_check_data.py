@@ -15,8 +15,9 @@ def _narrow(monkeypatch):
 
 
 def test_paths_and_commands_stay_in_one_line(capsys):
-    show(Report('VOC', FOLDER, [Finding('a label [bold] is wrong', [f'repair {FOLDER}'], FILES),
-                                Finding('a note', ['look'], FILES[:1], error=False)], images=5, read=5, classes=7, classes_seen=3))
+    findings = [Finding('a label [bold] is wrong', [f'repair {FOLDER}'], FILES),
+                Finding('a note', ['look'], FILES[:1], error=False)]
+    show(Report('VOC', FOLDER, findings, images=5, read=5, classes=7, classes_seen=3))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f'VOC in {FOLDER}'
     start = lines.index('error: a label [bold] is wrong')
