@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ovseg.cfg_options import add_cfg_options
@@ -26,28 +27,27 @@ SHOWN = 3  # files of a finding; --json has all
 def show(report: 'Report') -> None:
     """Print a report."""
     from rich.console import Console
-    from rich.markup import escape
 
     from ovseg.tables import terminal_table
     console = Console()
+    line = partial(console.print, soft_wrap=True, markup=False, highlight=False)  # paths and commands stay in one line
     images = f'{report.images} (published: {report.published})' if report.published else str(report.images)
     title = f'{report.dataset} in {report.data_root}' if report.data_root else report.dataset
-    facts = [('images', images), ('label files and images read', str(report.read)),
-             ('classes seen in them', f'{report.classes_seen} of {report.classes}')]
-    console.print(terminal_table(['', 'number'], facts, escape(title)))
-    if report.findings:
-        rows = []
-        for finding in report.findings:
-            more = [f'and {len(finding.files) - SHOWN} more'] if len(finding.files) > SHOWN else []
-            rows.append(('error' if finding.error else 'note', escape(finding.what),
-                         escape('\n'.join([*map(quoted, finding.files[:SHOWN]), *more]))))
-        table = terminal_table(['', 'found', 'files'], rows)
-        table.show_lines = True
-        console.print(table)
-        for steps in dict.fromkeys(tuple(finding.steps) for finding in report.findings):
-            console.print('To fix it:')
-            for step in steps:
-                console.print(f'    {step}', soft_wrap=True, markup=False, highlight=False)  # a command stays in one line
+    facts = [('images', images), ('label files and images read', str(report.read))]
+    if report.classes:  # those of a data set that cannot be built are not known
+        facts.append(('classes seen in them', f'{report.classes_seen} of {report.classes}'))
+    line(title)
+    console.print(terminal_table(['', 'number'], facts))
+    for finding in report.findings:
+        line(f'{"error" if finding.error else "note"}: {finding.what}')
+        for file in finding.files[:SHOWN]:
+            line(f'    {quoted(file)}')
+        if len(finding.files) > SHOWN:
+            line(f'    and {len(finding.files) - SHOWN} more')
+    for steps in dict.fromkeys(tuple(finding.steps) for finding in report.findings):
+        line('To fix it:')
+        for step in steps:
+            line(f'    {step}')
     console.print('Complete.' if report.complete else 'Not fit for evaluation.')
 
 

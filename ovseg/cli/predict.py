@@ -202,8 +202,8 @@ def _print_results(document: Dict[str, Any], out: Path, count: int, as_json: boo
         console.print(terminal_table(['class', 'area', 'images'], _total_areas(images), numbers=2))
         done = f' ({len(images) - count} were there already)' if len(images) > count else ''
         console.print(f'{len(images)} images{done} in {quoted(out)}: vis, pred, results.json', soft_wrap=True)
-    for place in document['formats'].values():
-        console.print(quoted(out / place), soft_wrap=True)
+    for place in document['formats'].values():  # of several files the folder
+        console.print(quoted(out / Path(place).parts[0]), soft_wrap=True)
 
 
 def _total_areas(images: Sequence[Dict[str, Any]]) -> List[Tuple[str, str, str]]:
@@ -232,6 +232,7 @@ def _print_problems(failed: List[str], undefined: List[int], others: List[str]) 
               'finite (NaN or Inf). They are 255 in the label maps (65535 for more than 255 classes) and not painted',
               file=sys.stderr)
     if failed:
-        print(f'ovseg: error: {len(failed)} images have no results, or not all of them:', file=sys.stderr)
+        images = 'image has' if len(failed) == 1 else 'images have'
+        print(f'ovseg: error: {len(failed)} {images} no results, or not all of them:', file=sys.stderr)
         for line in failed:
             print(f'  {printable(line)}', file=sys.stderr)

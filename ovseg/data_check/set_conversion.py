@@ -41,8 +41,11 @@ def find_sources(row: Row, archive: Path) -> List[Source]:
     """The images and masks that a row takes from its archive, in the order of their paths.
 
     Raises:
-        FileNotFoundError: there are none, the list of images, a listed image or a mask is missing; says how to get them.
+        FileNotFoundError: there are none, the folder, the list of images, a listed image or a mask is missing; says how to get
+            them.
     """
+    if not archive.is_dir():
+        raise FileNotFoundError(f'there is no folder {quoted(archive)}')
     conversion = _conversion(row)
     pattern = re.compile('(.*)'.join(map(re.escape, conversion.images.split('*'))).replace('(.*)', '([^/]*)'))
     wanted = _wanted(conversion, archive)
@@ -58,7 +61,8 @@ def find_sources(row: Row, archive: Path) -> List[Source]:
         sources.append(Source(image, next(filter(Path.is_file, masks), masks[0]), conversion.name.format(*groups)))
     if not sources:
         source = row.source.format(root=archive, data=archive.parent)
-        raise FileNotFoundError(f'{quoted(archive)} has no images {conversion.images}{" of the list" * (wanted is not None)}: '
+        of_list = ' of the list' if any(archive.glob(conversion.images)) else ''
+        raise FileNotFoundError(f'{quoted(archive)} has no {conversion.images}{of_list}; '
                                 f'SRC must be the folder of {row.title}: {source}')
     lacking = sorted((wanted or set()) - found)
     if lacking and not conversion.partial:

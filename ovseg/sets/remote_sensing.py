@@ -58,8 +58,9 @@ REMOTE_SENSING: Tuple[Row, ...] = (
         'download Train.zip, Val.zip and Test.zip; SRC is their folder', 1669, 'CC BY-NC-SA 4.0', 'LoveDADataset',
         convert=('python {mmseg}/loveda.py SRC -o {root}',), words='loveda_segearth', decoder=_decoder(0.3)),
     Row('isaid', 'iSAID', 'iSAID', 'img_dir/val', 'ann_dir/val', 'https://captain-whu.github.io/iSAID/dataset.html',
-        'download the images of DOTA-v1.0 and the masks of iSAID; SRC has train, val and test as docs/datasets.md shows', 11644,
-        'non-commercial use', 'iSAIDDataset', convert=('python {mmseg}/isaid.py SRC -o {root}',), decoder=_decoder(0.4)),
+        'download the images of DOTA-v1.0 and the masks of iSAID, so that SRC/train, SRC/val and SRC/test each have '
+        'images/*.zip, and the first two Semantic_masks/images.zip', 11644, 'non-commercial use', 'iSAIDDataset',
+        convert=('python {mmseg}/isaid.py SRC -o {root}',), decoder=_decoder(0.4)),
     Row('potsdam', 'ISPRS Potsdam', 'potsdam', 'img_dir/val', 'ann_dir/val',
         'https://www.isprs.org/education/benchmarks/UrbanSemLab/default.aspx',
         'ask for 2_Ortho_RGB.zip and 5_Labels_all_noBoundary.zip; SRC is their folder', 2016, 'on request, none stated',

@@ -293,6 +293,16 @@ def test_broken_images_are_listed_at_the_end(predict, image_files, tmp_path, cap
     assert [entry['source'] for entry in document['failed']] == [str(folder / name) for name in ('a.jpg', 'middle.psd')]
 
 
+def test_folders_of_formats_are_printed_and_one_image_is_singular(predict, image_files, tmp_path, capsys):
+    assert predict(image_files[:1], '--classes', 'zebra, snow', '--format', 'masks', 'csv') == 0
+    printed = capsys.readouterr().out.splitlines()
+    out = Path(printed[-1]).parent
+    assert printed[-2:] == [str(out / 'masks'), str(out / 'areas.csv')] and all(map(Path.exists, map(Path, printed[-2:])))
+    image_files[0].write_text('no image')
+    assert predict(image_files[:1], '--classes', 'zebra, snow') == 1
+    assert 'ovseg: error: 1 image has no results, or not all of them:' in capsys.readouterr().err
+
+
 def test_a_file_that_vanishes_meanwhile_is_named(predict, image_files, tmp_path, monkeypatch, capsys):
     read = runs.read_image
 

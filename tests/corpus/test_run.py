@@ -29,7 +29,7 @@ def test_results_are_those_of_one_process_also_of_a_resumed_run(predict, on_ray,
     assert printed.splitlines()[-1] == f'9 images in {out}: vis, pred, results.json'
     *_, left_out, head, line = errors.splitlines()
     assert left_out.endswith(f' were left out, because their names are not those of images: {images / "notes.txt"}')
-    assert head == 'ovseg: error: 1 images have no results, or not all of them:'
+    assert head == 'ovseg: error: 1 image has no results, or not all of them:'
     assert line.startswith(f'  {images / "x_broken.png"} is no image')
     assert results_of(out)['images'] == expected['images'][:9] and len(results_of(out)['failed']) == 1
     before = {path: path.stat().st_mtime_ns for path in (out / 'pred').iterdir()}

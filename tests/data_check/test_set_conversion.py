@@ -282,7 +282,7 @@ def test_bits_and_palettes_of_black_and_white_are_read(mode, tmp_path):
 
 
 def test_an_archive_of_something_else_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'has no images \*/Images/\*\.png: SRC must be the folder of UAVid: '):
+    with pytest.raises(FileNotFoundError, match=r'has no \*/Images/\*\.png; SRC must be the folder of UAVid: '):
         convert_set(ROWS['uavid'], tmp_path, tmp_path / 'out', 1)
     with pytest.raises(FileNotFoundError, match=rf'so that {tmp_path} has val/image/'):
         convert_set(ROWS['whu_aerial'], tmp_path, tmp_path, 1)
@@ -293,6 +293,18 @@ def test_an_archive_of_something_else_is_refused_before_anything_is_written(tmp_
     with pytest.raises(ValueError, match="name='vdd' is not converted by this command: its files are used as they are"):
         convert_set(ROWS['vdd'], tmp_path, tmp_path / 'out', 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_missing_or_has_no_listed_image(tmp_path):
+    for name in ('inria', 'openearthmap'):
+        with pytest.raises(FileNotFoundError, match=rf'^there is no folder {tmp_path}/nosuch$'):
+            convert_set(ROWS[name], tmp_path / 'nosuch', tmp_path / 'out', 1)
+    with pytest.raises(FileNotFoundError, match=rf'^{tmp_path} has no images/\*\.tif; SRC must be the folder of Inria: '):
+        convert_set(ROWS['inria'], tmp_path, tmp_path / 'out', 1)
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'images' / 'bellingham1.tif').touch()
+    with pytest.raises(FileNotFoundError, match=r'has no images/\*\.tif of the list; SRC must be the folder of Inria: '):
+        convert_set(ROWS['inria'], tmp_path, tmp_path / 'out', 1)
 
 
 def test_files_of_others_are_left_alone(tmp_path):

@@ -17,8 +17,8 @@ MODULE, CONFIG = texts(PAGE, 'python')
 def files(checkout):
     """The page's module, and beside it the page's config, whose path this is."""
     (checkout / 'cubic.py').write_text(MODULE)
-    (checkout / 'my_config.py').write_text(CONFIG)
-    yield checkout / 'my_config.py'
+    (checkout / 'cubic_config.py').write_text(CONFIG)
+    yield checkout / 'cubic_config.py'
     sys.modules.pop('cubic', None)
     ATTENTIONS._module_dict.pop('CubicQQ', None)
 

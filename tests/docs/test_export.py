@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from PIL import Image
 from ovseg.apis import OVSegInferencer
 from ovseg.cli import main
 from ovseg.export import onnx_file
-from ovseg.export.refusals import LARGEST_FILE, OLDEST_TORCH, OPSET, PACKAGES
+from ovseg.export.refusals import LARGEST_FILE, OLDEST_TORCH, OPSET, PACKAGES, check_size
+from ovseg.inference.windows import Windows
 from ovseg.models.decoder import Decoder
 
 PAGE = 'docs/export.md'
@@ -55,6 +57,15 @@ def test_the_file_is_written_and_runs_without_torch(checkout, capsys):
 
 def test_the_program_is_short():
     assert len(PROGRAM.splitlines()) <= 30
+
+
+def test_sizes_of_the_page_are_refused_and_accepted():
+    refused, *accepted = map(int, re.search(r'of 16 pixels, (\d+) is refused; (\d+) and (\d+) are accepted', TEXT).groups())
+    tower = SimpleNamespace(patch_size=(16, 16))
+    with pytest.raises(ValueError, match=f': {accepted[0]} or {accepted[1]}$'):
+        check_size((refused, 224), Windows(), tower)
+    for side in accepted:
+        check_size((side, 224), Windows(), tower)
 
 
 def test_the_figures_are_those_of_the_code():

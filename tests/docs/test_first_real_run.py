@@ -22,8 +22,7 @@ from ovseg.reproduce.presets import find_presets
 
 NAME = 'docs/first_real_run.md'
 ROOT, read, commands = map(runpy.run_path(str(Path(__file__).parent / 'pages.py')).get, ('ROOT', 'read', 'commands'))
-MAKE, ACTIVATE, ENV, DEMO, WEIGHTS, MKDIR, CURL, MD5, TAR, CHECK, *REPRODUCE = commands(NAME)
-SUBSET, WHOLE, PREDICT, GATED, ALL = REPRODUCE
+MAKE, ACTIVATE, ENV, DEMO, *WEIGHTS, MKDIR, CURL, MD5, TAR, CHECK, SUBSET, WHOLE, PREDICT, GATED, ALL = commands(NAME)
 TINY = ['--cfg-options', 'model.clip.name=ovseg-tiny-clip', 'model.clip.pretrained=embedded',
         'model.vocabulary.templates=plain', 'test_dataloader.num_workers=0',
         'test_dataloader.dataset.pipeline.1.scale=(256,64)']
@@ -48,12 +47,19 @@ def test_the_installation(shell):
     shell.run(ENV)
 
 
-def test_the_command_for_weights_names_weights_of_open_clip():
-    program, option, code = shlex.split(WEIGHTS)
-    assert (program, option) == ('python', '-c')
-    call = ast.parse(code).body[1].value
-    assert call.func.attr == 'create_model'
-    assert tuple(argument.value for argument in call.args) in open_clip.list_pretrained()
+def test_a_command_downloads_each_network_of_the_table():
+    downloaded = []
+    for command in WEIGHTS:
+        program, option, code = shlex.split(command)
+        assert (program, option) == ('python', '-c')
+        call = ast.parse(code).body[1].value
+        assert ast.unparse(call.func) in ('open_clip.create_model', 'timm.create_model')
+        name, *tag = (argument.value for argument in call.args)
+        if not tag:
+            assert [(each.arg, each.value.value) for each in call.keywords] == [('pretrained', True)]
+        downloaded.append((name, tag[0] if tag else '–'))
+    rows = re.findall(r'^\| [^|]+ \| `(\S+)` \| (\S+) \| [\d.]+ GB \| ', read(NAME), flags=re.MULTILINE)
+    assert downloaded == [(name, tag.strip('`')) for name, tag in rows]
 
 
 def test_networks_are_those_of_open_clip_and_timm_with_their_sizes():
