@@ -62,7 +62,7 @@ def make_variant(text: str, classes: Sequence[str], synonyms: Sequence[Sequence[
         names = [FORMS[text](name) if text in FORMS and name != BACKGROUND else name for name in plain]
         _check_different(text, plain, names)
         return Variant(names)
-    if _is_synonyms(text):
+    if _is_synonyms(text, plain):
         return Variant(draw_names(plain, read_synonyms(text, plain), 0))
     return Variant(_class_list(text, plain))
 
@@ -131,6 +131,8 @@ def read_synonyms(path: Union[str, Path], classes: Sequence[str]) -> Dict[str, L
             other = owner.setdefault(_key(synonym), name)
             if other != name:
                 raise ValueError(f'{where} gives {name!r} the name {synonym!r}, which is also a name of {other!r}')
+    if not found:
+        raise ValueError(f'synonyms file {quoted(path)} is empty; it must have lines such as "sofa: sofa, couch"')
     return found
 
 
@@ -154,12 +156,13 @@ def _file_and_seed(text: str, classes: Sequence[str]) -> Tuple[Dict[str, List[st
     return read_synonyms(path, classes), int(seed)
 
 
-def _is_synonyms(text: str) -> bool:
-    """True for a file whose lines all have the form ``class: synonym``."""
+def _is_synonyms(text: str, classes: Sequence[str]) -> bool:
+    """True for a file with a line that begins with a class and a colon; ``read_synonyms`` names its wrong lines."""
     if text in bundled_class_lists() or not Path(text).is_file():
         return False
-    lines = [line for line in read_small_text('vocabulary', text, LARGEST_FILE).splitlines() if line.strip()]
-    return bool(lines) and all(line.partition(':')[2].strip() for line in lines)
+    keys = {_key(name) for name in classes}
+    lines = read_small_text('vocabulary', text, LARGEST_FILE).splitlines()
+    return any(':' in line and _key(line.partition(':')[0]) in keys for line in lines)
 
 
 def _class_list(text: str, classes: Sequence[str]) -> str:

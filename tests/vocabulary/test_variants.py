@@ -98,9 +98,14 @@ def test_unknown_variants_are_answered_with_the_known_ones():
         make_variant('plian', ['sky'], [['sky']])
 
 
-def test_a_file_is_a_class_list_unless_all_its_lines_have_a_colon(synonyms):
+def test_a_file_is_a_class_list_unless_a_line_has_a_class_and_a_colon(synonyms):
     assert make_variant(str(synonyms('sky\nwall: brick')), ['a', 'b'], []).names == str(synonyms('sky\nwall: brick'))
     path = str(synonyms('sky: sky, heaven, air\nwall: brick, masonry\n'))
     drawn = make_variant(path, ['sky', 'wall'], [])
     assert drawn == make_variant(f'draw:{path}:0', ['sky', 'wall'], [])
     assert drawn.names[0] in ('sky', 'heaven', 'air') and drawn.names[1] in ('brick', 'masonry')
+    for wrong in ('sky heaven\nwall: brick', 'sky:\nwall: brick'):  # not a class list with the name "wall: brick"
+        with pytest.raises(ValueError, match=r'line 1 of synonyms file .* must be a class and its names'):
+            make_variant(str(synonyms(wrong)), ['sky', 'wall'], [])
+    with pytest.raises(ValueError, match='is empty; it must have lines such as'):
+        make_variant(f'draw:{synonyms("")}:0', ['sky', 'wall'], [])
