@@ -2,7 +2,7 @@
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Dict, List
+from typing import Any, Dict, Iterator, List, Tuple
 
 import torch
 from mmengine.logging import print_log
@@ -25,7 +25,7 @@ RECORD, STAMPS = 'regions.json', 'image_stamps'
 def store_region_maps(dataset: BaseSegDataset, regions: Regions, folder: Path, device: torch.device) -> int:
     """Write the region maps of all images of a data set that have none yet, as ``NpzRegions`` reads them.
 
-    Maps of images that have changed since are made again.
+    Maps of images that have changed since are made again; the old ones stay until then.
 
     Args:
         dataset: Its images are read in their own size.
@@ -39,17 +39,27 @@ def store_region_maps(dataset: BaseSegDataset, regions: Regions, folder: Path, d
     Raises:
         BlockingIOError: another process is writing there.
         FileNotFoundError: weights or an image are missing.
-        ValueError: two images would have one file, or the maps that are there come from another source.
+        ValueError: two images would have one file, the maps that are there come from another source, or ``regions.json`` is
+            damaged.
     """
     folder = expanded('folder', folder)
     regions.check()
     images = _images_by_file(dataset, folder)
     stamps = {path.name: [] if dataset.backend_args else file_stamp(Path(image)) for path, image in images.items()}
     with claim(folder):
-        _update_record(folder / RECORD, regions, stamps)
-        missing = {path: image for path, image in images.items() if not path.exists()}
-        if missing:
-            _compute(missing, regions, device)
+        record = folder / RECORD
+        source, before = _read_record(record, regions)
+        changed = {name: before[name] for name, stamp in stamps.items() if before.get(name, stamp) != stamp}
+        if changed:
+            print_log(f'{len(changed)} region maps of images that have changed are made again, the first of them '
+                      f'{quoted(next(iter(changed)))}', 'current', 30)
+        missing = {path: image for path, image in images.items() if path.name in changed or not path.exists()}
+        write_text(record, json.dumps({**source, STAMPS: {**before, **stamps, **changed}}))
+        try:
+            for path in _compute(missing, regions, device):
+                changed.pop(path.name, None)
+        finally:  # images whose maps were not made keep their old stamps
+            write_text(record, json.dumps({**source, STAMPS: {**before, **stamps, **changed}}))
         return len(missing)
 
 
@@ -67,35 +77,34 @@ def _images_by_file(dataset: BaseSegDataset, folder: Path) -> Dict[Path, str]:
     return {path: images[0] for path, images in files.items()}
 
 
-def _update_record(path: Path, regions: Regions, stamps: Dict[str, List[int]]) -> None:
-    """Note the source of the maps and the ``file_stamp`` of each image, and remove the maps of images that have changed.
+def _read_record(path: Path, regions: Regions) -> Tuple[Dict[str, Any], Dict[str, List[int]]]:
+    """The source of the maps, and the noted ``file_stamp`` of each image by the name of its map.
 
     Maps without a stamp, which another program or an older version has written, are kept.
 
     Raises:
-        ValueError: the maps come from another source.
+        ValueError: the maps come from another source, or the record is damaged; names it.
     """
-    source = json.dumps(dict(type=type(regions).__name__, files=regions.digest(), **vars(regions)))
+    source = json.loads(json.dumps(dict(type=type(regions).__name__, files=regions.digest(), **vars(regions))))
     try:
-        noted = dict(json.loads(path.read_text(encoding='utf-8')))
+        noted = json.loads(path.read_text(encoding='utf-8'))
     except FileNotFoundError:
-        noted = json.loads(source)
-    except (ValueError, TypeError):
-        noted = {}
-    before = noted.pop(STAMPS, {})
-    if noted != json.loads(source):
-        raise ValueError(f'the region maps in {quoted(path.parent)} come from another source than {source}, see '
+        return source, {}
+    except (ValueError, RecursionError):
+        noted = None
+    stamps = noted.pop(STAMPS, {}) if isinstance(noted, dict) else None
+    if not isinstance(stamps, dict):
+        raise ValueError(f'{quoted(path)} is damaged: remove it, and the region maps beside it are kept')
+    if noted != source:
+        raise ValueError(f'the region maps in {quoted(path.parent)} come from another source than {json.dumps(source)}, see '
                          f'{quoted(path)}: choose another folder, or remove that one')
-    changed = [name for name, stamp in stamps.items() if before.get(name, stamp) != stamp]
-    if changed:
-        print_log(f'{len(changed)} region maps of images that have changed are made again, the first of them '
-                  f'{quoted(changed[0])}', 'current', 30)
-    for name in changed:
-        (path.parent / name).unlink(missing_ok=True)
-    write_text(path, json.dumps({**noted, STAMPS: {**before, **stamps}}))
+    return source, stamps
 
 
-def _compute(images: Dict[Path, str], regions: Regions, device: torch.device) -> None:
+def _compute(images: Dict[Path, str], regions: Regions, device: torch.device) -> Iterator[Path]:
+    """Write the maps of images; yields the path of each once it is there."""
+    if not images:
+        return
     network = regions.load()
     if network is not None:
         network.to(device)
@@ -106,3 +115,4 @@ def _compute(images: Dict[Path, str], regions: Regions, device: torch.device) ->
         rgb = pixels.to(device, torch.float32) / 255
         sample = SegDataSample(metainfo=dict(img_path=image, ori_shape=tuple(rgb.shape[1:])))
         write_regions(path, region_map(regions, network, rgb, sample).cpu().numpy())
+        yield path

@@ -12,7 +12,7 @@ from ovseg.data_check.conversion import UNFINISHED
 from ovseg.datasets.benchmarks import find_benchmark
 from ovseg.image_files import FORMATS
 from ovseg.sets import dataset_title
-from ovseg.utils import quoted
+from ovseg.utils import quoted, shown
 
 SHOWN = 3  # files that a message lists
 
@@ -113,6 +113,7 @@ def check_data_files(cfg: Mapping[str, Any]) -> None:
     Raises:
         FileNotFoundError: a folder, the list of images, or any image or label map is missing, or a conversion was stopped; the
             message says where it was looked for, how to name another place, and how to get the data.
+        ValueError: ``indices`` chooses no images, or images that are not there.
     """
     class_ = DATASETS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
     if not (isinstance(class_, type) and issubclass(class_, BaseSegDataset)):
@@ -123,9 +124,11 @@ def check_data_files(cfg: Mapping[str, Any]) -> None:
         raise FileNotFoundError(f'{dataset_title(cfg)}: the conversion into {quoted(stopped[0])} was stopped. Continue it: '
                                 f'{stopped[1]}')
     dataset = DATASETS.build({**cfg, 'lazy_init': True})
-    if not dataset.load_data_list():  # full_init would fail in NumPy
+    total = len(dataset.load_data_list())
+    if not total:  # full_init would fail in NumPy
         where = dataset.ann_file or f'{dataset.data_prefix["img_path"]} (*{dataset.img_suffix})'
         raise FileNotFoundError(_advice(cfg, f'there are no images in {quoted(where)}'))
+    _check_indices(cfg.get('indices'), total)
     dataset.full_init()
     paths = image_files(map(dataset.get_data_info, range(len(dataset))))
     missing = missing_files(paths, dataset.backend_args)
@@ -133,6 +136,20 @@ def check_data_files(cfg: Mapping[str, Any]) -> None:
         raise FileNotFoundError(_advice(cfg, f'{len(missing)} of {len(paths)} images and label maps do not exist, '
                                              f'the first is {quoted(missing[0])}'
                                              + in_place_of(missing[0], dataset.seg_map_suffix)))
+
+
+def _check_indices(indices: Any, total: int) -> None:
+    """Refuse ``indices`` by which a data set of ``total`` images fails to build.
+
+    Raises:
+        ValueError: they are neither None, an integer other than 0, nor a list of some of the images.
+    """
+    if indices is None or (type(indices) is int and indices):
+        return
+    listed = isinstance(indices, (list, tuple)) and len(indices) > 0
+    if not listed or not all(type(index) is int and -total <= index < total for index in indices):
+        raise ValueError(f'test_dataloader.dataset.indices={shown(indices)} must be a number of images other than 0 (the '
+                         f'first, or the last if negative), or a list of integers from {-total} to {total - 1}')
 
 
 def _advice(cfg: Mapping[str, Any], problem: str) -> str:

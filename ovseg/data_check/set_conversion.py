@@ -17,7 +17,7 @@ from ovseg.datasets.benchmarks import find_benchmark
 from ovseg.files import write_image, write_text
 from ovseg.image_files import decoded
 from ovseg.sets import Colour, Conversion, Row
-from ovseg.utils import quoted, read_small_text
+from ovseg.utils import check_integer, quoted, read_small_text
 from ovseg.vocabulary.class_lists import read_class_list
 
 CONVERTER = 'sets.py'
@@ -194,8 +194,10 @@ def convert_set(row: Row, archive: Path, out: Path, nproc: int, values: Optional
 
     Raises:
         FileNotFoundError: see ``find_sources``.
-        ValueError: see ``label_map`` and ``claim_folder``; names the image. Or ``out`` has label maps of other options.
+        ValueError: see ``label_map`` and ``claim_folder``; names the image. Or ``nproc`` is not positive, or ``out`` has label
+            maps of other options; then nothing is written.
     """
+    check_integer('--nproc', nproc, 1)
     conversion, repair = _conversion(row), mask_repair(row, values or {}, colours or {}, nearest)
     sources = {source.image: source for source in find_sources(row, archive)}
     jobs = [(source.image, *_targets(row, source, out)) for source in sources.values()]
@@ -217,26 +219,30 @@ def convert_set(row: Row, archive: Path, out: Path, nproc: int, values: Optional
             write_image(cut_patch(labels, window, IGNORED), label_target)
             write_image(cut_patch(pixels, window, 0), image_target)
 
+    record, options = out / row.seg_map_path / OPTIONS, _options(repair)
+    _check_options(record, options)  # before the folders are claimed, which marks them as unfinished
     with ExitStack() as stack:
         for folder in folders:
             stack.enter_context(claim_folder(folder, CONVERTER))
-        _check_options(out / row.seg_map_path / OPTIONS, repair)
+        write_text(record, options)
         done = convert_all(convert, jobs, nproc, row.title)
         if row.ann_file and not (out / row.ann_file).exists():
             write_text(out / row.ann_file, ''.join(f'{source.name}\n' for source in sources.values()))
     return done, len(jobs)
 
 
-def _check_options(path: Path, repair: Repair) -> None:
-    """Refuse to mix label maps that were made by other options with those of ``repair``.
+def _options(repair: Repair) -> str:
+    """The options by which label maps are made, as the file ``OPTIONS`` holds them."""
+    return json.dumps([sorted(repair.values.items()), sorted(repair.colours.items()), repair.nearest])
+
+
+def _check_options(path: Path, options: str) -> None:
+    """Refuse to mix label maps that were made by other options with those of ``options``.
 
     Raises:
-        ValueError: names the folder.
+        ValueError: names the folder, or the file if it is not a text file.
     """
-    options = json.dumps([sorted(repair.values.items()), sorted(repair.colours.items()), repair.nearest])
-    if not path.exists():
-        write_text(path, options)
-    elif path.read_text() != options:
+    if path.exists() and read_small_text('record of options', path, LARGEST_LIST) != options:
         raise ValueError(f'{quoted(path.parent)} has label maps that were made by another --map or --nearest: remove it, or '
                          'give another DST')
 

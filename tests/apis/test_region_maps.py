@@ -113,12 +113,42 @@ def test_maps_without_stamps_are_kept_and_get_them(dataset, tmp_path):
     assert store_region_maps(dataset(), Brightness(), out, CPU) == 1
 
 
-@pytest.mark.parametrize('record', ['', '[1]', '5', '{"type": "Brightness"}'])
-def test_a_damaged_record_is_refused(record, dataset, tmp_path):
+@pytest.mark.parametrize('stamps', [5, None, []])
+def test_a_record_with_damaged_stamps_is_refused(stamps, dataset, tmp_path):
+    record = tmp_path / 'out' / 'regions.json'
     store_region_maps(dataset(), Brightness(), tmp_path / 'out', CPU)
-    (tmp_path / 'out' / 'regions.json').write_text(record)
-    with pytest.raises(ValueError, match=r'regions\.json: choose'):
+    record.write_text(json.dumps({**json.loads(record.read_text()), 'image_stamps': stamps}))
+    with pytest.raises(ValueError, match=r'regions\.json is damaged: remove it'):
         store_region_maps(dataset(), Brightness(), tmp_path / 'out', CPU)
+
+
+@pytest.mark.parametrize('record', [b'', b'[1]', b'5', b'[]', b'{"type": "Bright', b'\xff', b'[' * 10 ** 5])
+def test_a_damaged_record_is_refused_and_the_maps_are_kept_without_it(record, dataset, tmp_path):
+    store_region_maps(dataset(), Brightness(), tmp_path / 'out', CPU)
+    (tmp_path / 'out' / 'regions.json').write_bytes(record)
+    with pytest.raises(ValueError, match=r'regions\.json is damaged: remove it'):
+        store_region_maps(dataset(), Brightness(), tmp_path / 'out', CPU)
+    (tmp_path / 'out' / 'regions.json').unlink()
+    assert store_region_maps(dataset(), Brightness(), tmp_path / 'out', CPU) == 0
+
+
+def test_changed_maps_stay_until_they_are_made_again(dataset, tmp_path, monkeypatch):
+    out, images = tmp_path / 'out', tmp_path / 'images'
+    store_region_maps(dataset(), Brightness(), out, CPU)
+    old = (out / 'b.npz').read_bytes()
+    Image.new('RGB', (17, 19), (255, 0, 0)).save(images / 'a.png')
+    (images / 'b.png').write_bytes(b'no image')
+    with monkeypatch.context() as patch:
+        patch.setattr(Brightness, 'load', lambda self: (_ for _ in ()).throw(FileNotFoundError('no weights')))
+        with pytest.raises(FileNotFoundError, match='no weights'):
+            store_region_maps(dataset(), Brightness(), out, CPU)
+    assert read_regions(out / 'a.npz').shape == (7, 11)
+    with pytest.raises(ValueError, match=r'b\.png'):
+        store_region_maps(dataset(), Brightness(), out, CPU)
+    assert np.array_equal(read_regions(out / 'a.npz'), np.ones((19, 17))) and (out / 'b.npz').read_bytes() == old
+    Image.new('RGB', (23, 29), (255, 0, 0)).save(images / 'b.png')
+    assert store_region_maps(dataset(), Brightness(), out, CPU) == 1
+    assert np.array_equal(read_regions(out / 'b.npz'), np.ones((29, 23)))
 
 
 def test_an_error_leaves_what_is_done(dataset, tmp_path):

@@ -112,6 +112,18 @@ def test_only_the_images_that_are_wanted_must_be_there(read):
     check_data_files({**cfg, 'indices': 4})
 
 
+@pytest.mark.parametrize('indices', [0, [], [70], [0, -6], [1.5], 'abc', 1.5, True, {0: 1}])
+def test_indices_that_choose_no_images_are_refused(indices, read):
+    cfg, _ = read('ade20k')
+    with pytest.raises(ValueError, match=r'^test_dataloader\.dataset\.indices=.* or a list of integers from -5 to 4$'):
+        check_data_files({**cfg, 'indices': indices})
+
+
+@pytest.mark.parametrize('indices', [None, 7, -7, [4, -5], (0,)])
+def test_indices_that_choose_images_are_taken(indices, read):
+    check_data_files({**read('ade20k')[0], 'indices': indices})
+
+
 def test_a_data_root_of_its_own(read, monkeypatch):
     cfg, _ = read('ade20k')
     monkeypatch.delenv('DATA_ROOT')

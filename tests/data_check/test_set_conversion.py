@@ -349,13 +349,24 @@ def test_white_masks_of_numbered_classes_are_labels_or_refused(tmp_path):
     assert convert_set(ROWS['openearthmap'], folder, tmp_path / 'again', 1, values={255: 255}) == (2, 2)
 
 
-def test_label_maps_of_other_options_are_not_mixed(tmp_path):
+@pytest.mark.parametrize(('options', 'message'), [
+    (dict(nproc=1, values={7: 1}), 'made by another --map or --nearest'),
+    (dict(nproc=0), '^--nproc=0 must be an integer >= 1$')])
+def test_refused_options_leave_a_finished_data_set_as_it_is(options, message, tmp_path):
     row, archive, out = ROWS['xbd'], write_archive('xbd', tmp_path / 'archive'), tmp_path / 'out'
     convert_set(row, archive, out, 1)
-    before = files(out)
-    with pytest.raises(ValueError, match='made by another --map or --nearest'):
-        convert_set(row, archive, out, 1, values={7: 1})
-    assert {path: content for path, content in files(out).items() if UNFINISHED not in path} == before
+    before = {path: path.is_file() and path.read_bytes() for path in out.rglob('*')}
+    with pytest.raises(ValueError, match=message):
+        convert_set(row, archive, out, **options)
+    assert {path: path.is_file() and path.read_bytes() for path in out.rglob('*')} == before
+
+
+def test_a_damaged_record_of_options_is_named(tmp_path):
+    row, archive, out = ROWS['xbd'], write_archive('xbd', tmp_path / 'archive'), tmp_path / 'out'
+    convert_set(row, archive, out, 1)
+    (out / row.seg_map_path / OPTIONS).write_bytes(b'[[\xff')
+    with pytest.raises(ValueError, match=rf'record of options .*/{row.seg_map_path}/{OPTIONS} is not UTF-8'):
+        convert_set(row, archive, out, 1)
 
 
 def test_listed_images_that_are_not_there_are_warned_of(tmp_path, monkeypatch):
