@@ -293,6 +293,16 @@ def test_broken_images_are_listed_at_the_end(predict, image_files, tmp_path, cap
     assert [entry['source'] for entry in document['failed']] == [str(folder / name) for name in ('a.jpg', 'middle.psd')]
 
 
+def test_results_of_another_run_are_not_printed(predict, image_files, tmp_path, capsys):
+    (tmp_path / 'broken.jpg').write_text('no image')
+    assert predict([tmp_path / 'broken.jpg'], '--classes', 'zebra', '--json') == 1
+    assert json.loads(capsys.readouterr().out)['images'] == []
+    assert predict(image_files, '--classes', 'zebra, snow') == 0
+    capsys.readouterr()
+    assert predict([tmp_path / 'broken.jpg'], '--classes', 'zebra', '--json') == 1
+    assert capsys.readouterr().out == '' and len(results(tmp_path)['images']) == 2
+
+
 def test_a_file_that_vanishes_meanwhile_is_named(predict, image_files, tmp_path, monkeypatch, capsys):
     read = runs.read_image
 
