@@ -109,7 +109,8 @@ def run(args: argparse.Namespace) -> int:
     left_out: List[str] = []
     count, before = 0, _stamp(out / RESULTS)
     try:
-        with contextlib.redirect_stdout(sys.stderr), _pillow_without_limit(), option_names(ARGUMENTS):  # the logger uses stdout
+        with contextlib.redirect_stdout(sys.stderr), _pillow_without_limit(), option_names(  # the logger uses stdout
+                ARGUMENTS, [quoted(name) for name in (*args.images, out)]):
             segment = _segment if args.engine is None else _segment_on_ray
             for pixels in segment(args, out, lambda source, error: failed.append(_line(source, error)), left_out):
                 count += 1
@@ -183,7 +184,7 @@ def _line(source: str, error: Exception) -> str:
     """The error of an image in a line that names it, and the options of this command."""
     name, text = quoted(source), one_line(error)
     text = text if name in text else f'{name}: {text}'
-    return name.join(with_options(part, ARGUMENTS) for part in text.split(name))
+    return with_options(text, ARGUMENTS, [name])
 
 
 def _print_results(document: Dict[str, Any], out: Path, count: int, as_json: bool) -> None:

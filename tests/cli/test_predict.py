@@ -267,6 +267,12 @@ def test_a_missing_image(predict, tmp_path, capsys):
     assert f'ovseg: error: there is no image or folder {tmp_path / "no_such.jpg"}\n' in capsys.readouterr().err
 
 
+def test_the_name_of_a_missing_image_is_left_as_it_is(predict, tmp_path, capsys):
+    path = tmp_path / 'my max_pixels=3 a.jpg'
+    assert predict([path], '--classes', 'zebra, snow') == 1
+    assert capsys.readouterr().err.endswith(f'ovseg: error: there is no image or folder {path}\n')
+
+
 def test_a_model_that_takes_no_names(predict, image_files, tmp_path, capsys):
     config = tmp_path / 'other.py'
     config.write_text("model = dict(type='SegDataPreProcessor')\ntest_dataloader = dict(dataset=dict(pipeline=[]))\n")
