@@ -59,7 +59,7 @@ def _as_json(settings: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON does not hold: a NumPy number as one of Python, and a class or the object of a component as its name."""
+    """A value that JSON does not hold: a NumPy number as one of Python, a class or an object of a component as its name."""
     if isinstance(value, np.generic):
         return value.item()
     return value.__name__ if isinstance(value, type) else type(value).__name__
