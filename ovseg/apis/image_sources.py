@@ -237,10 +237,13 @@ def local_path(url: str) -> str:
 
     Raises:
         FileNotFoundError: the URL names another machine.
+        ValueError: it has a query or a fragment, or no path.
     """
     parts = urlparse(url)
     if parts.netloc not in ('', 'localhost'):
         raise FileNotFoundError(f'cannot get {quoted(url)}: a file:// URL names a file of this machine')
+    if '?' in url or '#' in url or not parts.path:
+        raise ValueError(f'{quoted(url)} must have a path, in which # is written as %23 and ? as %3F')
     return url2pathname(parts.path)
 
 

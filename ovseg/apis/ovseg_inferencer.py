@@ -156,7 +156,8 @@ class OVSegInferencer:
              batch_size: int, allow_nonfinite: bool, reading: Reading, confidence: int, reject: Optional[float]) -> Call:
         """The arguments of ``stream`` that labels depend on, checked."""
         check_integer('batch_size', batch_size, 1)
-        reading = reading._replace(bands=None if reading.bands is None else tuple(reading.bands))
+        if np.iterable(reading.bands) and not isinstance(reading.bands, str):  # arrays, too; others are refused
+            reading = reading._replace(bands=tuple(reading.bands))
         reading.check(self.model.windows.crop)
         request = self.request(classes, background, threshold).with_confidence(confidence, reject)
         palette = class_colours(len(request.names), background is not None)

@@ -174,7 +174,7 @@ class ResultFolder(ResultFiles):
     """A folder of ``ResultFiles`` with ``results.json``, which describes them.
 
     Files of the same names are replaced; others in the folder stay, and ``results.json`` does not list them. It is replaced
-    before the first file is, so that it never lists files of another run; a run that fails before that leaves it as it is.
+    before the first file is, so that it never lists files of another run; a run that writes no file leaves it as it is.
     As a context, it ends with the writing of ``results.json``, which is also written from time to time; until then no other
     process can write into the folder (``claim``).
 
@@ -208,7 +208,7 @@ class ResultFolder(ResultFiles):
         self.formats = check_formats(formats)
         super().__init__(expanded('out_dir', folder), request, palette)
         self.taken: Set[str] = set()
-        self.settings, self._max_pixels, ignore = settings, max_pixels, ignore_label(count)
+        self.settings, self._max_pixels, self._resumes, ignore = settings, max_pixels, resume, ignore_label(count)
         if ignore > 255:
             print_log(f'{count} classes: the label maps are 16-bit grey, for a palette holds 255 classes', 'current')
         classes = [dict(id=index, name=name, synonyms=synonyms, colour=list(colour))
@@ -237,12 +237,16 @@ class ResultFolder(ResultFiles):
 
     def __exit__(self, kind: Optional[Type[BaseException]], *_: Any) -> None:
         with self._claim, suppress(*([OSError] if kind else [])):  # a second error would hide the first
-            if kind is None or self._is_replaced():
+            if self._is_replaced() or (kind is None and not self._keeps_others()):
                 self.write_results()
 
     def _is_replaced(self) -> bool:
         """True once this run has written ``results.json``."""
         return self._written > -math.inf
+
+    def _keeps_others(self) -> bool:
+        """True while the folder holds results of another run, which is not resumed, and no file of them is replaced."""
+        return not self._resumes and not self._is_replaced() and (self.folder / RESULTS).exists()
 
     def before_files(self) -> None:
         """Replace ``results.json``, which may list files of another run, before the first file."""
@@ -291,13 +295,13 @@ class ResultFolder(ResultFiles):
         self._failed.append(dict(source=describe(source), error=one_line(error)))
 
     def write_formats(self) -> None:
-        """Write the ``formats`` of all results.
+        """Write the ``formats`` of all results, unless the results of another run are kept.
 
         Raises:
             OSError: nothing can be written.
             ValueError: label maps that are too large for a format; the others are written.
         """
-        if self.formats:
+        if self.formats and not self._keeps_others():
             results = json.loads(self._text())
             with self._named_in_errors():
                 left_out = [f'--format {name}: {message}' for name in self.formats

@@ -3,6 +3,7 @@ import json
 from dataclasses import fields
 from typing import Any, Dict, List, Mapping
 
+import numpy as np
 from mmengine.config import Config
 
 from ovseg.apis.reading import Reading
@@ -54,9 +55,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> List[str]:
 
 def _as_json(settings: Mapping[str, Any]) -> Dict[str, Any]:
     """``settings`` as JSON holds them."""
-    return json.loads(json.dumps(settings, default=_name))
+    return json.loads(json.dumps(settings, default=_plain))
 
 
-def _name(value: Any) -> str:
-    """A value of a config that JSON does not hold: a class, or an object in place of a component."""
+def _plain(value: Any) -> Any:
+    """A value that JSON does not hold: a NumPy number as one of Python, a class or an object of a component as its name."""
+    if isinstance(value, np.generic):
+        return value.item()
     return value.__name__ if isinstance(value, type) else type(value).__name__

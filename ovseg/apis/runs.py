@@ -118,18 +118,24 @@ class Run:
                 stack.enter_context(self.folder)
             stack.enter_context(self.progress)
             batch: List[NamedImage] = []
-            for name, source in self._named(self.progress.images(sources)):
+            named = self._named(self.progress.images(sources))
+            while True:
+                try:
+                    name, source = next(named)
+                except StopIteration:
+                    break
+                except Exception:  # of any kind, raised by the iterable of images: what has been read before is not lost
+                    yield from self._segment_images(batch)
+                    raise
                 try:
                     raster = self._raster(source)
                     if raster and self.request.decoder.with_confidence:
                         raise _no_confidence(raster)
-                    if raster is None:
-                        pixels = read_image(source, self.max_pixels, self.reading.bit_depth)
-                        path = str(source) if isinstance(source, (str, Path, StoredImage)) else ''
-                        batch.append(NamedImage(name, source, pixels, path))
                 except FAILURES as error:
                     self._failed(name, source, error)
                     continue
+                if raster is None:
+                    batch += self._read(name, source)
                 if raster or len(batch) == self.batch_size:
                     yield from self._segment_images(batch)
                     batch = []
@@ -138,6 +144,15 @@ class Run:
             yield from self._segment_images(batch)
             if self.folder:
                 self.folder.export(self.on_error)
+
+    def _read(self, name: str, source: Source) -> List[NamedImage]:
+        """The image, or none after an error; an array that is not uint8 is one."""
+        try:
+            pixels = read_image(source, self.max_pixels, self.reading.bit_depth)
+        except (*FAILURES, TypeError) as error:
+            self._failed(name, source, error)
+            return []
+        return [NamedImage(name, source, pixels, str(source) if isinstance(source, (str, Path, StoredImage)) else '')]
 
     def _raster(self, source: Source) -> Optional[Path]:
         """The path of a source that is read window by window.

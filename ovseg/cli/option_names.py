@@ -1,7 +1,7 @@
 """Options of a command in messages that name arguments of Python."""
 import re
 from contextlib import contextmanager
-from typing import Collection, Iterator
+from typing import Collection, Iterator, Sequence
 
 from ovseg.program import ERRORS
 
@@ -9,12 +9,15 @@ CLASS_ARGUMENTS = ('background', 'classes', 'reject', 'threshold', 'weights')  #
 OTHERS = {'out_dir': '--out'}  # arguments whose options have another name
 
 
-def with_options(text: str, arguments: Collection[str]) -> str:
+def with_options(text: str, arguments: Collection[str], names: Sequence[str] = ()) -> str:
     """``text`` with the options of a command in place of ``arguments``: ``'tile=10'`` becomes ``'--tile=10'``.
 
     A name that is an English word counts only in front of ``=``. Parts of paths and of settings (``model.windows.batch_size``)
-    are left alone.
+    are left alone, and so are ``names`` of files.
     """
+    for name in names:
+        if name in text and with_options(name, arguments) != name:
+            return name.join(with_options(part, arguments, names) for part in text.split(name))
     for argument in arguments:
         end = r'\b' if '_' in argument else '(?==)'
         option = OTHERS.get(argument, f'--{argument.replace("_", "-")}')
@@ -23,7 +26,7 @@ def with_options(text: str, arguments: Collection[str]) -> str:
 
 
 @contextmanager
-def option_names(arguments: Collection[str]) -> Iterator[None]:
+def option_names(arguments: Collection[str], names: Sequence[str] = ()) -> Iterator[None]:
     """Raise errors with options in place of ``arguments``, see ``with_options``.
 
     Raises:
@@ -32,7 +35,7 @@ def option_names(arguments: Collection[str]) -> Iterator[None]:
     try:
         yield
     except ERRORS as error:
-        text = with_options(str(error), arguments)
+        text = with_options(str(error), arguments, names)
         if text == str(error):
             raise
         raise ValueError(text) from error

@@ -5,7 +5,7 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ovseg.cfg_options import add_cfg_options
 from ovseg.cli.option_names import CLASS_ARGUMENTS, option_names, with_options
@@ -107,9 +107,10 @@ def run(args: argparse.Namespace) -> int:
     undefined: List[int] = []  # pixels of each image that has some
     failed: List[str] = []
     left_out: List[str] = []
-    count = 0
+    count, before = 0, _stamp(out / RESULTS)
     try:
-        with contextlib.redirect_stdout(sys.stderr), _pillow_without_limit(), option_names(ARGUMENTS):  # the logger uses stdout
+        with contextlib.redirect_stdout(sys.stderr), _pillow_without_limit(), option_names(  # the logger uses stdout
+                ARGUMENTS, [quoted(name) for name in (*args.images, out)]):
             segment = _segment if args.engine is None else _segment_on_ray
             for pixels in segment(args, out, lambda source, error: failed.append(_line(source, error)), left_out):
                 count += 1
@@ -118,10 +119,16 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f'ovseg: interrupted; what is finished is in {quoted(out)}', file=sys.stderr)
         return INTERRUPTED
-    document = json.loads((out / RESULTS).read_text(encoding='utf-8'))
-    _print_results(document, out, count, args.json)
+    if _stamp(out / RESULTS) != before:  # a run without results leaves those of another run
+        _print_results(json.loads((out / RESULTS).read_text(encoding='utf-8')), out, count, args.json)
     _print_problems(failed, undefined, [quoted(path) for path in left_out])
     return 1 if failed else 0
+
+
+def _stamp(path: Path) -> Optional[List[int]]:
+    """``file_stamp``, or None where there is no file."""
+    from ovseg.files import file_stamp
+    return file_stamp(path) if path.is_file() else None
 
 
 def _segment(args: argparse.Namespace, out: Path, on_error: Callable[[str, Exception], None],
@@ -177,7 +184,7 @@ def _line(source: str, error: Exception) -> str:
     """The error of an image in a line that names it, and the options of this command."""
     name, text = quoted(source), one_line(error)
     text = text if name in text else f'{name}: {text}'
-    return name.join(with_options(part, ARGUMENTS) for part in text.split(name))
+    return with_options(text, ARGUMENTS, [name])
 
 
 def _print_results(document: Dict[str, Any], out: Path, count: int, as_json: bool) -> None:

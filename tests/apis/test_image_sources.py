@@ -1,6 +1,7 @@
 import functools
 import http.server
 import os
+import re
 import socket
 import threading
 from pathlib import Path
@@ -241,8 +242,18 @@ def test_a_file_url_is_the_path_that_it_names(folder):
     assert other_files([folder.as_uri()]) == other_files(folder) == [folder / 'notes.txt', folder / 'sub']
     with pytest.raises(FileNotFoundError, match=r'there is no image or folder /missing\.jpg'):
         find_sources('file:///missing.jpg')
-    with pytest.raises(FileNotFoundError, match=r"there is no image or folder ''"):
-        find_sources('file://')
+
+
+@pytest.mark.parametrize('end', ['/a.jpg#1.jpg', '/a.jpg?x=1', '/a.jpg#', '/a.jpg?', '', '?/a.jpg'])
+def test_a_file_url_with_a_query_or_fragment_or_without_a_path_is_refused(folder, end):
+    url = f'file://{folder}{end}' if end.startswith('/') else f'file://{end}'
+    with pytest.raises(ValueError, match=f'^{re.escape(url)} must have a path, in which # is written as %23 and . as %3F$'):
+        find_sources(url)
+
+
+def test_a_file_url_with_escapes_names_its_file(folder):
+    (folder / 'a.jpg').rename(folder / 'a#1?.jpg')
+    assert find_sources(f'file://{folder}/a%231%3F.jpg') == [folder / 'a#1?.jpg']
 
 
 def test_a_file_url_of_another_machine_is_refused(folder):

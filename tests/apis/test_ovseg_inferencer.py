@@ -18,6 +18,7 @@ from PIL import Image
 
 from ovseg.apis import OVSegInferencer
 from ovseg.apis.model_config import load_config
+from ovseg.apis.reading import Reading
 from ovseg.models import CLIPSegmentor
 from ovseg.models.regions.npz_regions import write_regions
 from ovseg.models.segmentors.switches import nested_model
@@ -391,3 +392,14 @@ def test_stored_region_maps_are_found_by_the_path_of_an_image(noise, tmp_path):
     assert len(inferencer(tmp_path / 'a.png', ['cat', 'dog'])['predictions']) == 1
     with pytest.raises(ValueError, match='NpzRegions finds region maps by img_path, and the image has none'):
         inferencer(noise(), ['cat', 'dog'])
+
+
+@pytest.mark.parametrize('bands', [2, np.array(2), '321'])
+def test_bands_that_are_no_sequence_are_refused(inferencer, noise, bands):
+    with pytest.raises(ValueError, match=r'^bands=.* must be one band, for grey, or three, for red, green and blue$'):
+        inferencer.stream(noise(37, 29), ['zebra'], bands=bands)
+
+
+def test_bands_can_be_an_array(inferencer):
+    call = inferencer.call(['zebra'], None, None, 1, False, Reading(bands=np.array([3, 2, 1])), 0, None)
+    assert call.reading.bands == (3, 2, 1)

@@ -146,8 +146,22 @@ def test_a_run_that_fails_at_its_first_image_leaves_the_results_of_another(infer
         inferencer([tmp_path / 'broken.jpg', noise(37, 29)], WORDS if resume else ['sky', 'sand'], out_dir=tmp_path / 'out',
                    resume=resume)
     assert (tmp_path / 'out' / 'results.json').read_bytes() == before
-    inferencer([tmp_path / 'broken.jpg'], ['sky'], out_dir=tmp_path / 'out', on_error=lambda *_: None)
+
+
+def test_a_run_whose_images_all_fail_leaves_the_results_of_another(inferencer, noise, tmp_path):
+    def fail(**options):
+        inferencer([tmp_path / 'broken.jpg'], WORDS, out_dir=tmp_path / 'out', formats=['csv'], on_error=lambda *_: None,
+                   **options)
+
+    (tmp_path / 'broken.jpg').write_bytes(b'no image')
+    fail()
     assert results_of(tmp_path / 'out')['images'] == [] and len(results_of(tmp_path / 'out')['failed']) == 1
+    inferencer([noise(37, 29), noise(31, 41)], WORDS, out_dir=tmp_path / 'out', formats=['csv'])
+    before = {name: (tmp_path / 'out' / name).read_bytes() for name in files(tmp_path / 'out')}
+    fail()
+    assert {name: (tmp_path / 'out' / name).read_bytes() for name in files(tmp_path / 'out')} == before
+    fail(resume=True)
+    assert len(results_of(tmp_path / 'out')['images']) == 2 and len(results_of(tmp_path / 'out')['failed']) == 1
 
 
 @pytest.mark.parametrize('write', ['write_label_map', 'write_image'])

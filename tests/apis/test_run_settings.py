@@ -1,6 +1,8 @@
 import copy
 import json
 
+import numpy as np
+
 from ovseg.apis.reading import Reading
 from ovseg.apis.run_settings import differences, run_settings
 
@@ -39,3 +41,10 @@ def test_each_part_counts(inferencer, build):
 
 def test_differences_of_missing_settings():
     assert differences(dict(a=1, b=dict(c=2, d=3)), dict(b=dict(c=2), e=None)) == ['a', 'b.d']
+
+
+def test_numbers_of_numpy_count_as_their_values(inferencer):
+    plain = settings(inferencer, reading=Reading(bands=(3, 2, 1), nodata=9.0))
+    assert settings(inferencer, reading=Reading(bands=tuple(np.array([3, 2, 1])), nodata=np.float32(9))) == plain
+    other = settings(inferencer, reading=Reading(bands=tuple(np.array([3, 2, 5])), nodata=np.float32(7)))
+    assert differences(plain, other) == ['reading.bands', 'reading.nodata']

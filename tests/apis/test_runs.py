@@ -86,6 +86,30 @@ def test_an_item_of_an_iterable_that_is_no_image_leaves_the_others(inferencer, n
         list(inferencer.stream(iter(items), ['zebra', 'snow']))
 
 
+def test_what_was_read_before_an_error_of_the_iterable_is_segmented(inferencer, noise):
+    def images():
+        yield noise(37, 29)
+        yield noise(31, 41)
+        raise ZeroDivisionError
+
+    for items, error in [(iter([noise(37, 29), noise(31, 41), 5]), TypeError), (images(), ZeroDivisionError)]:
+        found = []
+        with pytest.raises(error):
+            for item in inferencer.stream(items, ['zebra', 'snow'], batch_size=3, on_error=lambda *_: None):
+                found.append(item.labels.shape)
+        assert found == [(37, 29), (31, 41)]
+
+
+def test_an_array_of_another_type_is_an_error_of_its_image(inferencer, noise):
+    errors = []
+    images = [noise(37, 29), noise(31, 41).astype(np.float64), noise(29, 43)]
+    found = inferencer.stream(images, ['zebra', 'snow'], batch_size=2, on_error=lambda _, error: errors.append(error))
+    assert [item.labels.shape for item in found] == [(37, 29), (29, 43)]
+    assert [str(error) for error in errors] == ['an image as an array must be uint8 (0 to 255), not float64']
+    with pytest.raises(TypeError, match='must be uint8'):
+        list(inferencer.stream(images, ['zebra', 'snow']))
+
+
 def test_options_of_tiff_files_are_not_ignored_for_other_sources(inferencer, noise, tmp_path, monkeypatch):
     pytest.importorskip('rasterio')
     pixels, names = noise(61, 83), ['plain.tif', 'photo.png', 'photo.jpg']

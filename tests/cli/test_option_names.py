@@ -18,6 +18,14 @@ def test_arguments_become_options(text, expected):
     assert with_options(text, ARGUMENTS) == expected
 
 
+def test_names_of_files_are_left_alone():
+    text = 'tile=3: there is no image or folder /x/my max_pixels=3 a.jpg, max_pixels=5'
+    expected = '--tile=3: there is no image or folder /x/my max_pixels=3 a.jpg, --max-pixels=5'
+    assert with_options(text, ARGUMENTS, ['', 'a', 'my max_pixels=3 a.jpg']) == expected
+    with pytest.raises(OSError, match=r'^there is no image b tile=3$'), option_names(ARGUMENTS, ['b tile=3']):
+        raise OSError('there is no image b tile=3')
+
+
 def test_only_errors_that_name_an_argument_change():
     with pytest.raises(ValueError, match=r'^--tile=3$') as caught, option_names(ARGUMENTS):
         raise MemoryError('tile=3')

@@ -267,6 +267,12 @@ def test_a_missing_image(predict, tmp_path, capsys):
     assert f'ovseg: error: there is no image or folder {tmp_path / "no_such.jpg"}\n' in capsys.readouterr().err
 
 
+def test_the_name_of_a_missing_image_is_left_as_it_is(predict, tmp_path, capsys):
+    path = tmp_path / 'my max_pixels=3 a.jpg'
+    assert predict([path], '--classes', 'zebra, snow') == 1
+    assert capsys.readouterr().err.endswith(f'ovseg: error: there is no image or folder {path}\n')
+
+
 def test_a_model_that_takes_no_names(predict, image_files, tmp_path, capsys):
     config = tmp_path / 'other.py'
     config.write_text("model = dict(type='SegDataPreProcessor')\ntest_dataloader = dict(dataset=dict(pipeline=[]))\n")
@@ -293,6 +299,7 @@ def test_broken_images_are_listed_at_the_end(predict, image_files, tmp_path, cap
     assert [entry['source'] for entry in document['failed']] == [str(folder / name) for name in ('a.jpg', 'middle.psd')]
 
 
+<<<<<<< HEAD
 def test_folders_of_formats_are_printed_and_one_image_is_singular(predict, image_files, tmp_path, capsys):
     assert predict(image_files[:1], '--classes', 'zebra, snow', '--format', 'masks', 'csv') == 0
     printed = capsys.readouterr().out.splitlines()
@@ -301,6 +308,16 @@ def test_folders_of_formats_are_printed_and_one_image_is_singular(predict, image
     image_files[0].write_text('no image')
     assert predict(image_files[:1], '--classes', 'zebra, snow') == 1
     assert 'ovseg: error: 1 image has no results, or not all of them:' in capsys.readouterr().err
+=======
+def test_results_of_another_run_are_not_printed(predict, image_files, tmp_path, capsys):
+    (tmp_path / 'broken.jpg').write_text('no image')
+    assert predict([tmp_path / 'broken.jpg'], '--classes', 'zebra', '--json') == 1
+    assert json.loads(capsys.readouterr().out)['images'] == []
+    assert predict(image_files, '--classes', 'zebra, snow') == 0
+    capsys.readouterr()
+    assert predict([tmp_path / 'broken.jpg'], '--classes', 'zebra', '--json') == 1
+    assert capsys.readouterr().out == '' and len(results(tmp_path)['images']) == 2
+>>>>>>> nce
 
 
 def test_a_file_that_vanishes_meanwhile_is_named(predict, image_files, tmp_path, monkeypatch, capsys):
