@@ -299,7 +299,6 @@ def test_broken_images_are_listed_at_the_end(predict, image_files, tmp_path, cap
     assert [entry['source'] for entry in document['failed']] == [str(folder / name) for name in ('a.jpg', 'middle.psd')]
 
 
-<<<<<<< HEAD
 def test_folders_of_formats_are_printed_and_one_image_is_singular(predict, image_files, tmp_path, capsys):
     assert predict(image_files[:1], '--classes', 'zebra, snow', '--format', 'masks', 'csv') == 0
     printed = capsys.readouterr().out.splitlines()
@@ -308,7 +307,8 @@ def test_folders_of_formats_are_printed_and_one_image_is_singular(predict, image
     image_files[0].write_text('no image')
     assert predict(image_files[:1], '--classes', 'zebra, snow') == 1
     assert 'ovseg: error: 1 image has no results, or not all of them:' in capsys.readouterr().err
-=======
+
+
 def test_results_of_another_run_are_not_printed(predict, image_files, tmp_path, capsys):
     (tmp_path / 'broken.jpg').write_text('no image')
     assert predict([tmp_path / 'broken.jpg'], '--classes', 'zebra', '--json') == 1
@@ -317,7 +317,6 @@ def test_results_of_another_run_are_not_printed(predict, image_files, tmp_path, 
     capsys.readouterr()
     assert predict([tmp_path / 'broken.jpg'], '--classes', 'zebra', '--json') == 1
     assert capsys.readouterr().out == '' and len(results(tmp_path)['images']) == 2
->>>>>>> nce
 
 
 def test_a_file_that_vanishes_meanwhile_is_named(predict, image_files, tmp_path, monkeypatch, capsys):
