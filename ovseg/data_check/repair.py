@@ -19,7 +19,7 @@ from ovseg.datasets import LoadWideAnnotations
 from ovseg.files import write_image, write_text
 from ovseg.image_files import FORMATS, decoded
 from ovseg.sets import ROWS, Colour
-from ovseg.utils import one_line, quoted
+from ovseg.utils import check_integer, one_line, quoted
 
 CONVERTER = 'repair.py'
 RECORD = 'repair.json'
@@ -273,8 +273,9 @@ def write_copy(dataset: BaseSegDataset, repair: Repair, out: Path, nproc: int) -
 
     Raises:
         ValueError: there are no pairs, ``out`` has files of others or is in a folder of the data set, or a label map cannot be
-            repaired; names it.
+            repaired; names it. Or ``nproc`` is not positive; then nothing is written.
     """
+    check_integer('--nproc', nproc, 1)
     _check_outside(dataset, out)
     pairs = find_pairs(dataset)
     if not pairs.complete:

@@ -10,6 +10,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 from ovseg.data_check.check import check_dataset
+from ovseg.data_check.conversion import UNFINISHED
 from ovseg.data_check.repair import (
     Repair,
     built_dataset,
@@ -156,6 +157,16 @@ def test_a_copy_of_more_pairs_than_there_are_is_refused(tmp_path):
     (tmp_path / 'data' / 'labels' / 'c.png').unlink()
     with pytest.raises(ValueError, match=r"copy has 2 files of pairs that the data set does not have, the first is .*images/c"):
         write_copy(built_dataset(cfg), repair, tmp_path / 'copy', 2)
+
+
+def test_a_wrong_number_of_threads_leaves_a_finished_copy_as_it_is(tmp_path):
+    _, _, cfg = made('ids, and 255 for void', tmp_path)
+    dataset = built_dataset(cfg)
+    repair = repair_of(cfg, dataset, [], None, False, False)
+    write_copy(dataset, repair, tmp_path / 'copy', 2)
+    with pytest.raises(ValueError, match=r'^--nproc=0 must be an integer >= 1$'):
+        write_copy(dataset, repair, tmp_path / 'copy', 0)
+    assert not (tmp_path / 'copy' / UNFINISHED).exists()
 
 
 def test_a_folder_of_others_is_refused(tmp_path):
