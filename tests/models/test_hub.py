@@ -121,9 +121,9 @@ def test_a_file_of_the_cache_is_found_without_network(tmp_path):
 
 @pytest.mark.parametrize('load, parts', [
     (lambda: weights_digest('ViT-B-16', 'laion2b_s34b_b88k'),
-     ['ViT-B-16 (laion2b_s34b_b88k, 598 MB)', 'needed: laion/CLIP-ViT-B-16-laion2B-s34B-b88K', 'HF_HOME', 'create_model']),
+     ['ViT-B-16 (laion2b_s34b_b88k, 598 MB)', 'needed: laion/CLIP-ViT-B-16-laion2B-s34B-b88K', 'looked in: ', 'create_model']),
     (lambda: weights_digest('ViT-B-16-quickgelu', 'hf-hub:owner/name'), ["'hf-hub:owner/name'", 'needed: owner/name']),
-    (lambda: TimmGuide('vit_base_patch8_224.dino').load(), ['vit_base_patch8_224.dino (343 MB)', 'HF_HOME', 'create_model'])],
+    (lambda: TimmGuide('vit_base_patch8_224.dino').load(), ['vit_base_patch8_224.dino (343 MB)', 'looked in', 'create_model'])],
     ids=['CLIP', 'folder of the hub', 'guide'])
 def test_missing_weights_are_named_after_one_attempt(load, parts, connections):
     with pytest.raises(FileNotFoundError) as raised:
